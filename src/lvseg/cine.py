@@ -1,0 +1,190 @@
+"""The nouns: a cine, a mask on its frames, and a study.
+
+Axes are always ``[T, Z, Y, X]`` = phase, slice, row, column. Objects are checked when they are
+built and their arrays are read-only; a function returns a new object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.errors import GeometryMismatchError, NotACineError, ReadError
+from lvseg.findings import Finding
+from lvseg.geometry import Plane
+
+__all__ = ["Cine", "InstanceRef", "Mask", "SeriesSummary", "Source", "Study", "View"]
+
+View = Literal["short-axis", "long-axis", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRef:
+    """Which DICOM frame a pixel plane came from (frame is 1-based, PS3.3 section 10.3)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Where a cine came from, for writing results back. No patient name, no birth date.
+
+    :param name: a label that is safe as a file name.
+    :param location: the path as the user gave it.
+    :param affine_ras: NIfTI only, index (i, j, k) -> RAS mm exactly as in the file, [4, 4].
+    :param shape: NIfTI only, the array shape in the file.
+    :param instances: DICOM only, ``[T][Z]`` references to the source frames.
+    :param order_rule: how the phases were put in order, e.g. ``"TriggerTime"``.
+    """
+
+    format: Literal["dicom", "nifti", "picture", "array"]
+    name: str
+    location: str = ""
+    study_uid: str | None = None
+    series_uid: str | None = None
+    affine_ras: NDArray[np.float64] | None = None
+    shape: tuple[int, ...] | None = None
+    instances: tuple[tuple[InstanceRef, ...], ...] | None = None
+    order_rule: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cine:
+    """A short-axis stack over time.
+
+    :param frames: float32 ``[T, Z, Y, X]``, finite; made read-only.
+    :param planes: one per slice, in order along the normal; None = geometry unknown (pictures).
+        Slices with known spacing but unknown place have ``planes=None`` and ``pixel_spacing_mm``.
+    :param pixel_spacing_mm: (between rows, between columns); None = unknown, never 1.
+    :param slice_spacing_mm: centre to centre, for stacks without planes; None = unknown.
+    :param times_ms: time of each phase after the R wave, ascending; None = unknown.
+    :param findings: what the reader noticed.
+    :param complete: False when the reader knows that slices are missing or lack phases, so that
+        a volume summed over this stack would be wrong.
+    :raises ReadError: broken arrays. GeometryMismatchError: counts that do not fit.
+    """
+
+    frames: NDArray[np.float32]
+    source: Source
+    planes: tuple[Plane, ...] | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    slice_spacing_mm: float | None = None
+    times_ms: tuple[float, ...] | None = None
+    view: View = "unknown"
+    findings: tuple[Finding, ...] = ()
+    complete: bool = True
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or min(self.frames.shape) < 1:
+            raise ReadError(
+                f"expected frames [phase, slice, row, column], found shape {self.frames.shape}"
+            )
+        if not np.isfinite(self.frames).all():
+            raise ReadError("expected finite pixel values, found NaN or infinity: repair the image")
+        phases, slices = self.frames.shape[:2]
+        if self.planes is not None and len(self.planes) != slices:
+            raise GeometryMismatchError(f"expected {slices} planes, found {len(self.planes)}")
+        if self.times_ms is not None:
+            if len(self.times_ms) != phases:
+                raise GeometryMismatchError(
+                    f"expected {phases} phase times, found {len(self.times_ms)}"
+                )
+            if any(b <= a for a, b in zip(self.times_ms, self.times_ms[1:], strict=False)):
+                raise ReadError("expected ascending phase times, found times out of order")
+        frames = np.ascontiguousarray(self.frames, np.float32)
+        frames.setflags(write=False)
+        object.__setattr__(self, "frames", frames)
+        if self.planes is not None and self.pixel_spacing_mm is None:
+            object.__setattr__(self, "pixel_spacing_mm", self.planes[0].pixel_spacing_mm)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(T, Z, Y, X)."""
+        phases, slices, rows, columns = self.frames.shape
+        return (phases, slices, rows, columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask:
+    """Labels on some frames of a cine.
+
+    :param labels: uint8 ``[F, Z, Y, X]``, values of :class:`lvseg.labels.Label`; read-only.
+    :param frame_index: which phases of the cine these are (a reference often has only two).
+    :param planes: as in :class:`Cine`.
+    :param pixel_spacing_mm: as in :class:`Cine`.
+    :param slice_spacing_mm: as in :class:`Cine`.
+    :param complete: as in :class:`Cine`.
+    """
+
+    labels: NDArray[np.uint8]
+    frame_index: tuple[int, ...]
+    planes: tuple[Plane, ...] | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    slice_spacing_mm: float | None = None
+    complete: bool = True
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 4 or min(self.labels.shape) < 1:
+            raise GeometryMismatchError(
+                f"expected labels [phase, slice, row, column], found shape {self.labels.shape}"
+            )
+        if len(self.frame_index) != self.labels.shape[0]:
+            raise GeometryMismatchError(
+                f"expected {self.labels.shape[0]} frame indices, found {len(self.frame_index)}"
+            )
+        if self.planes is not None and len(self.planes) != self.labels.shape[1]:
+            raise GeometryMismatchError(
+                f"expected {self.labels.shape[1]} planes, found {len(self.planes)}"
+            )
+        labels = np.ascontiguousarray(self.labels, np.uint8)
+        labels.setflags(write=False)
+        object.__setattr__(self, "labels", labels)
+        if self.planes is not None and self.pixel_spacing_mm is None:
+            object.__setattr__(self, "pixel_spacing_mm", self.planes[0].pixel_spacing_mm)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSummary:
+    """One series as ``lvseg list`` shows it.
+
+    :param slices: distinct positions; :param phases: the usual number of phases per position.
+    :param score: higher is a better short-axis cine; 0 = not one. ``reason`` says why.
+    """
+
+    study_uid: str
+    series_uid: str
+    description: str
+    modality: str
+    files: int
+    rows: int
+    columns: int
+    slices: int
+    phases: int
+    pixel_spacing_mm: tuple[float, float] | None
+    slice_spacing_mm: float | None
+    view: View
+    score: float
+    reason: str
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """Everything readable of one examination; ``cines`` best short-axis candidate first."""
+
+    cines: tuple[Cine, ...]
+    series: tuple[SeriesSummary, ...] = field(default=())
+
+    def short_axis(self) -> Cine:
+        """The cine to measure.
+
+        :raises NotACineError: the study has none.
+        """
+        if not self.cines:
+            raise NotACineError("expected a short-axis cine, found none in this study")
+        return self.cines[0]

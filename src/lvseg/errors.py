@@ -1,0 +1,151 @@
+"""Every failure has a name.
+
+::
+
+    LvsegError
+      UsageError          MissingExtraError (also an ImportError)
+      ReadError           NotACineError  InconsistentStackError  UnsupportedEncodingError
+      GeometryError       UnknownSpacingError  IrregularStackError  GeometryMismatchError
+      ModelError          ModelCardError  ModelHashError  ModelInputError
+      MeasureError        NoCavityError  PhaseError
+      DatasetError        PatientLeakError
+
+The text of an error is one line that answers: what was expected, what was found, where, and what
+to do. ``exit_code`` is the process exit status of the command line (README, "Exit codes").
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "DatasetError",
+    "GeometryError",
+    "GeometryMismatchError",
+    "InconsistentStackError",
+    "IrregularStackError",
+    "LvsegError",
+    "MeasureError",
+    "MissingExtraError",
+    "ModelCardError",
+    "ModelError",
+    "ModelHashError",
+    "ModelInputError",
+    "NoCavityError",
+    "NotACineError",
+    "PatientLeakError",
+    "PhaseError",
+    "ReadError",
+    "UnknownSpacingError",
+    "UnsupportedEncodingError",
+    "UsageError",
+]
+
+
+class LvsegError(Exception):
+    """Root of everything this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(LvsegError):
+    """The request itself is wrong: an option, a combination, an existing output."""
+
+    exit_code = 2
+
+
+class MissingExtraError(UsageError, ImportError):
+    """A feature needs an optional library that is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        self.feature = feature
+        self.extra = extra
+        super().__init__(
+            f"{feature} needs the optional part '{extra}', which is not installed: "
+            f"run  pip install 'lvseg[{extra}]'"
+        )
+
+
+class ReadError(LvsegError):
+    """An input cannot be read, or is not what was asked for."""
+
+    exit_code = 3
+
+
+class NotACineError(ReadError):
+    """The input is readable but is no short-axis study."""
+
+
+class InconsistentStackError(ReadError):
+    """Slices that should form one stack contradict each other."""
+
+
+class UnsupportedEncodingError(ReadError):
+    """The pixels are stored in a way that no installed decoder reads."""
+
+
+class GeometryError(LvsegError):
+    """Positions, spacings or shapes do not fit."""
+
+    exit_code = 3
+
+
+class UnknownSpacingError(GeometryError):
+    """A length in millimetres was asked for where no spacing is known."""
+
+
+class IrregularStackError(GeometryError):
+    """One spacing or one affine was asked for, and the stack has none."""
+
+
+class GeometryMismatchError(GeometryError):
+    """Two objects that must share a grid do not."""
+
+
+class ModelError(LvsegError):
+    """The model is missing or unfit."""
+
+    exit_code = 5
+
+
+class ModelCardError(ModelError):
+    """The card beside a model is absent or breaks the schema."""
+
+
+class ModelHashError(ModelError):
+    """The weights are not the ones the card was written for."""
+
+
+class ModelInputError(ModelError):
+    """The input does not fit what the model was made for."""
+
+
+class MeasureError(LvsegError):
+    """A physiological quantity cannot be computed."""
+
+    exit_code = 3
+
+
+class NoCavityError(MeasureError):
+    """No left ventricle cavity is in the mask."""
+
+
+class PhaseError(MeasureError):
+    """End-diastole and end-systole cannot be told apart."""
+
+
+class DatasetError(LvsegError):
+    """A data set folder is broken."""
+
+    exit_code = 3
+
+
+class PatientLeakError(DatasetError):
+    """A patient is on both sides of a split."""
+
+    def __init__(self, patients: tuple[str, ...], where: str) -> None:
+        self.patients = patients
+        super().__init__(
+            f"splits must be by patient: {len(patients)} patient(s) stand in more than one split "
+            f"of {where}: {', '.join(patients)}; give each patient one split in manifest.csv"
+        )

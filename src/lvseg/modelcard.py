@@ -1,0 +1,92 @@
+"""What a model file promises: its input, its output, where it comes from and what it scored.
+
+A card is JSON text beside the weights (``card.json`` beside ``model.onnx``). Inference, training
+and evaluation all read the same :class:`InputSpec`, so there is one description of preprocessing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lvseg.errors import ModelCardError
+
+__all__ = ["InputSpec", "ModelCard", "OutputSpec", "TrainingData"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputSpec(_Strict):
+    """How a frame becomes network input ``[N, 1, Y, X]`` float32.
+
+    Each slice is scaled so that its ``low_percent`` and ``high_percent`` intensity percentiles
+    over all its phases become 0 and 1, and clipped there; once for the whole frame, where the
+    heart is looked for, and again for the window that is cut around it. In-plane spacing that is known and
+    further than ``spacing_tolerance_percent`` from ``spacing_mm`` is resampled to it.
+    """
+
+    spacing_mm: float
+    spacing_tolerance_percent: float = 5.0
+    low_percent: float = 1.0
+    high_percent: float = 99.0
+    window_px: int = 128
+    multiple_px: int = 16
+
+
+class OutputSpec(_Strict):
+    """Scores ``[N, 1, Y, X]`` are logits of the LV cavity; probability above ``threshold`` is in."""
+
+    labels: tuple[str, ...] = ("LV_CAVITY",)
+    activation: Literal["sigmoid"] = "sigmoid"
+    threshold: float = 0.5
+
+
+class TrainingData(_Strict):
+    """Which data taught the model. Hashes are SHA-256 of the image files, for leak checks."""
+
+    name: str
+    citation: str
+    licence: str
+    patients: tuple[str, ...]
+    split: str
+    image_sha256: tuple[str, ...] = ()
+
+
+class ModelCard(_Strict):
+    """The card. ``scores`` maps a protocol name to figures measured by ``lvseg evaluate``."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    version: str
+    sha256: str
+    input: InputSpec
+    output: OutputSpec
+    training: TrainingData
+    recipe: dict[str, str | int | float | bool | None | list[int] | list[float]] = {}
+    parameters: int
+    scores: dict[str, dict[str, float]] = {}
+    licence: str = "Apache-2.0"
+    intended_use: str
+    limits: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Parse a card.
+
+        :raises ModelCardError: not JSON, an unknown key, a missing or wrong value.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the text"
+            raise ModelCardError(
+                f"expected a model card of schema 1, found a fault in {where}: {first['msg']}"
+            ) from error
+
+    def to_json(self) -> str:
+        """The card as text, keys in the order of this class."""
+        return self.model_dump_json(indent=1) + "\n"

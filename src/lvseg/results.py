@@ -1,0 +1,66 @@
+"""What we tell the user: phases, volumes, findings and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lvseg.cine import Cine, Mask
+from lvseg.findings import Finding, Verdict, verdict_of
+from lvseg.modelcard import ModelCard
+
+__all__ = ["LVMeasurements", "Phases", "StudyResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Indices of end-diastole and end-systole, None where unknown, and the rule that chose them."""
+
+    end_diastole: int | None
+    end_systole: int | None
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class LVMeasurements:
+    """Physiology of one mask; a value that cannot be known is None and a finding says why.
+
+    :param volume_ml: cavity volume of each phase, [F].
+    :param area_mm2: cavity area of each phase and slice, [F][Z]; None without pixel spacing.
+    :param area_px: the same in pixels, always known, [F][Z].
+    :param slices_ed: (first, last) slice index that holds cavity at end-diastole, likewise ``es``.
+    :param conventions: name -> the rule applied (volume, papillary muscles, base, apex, phases).
+    """
+
+    phases: Phases
+    volume_ml: tuple[float, ...] | None
+    area_mm2: tuple[tuple[float, ...], ...] | None
+    area_px: tuple[tuple[int, ...], ...]
+    edv_ml: float | None
+    esv_ml: float | None
+    sv_ml: float | None
+    ef_percent: float | None
+    slices_ed: tuple[int, int] | None = None
+    slices_es: tuple[int, int] | None = None
+    conventions: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudyResult:
+    """A cine, its mask, the measurements and everything noticed on the way.
+
+    :param seconds: stage -> wall seconds (read, prepare, locate, predict, postprocess, measure...).
+    """
+
+    cine: Cine
+    mask: Mask
+    measurements: LVMeasurements
+    findings: tuple[Finding, ...]
+    card: ModelCard | None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """pass, review or fail: the worst severity among the findings."""
+        return verdict_of(self.findings)
