@@ -1,0 +1,110 @@
+"""The main path, on one page: read -> prepare -> predict -> postprocess -> measure -> check.
+
+Writing the results is the caller's: ``lvseg.write`` and ``lvseg.report``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from lvseg import measure as measuring
+from lvseg import postprocess, preprocess, quality
+from lvseg.cine import Cine, Mask, Study
+from lvseg.findings import Finding
+from lvseg.predict import Predictor, predict
+from lvseg.read import StudyRef, read_study
+from lvseg.results import StudyResult
+
+__all__ = ["Progress", "Settings", "run", "segment"]
+
+#: Called with (stage, done, all).
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Choices of the main path. ``flips`` averages four mirrored predictions per frame."""
+
+    postprocess: postprocess.Options = field(default_factory=postprocess.Options)
+    measure: measuring.Options = field(default_factory=measuring.Options)
+    batch_size: int = 16
+    flips: bool = False
+
+
+class _Clock:
+    """Wall seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
+
+
+def segment(cine: Cine, predictor: Predictor, settings: Settings | None = None) -> Mask:
+    """The cavity on every phase and slice of a cine, on the cine's own grid."""
+    return _segment(cine, predictor, settings or Settings(), _Clock(), None)[0]
+
+
+def run(
+    source: Path | StudyRef | Study,
+    predictor: Predictor,
+    settings: Settings | None = None,
+    *,
+    spacing_mm: float | None = None,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """A study in, everything known about its left ventricle out.
+
+    :param spacing_mm: in-plane spacing of pictures, which do not state one.
+    :raises ReadError: the source is unreadable or holds no short-axis cine.
+    """
+    settings, clock = settings or Settings(), _Clock()
+    report = progress or (lambda stage, done, total: None)
+    if isinstance(source, Study):
+        study = source
+    else:
+        study = read_study(source, spacing_mm=spacing_mm, progress=lambda d, n: report("read", d, n))
+    cine = study.short_axis()
+    clock.lap("read")
+    mask, noticed = _segment(cine, predictor, settings, clock, progress)
+    measurements = measuring.measure(mask, settings.measure)
+    findings = (
+        *cine.findings,
+        *noticed,
+        *measurements.findings,
+        *quality.check(cine, mask, measurements),
+    )
+    clock.lap("measure")
+    return StudyResult(cine, mask, measurements, findings, predictor.card, clock.seconds)
+
+
+def _segment(
+    cine: Cine, predictor: Predictor, settings: Settings, clock: _Clock, progress: Progress | None
+) -> tuple[Mask, tuple[Finding, ...]]:
+    """Find the heart on a few full frames, then segment one window of every frame."""
+    size = settings.batch_size
+    prepared = preprocess.prepare(cine, predictor.card.input)
+    clock.lap("prepare")
+    scouts = predict(preprocess.scouts(prepared), predictor, batch_size=size)
+    window = preprocess.find_window(prepared, scouts)
+    clock.lap("locate")
+    scores = predict(
+        preprocess.cut(prepared, window),
+        predictor,
+        batch_size=size,
+        flips=settings.flips,
+        progress=(lambda done, total: progress("predict", done, total)) if progress else None,
+    )
+    clock.lap("predict")
+    mask = postprocess.to_mask(
+        preprocess.restore(scores, prepared, window), cine, settings.postprocess
+    )
+    clock.lap("postprocess")
+    return mask, prepared.findings

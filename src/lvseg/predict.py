@@ -1,0 +1,163 @@
+"""Load a model folder and run it: onnxruntime, or OpenVINO where it is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.errors import MissingExtraError, ModelCardError, ModelError, ModelHashError
+from lvseg.modelcard import ModelCard
+
+__all__ = ["Predictor", "Runtime", "available_runtimes", "load_model", "predict"]
+
+FloatArray = NDArray[np.float32]
+Runtime = Literal["auto", "onnxruntime", "openvino"]
+
+
+class Predictor(Protocol):
+    """A network that is ready to run."""
+
+    card: ModelCard
+    runtime: str
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        """``[N, 1, Y, X]`` in 0..1 -> logits ``[N, 1, Y, X]``."""
+        ...
+
+
+class _Loaded:
+    """A session of one of the engines behind the :class:`Predictor` protocol."""
+
+    def __init__(
+        self, card: ModelCard, runtime: str, run: Callable[[FloatArray], FloatArray]
+    ) -> None:
+        self.card = card
+        self.runtime = runtime
+        self._run = run
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        return self._run(np.ascontiguousarray(batch, np.float32))
+
+
+def available_runtimes() -> tuple[str, ...]:
+    """Engines that are installed, the one that ``auto`` takes first."""
+    return tuple(name for name in ("openvino", "onnxruntime") if find_spec(name) is not None)
+
+
+def load_model(folder: Path, *, runtime: Runtime = "auto", threads: int | None = None) -> Predictor:
+    """Load ``model.onnx`` and ``card.json`` from a model folder.
+
+    :param runtime: ``auto`` takes OpenVINO where it is installed, else onnxruntime.
+    :param threads: None = the cores this process may use.
+    :raises ModelError: files missing or not loadable. ModelHashError: the weights are not those
+        of the card. ModelCardError: a broken card. MissingExtraError: the engine is not installed.
+    """
+    card_path, weights_path = folder / "card.json", folder / "model.onnx"
+    if not weights_path.is_file() or not card_path.is_file():
+        raise ModelError(f"expected model.onnx and card.json in the model folder {folder}")
+    try:
+        card = ModelCard.from_json(card_path.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ModelCardError(f"expected JSON text in {card_path}, found other bytes") from error
+    weights = weights_path.read_bytes()
+    found = hashlib.sha256(weights).hexdigest()
+    if found != card.sha256:
+        raise ModelHashError(
+            f"expected weights with SHA-256 {card.sha256[:12]}..., found {found[:12]}... in "
+            f"{weights_path}: the file was changed or damaged; install the model again"
+        )
+    engine = available_runtimes()[0] if runtime == "auto" else runtime
+    count = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads
+    try:
+        run = _ENGINES[engine](weights, count or os.cpu_count() or 1)
+    except ImportError as error:
+        raise MissingExtraError(f"the runtime {engine}", engine) from error
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"{engine} cannot load {weights_path}: {str(error).splitlines()[0]}"
+        ) from error
+    return _Loaded(card, engine, run)
+
+
+def _open_onnxruntime(weights: bytes, threads: int) -> Callable[[FloatArray], FloatArray]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            weights, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its errors share no base class but Exception
+        raise RuntimeError(str(error)) from error
+    name = session.get_inputs()[0].name
+
+    def run(batch: FloatArray) -> FloatArray:
+        result: FloatArray = session.run(None, {name: batch})[0]
+        return result
+
+    return run
+
+
+def _open_openvino(weights: bytes, threads: int) -> Callable[[FloatArray], FloatArray]:
+    import openvino
+
+    core = openvino.Core()
+    options: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    compiled = core.compile_model(core.read_model(weights, b""), "CPU", options)
+    request = compiled.create_infer_request()
+    port = compiled.output(0)
+
+    def run(batch: FloatArray) -> FloatArray:
+        result: FloatArray = np.array(request.infer([batch])[port])
+        return result
+
+    return run
+
+
+_ENGINES = {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino}
+
+
+def predict(
+    batch: FloatArray,
+    predictor: Predictor,
+    *,
+    batch_size: int = 16,
+    flips: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> FloatArray:
+    """Probabilities of the cavity, ``[N, 1, Y, X]`` -> the same shape, 0..1.
+
+    :param flips: average over the four mirror images: slower, a little steadier.
+    :param progress: called with (frames done, frames in all).
+    """
+    result = np.empty(batch.shape, np.float32)
+    for start in range(0, len(batch), batch_size):
+        part = batch[start : start + batch_size]
+        scores = _sigmoid(predictor(part))
+        if flips:
+            for axes in ((2,), (3,), (2, 3)):
+                scores += np.flip(_sigmoid(predictor(np.flip(part, axes))), axes)
+            scores /= 4
+        result[start : start + len(part)] = scores
+        if progress is not None:
+            progress(start + len(part), len(batch))
+    return result
+
+
+def _sigmoid(logits: FloatArray) -> FloatArray:
+    result: FloatArray = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+    return result

@@ -1,0 +1,1 @@
+"""Training and export of models. Needs the optional part ``train``."""

@@ -1,0 +1,86 @@
+"""Data set folder -> tensors, through the same reading and preparing as inference."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from lvseg.cases import Case, read_manifest, select
+from lvseg.cine import Cine, Source
+from lvseg.errors import DatasetError
+from lvseg.modelcard import InputSpec
+from lvseg.preprocess import prepare, resample, scale_factors
+from lvseg.read import read_picture
+
+__all__ = ["Slices", "load_slices", "normalise_crops"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slices:
+    """Pictures of one split on the model's grid, all padded to one size.
+
+    :param images, masks: ``[N, 1, Y, X]`` float32 in 0..1.
+    :param centres: cavity centre (row, column), the picture's centre where it is empty, [N, 2].
+    :param empty: which pictures hold no cavity, [N] bool.
+    :param cases: the manifest rows, in the same order.
+    :param sha256: hash of each image file.
+    """
+
+    images: Tensor
+    masks: Tensor
+    centres: Tensor
+    empty: Tensor
+    cases: tuple[Case, ...]
+    sha256: tuple[str, ...]
+
+
+def load_slices(dataset: Path, split: str, spec: InputSpec) -> Slices:
+    """Read every picture of a split (``a+b`` for two) with its mask.
+
+    :raises DatasetError: nothing in the split, or image and mask differ in size.
+    """
+    cases = select(read_manifest(dataset), split)
+    images, masks, hashes = [], [], []
+    for case in cases:
+        file = dataset / "images" / case.file
+        image, mask = read_picture(file), read_picture(dataset / "masks" / case.file) >= 128
+        if image.shape != mask.shape:
+            raise DatasetError(f"expected image and mask of one size, found two for {case.file}")
+        spacing = case.pixel_spacing_mm
+        pair = None if spacing is None else (spacing, spacing)
+        cine = Cine(image[None, None], Source("picture", file.stem), pixel_spacing_mm=pair)
+        images.append(prepare(cine, spec).frames[0, 0])
+        masks.append(resample(mask.astype(np.float32), scale_factors(pair, spec)))
+        hashes.append(hashlib.sha256(file.read_bytes()).hexdigest())
+    rows = max(image.shape[0] for image in images)
+    columns = max(image.shape[1] for image in images)
+    stack = torch.from_numpy(np.stack([_pad(image, rows, columns) for image in images]))[:, None]
+    truth = torch.from_numpy(np.stack([_pad(mask, rows, columns) for mask in masks]))[:, None]
+    centres = [_centre(mask) for mask in masks]
+    empty = torch.tensor([not mask.any() for mask in masks])
+    return Slices(stack, truth, torch.tensor(centres), empty, cases, tuple(hashes))
+
+
+def normalise_crops(crops: Tensor, spec: InputSpec) -> Tensor:
+    """What :func:`lvseg.preprocess.cut` does to a window, for a batch ``[N, 1, S, S]``."""
+    limits = torch.tensor([spec.low_percent, spec.high_percent]) / 100
+    low, high = torch.quantile(crops[:, :, ::2, ::2].flatten(1), limits, dim=1)
+    spread = torch.where(high > low, high - low, torch.inf)
+    return ((crops - low[:, None, None, None]) / spread[:, None, None, None]).clamp(0, 1)
+
+
+def _pad(frame: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    return np.pad(frame, ((0, rows - frame.shape[0]), (0, columns - frame.shape[1])))
+
+
+def _centre(mask: np.ndarray) -> tuple[float, float]:
+    if not mask.any():
+        return ((mask.shape[0] - 1) / 2, (mask.shape[1] - 1) / 2)
+    row, column = ndimage.center_of_mass(mask)
+    return (float(row), float(column))

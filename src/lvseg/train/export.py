@@ -1,0 +1,166 @@
+"""Training run -> model folder: ``model.onnx``, ``card.json``, ``model.safetensors``.
+
+Refuses to finish unless ONNX and torch agree on fixed inputs, odd sizes included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from lvseg import __version__
+from lvseg.errors import ModelError, UsageError
+from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
+from lvseg.predict import available_runtimes, load_model
+from lvseg.train import checkpoint
+from lvseg.train.network import build, count_parameters
+from lvseg.train.options import TrainOptions
+from lvseg.write import whole_file, write_text
+
+__all__ = ["PARITY_TOLERANCE", "check_parity", "export"]
+
+#: Largest difference of logits between torch and an engine; a probability then moves by < 0.0003.
+PARITY_TOLERANCE = 1e-3
+#: Batch and sides of the parity check: the window, a full frame, an oblong one.
+PARITY_SHAPES = ((1, 128, 128), (3, 128, 128), (2, 256, 208), (1, 176, 96))
+OPSET = 18
+
+INTENDED_USE = (
+    "Research use only, not a medical device. Outlines the left ventricle cavity (papillary "
+    "muscles inside the cavity) on short-axis balanced-SSFP cine MRI frames of adults."
+)
+LIMITS = (
+    "Taught by one centre's scanner and one expert's endocardial contours at end-diastole and "
+    "end-systole.",
+    "Reference masks include the contour line, about half a pixel on each side, so areas come out "
+    "slightly large.",
+    "Frames without a cavity (above the base, below the apex) came from few patients.",
+    "Not taught on late enhancement, black blood, long-axis views, children or congenital disease.",
+)
+CITATION = (
+    "Radau P, Lu Y, Connelly K, Paul G, Dick AJ, Wright GA. Evaluation Framework for Algorithms "
+    "Segmenting Short Axis Cardiac MRI. The MIDAS Journal, 2009."
+)
+
+
+def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool = False) -> Path:
+    """Write the averaged weights of a run's ``best`` checkpoint as a model folder.
+
+    :param name: the model's name; None = the preset's.
+    :raises ModelError: no checkpoint, or ONNX and torch disagree.
+    :raises UsageError: the folder exists and ``overwrite`` is off.
+    """
+    if folder.exists() and not overwrite:
+        raise UsageError(f"{folder} exists: add --overwrite, or name a new folder")
+    options, progress, data = checkpoint.read_options(run, "best")
+    network = build(options.network)
+    checkpoint.load_average(run, "best", network)
+    network.eval()
+    beside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        weights = _onnx_bytes(network, options.input)
+        with whole_file(beside / "model.onnx") as file:
+            file.write_bytes(weights)
+        with whole_file(beside / "model.safetensors") as file:
+            save_file({k: v.contiguous() for k, v in network.state_dict().items()}, file)
+        card = _card(options, data, name or options.name, weights, count_parameters(network))
+        recipe = {**card.recipe, "epoch": progress.epoch, "steps": progress.step}
+        write_text(beside / "card.json", card.model_copy(update={"recipe": recipe}).to_json())
+        check_parity(network, beside)
+        if folder.exists():
+            shutil.rmtree(folder)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def _onnx_bytes(network: nn.Module, spec: InputSpec) -> bytes:
+    """The network as ONNX with dynamic batch, rows and columns."""
+    example = torch.zeros(2, 1, spec.window_px, spec.window_px)
+    multiple = spec.multiple_px
+    rows, columns = (multiple * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
+    shapes = {0: torch.export.Dim("batch", min=1), 2: rows, 3: columns}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=(shapes,),
+            verbose=False,
+        )
+    if program is None:
+        raise ModelError("the ONNX exporter returned nothing")
+    buffer = io.BytesIO()
+    program.save(buffer)
+    return buffer.getvalue()
+
+
+def _card(
+    options: TrainOptions, data: dict[str, Any], name: str, weights: bytes, parameters: int
+) -> ModelCard:
+    recipe: dict[str, Any] = {
+        "preset": options.name,
+        "network": "residual U-Net",
+        "widths": list(options.network.widths),
+        "batch_size": options.batch_size,
+        "optimiser": options.optimiser,
+        "peak_rate": options.peak_rate,
+        "ema_decay": options.ema_decay,
+        "seed": options.seed,
+    }
+    return ModelCard(
+        name=name,
+        version=__version__,
+        sha256=hashlib.sha256(weights).hexdigest(),
+        input=options.input,
+        output=OutputSpec(),
+        training=TrainingData(
+            name="Sunnybrook Cardiac Data",
+            citation=CITATION,
+            licence="CC0-1.0",
+            patients=tuple(data["patients"]),
+            split=options.train_split,
+            image_sha256=tuple(data["image_sha256"]),
+        ),
+        recipe=recipe,
+        parameters=parameters,
+        intended_use=INTENDED_USE,
+        limits=LIMITS,
+    )
+
+
+def check_parity(network: nn.Module, folder: Path) -> float:
+    """Largest difference of logits between torch and every installed engine on fixed inputs.
+
+    :raises ModelError: it exceeds :data:`PARITY_TOLERANCE`.
+    """
+    worst = 0.0
+    for runtime in available_runtimes():
+        predictor = load_model(folder, runtime=runtime)  # type: ignore[arg-type]
+        for count, rows, columns in PARITY_SHAPES:
+            random = np.random.default_rng(rows * columns + count)
+            image = random.random((count, 1, rows, columns), np.float32)
+            with torch.no_grad():
+                expected = network(torch.from_numpy(image)).numpy()
+            worst = max(worst, float(np.abs(predictor(image) - expected).max()))
+    if not worst <= PARITY_TOLERANCE:
+        raise ModelError(
+            f"expected ONNX and torch to agree within {PARITY_TOLERANCE}, found {worst:.2g}"
+        )
+    return worst

@@ -1,0 +1,94 @@
+"""What a training run is: one frozen description, from a preset or a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lvseg.errors import UsageError
+from lvseg.modelcard import InputSpec
+from lvseg.train.augment import AugmentOptions
+from lvseg.train.network import NetworkOptions
+
+__all__ = ["TrainOptions", "load_options", "preset_names", "read_preset"]
+
+
+class TrainOptions(BaseModel):
+    """Everything that decides the weights of a run.
+
+    :param train_split, validation_split: split expressions of the data set (``a+b``); no
+        validation split means that the last weights are the result.
+    :param epochs, steps_per_epoch: an epoch is a number of steps, so its cost does not depend on
+        the size of the data set; a checkpoint is written after each.
+    :param validate_every: epochs between validations.
+    :param peak_rate: learning rate after ``warmup_steps``, then a half cosine to 0.
+    :param ema_decay: the exported weights are an exponential average over steps.
+    :param empty_weight: how often a frame without cavity is drawn, relative to one with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    train_split: str = "training"
+    validation_split: str | None = "validation"
+    input: InputSpec = InputSpec(spacing_mm=1.33)
+    network: NetworkOptions = NetworkOptions()
+    augment: AugmentOptions = AugmentOptions()
+    epochs: int = 40
+    steps_per_epoch: int = 200
+    validate_every: int = 5
+    batch_size: int = 16
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    peak_rate: float = 2e-3
+    warmup_steps: int = 200
+    weight_decay: float = 1e-2
+    momentum: float = 0.9
+    ema_decay: float = 0.998
+    empty_weight: float = 1.0
+    seed: int = 20261122
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names that ``--preset`` takes."""
+    folder = resources.files("lvseg.train") / "presets"
+    return tuple(sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml")))
+
+
+def read_preset(name: str) -> TrainOptions:
+    """A preset by name.
+
+    :raises UsageError: no such preset.
+    """
+    if name not in preset_names():
+        known = ", ".join(preset_names())
+        raise UsageError(f"expected one of the presets {known}, found '{name}'")
+    file = resources.files("lvseg.train") / "presets" / f"{name}.toml"
+    return _parse(file.read_text("utf-8"), f"the preset {name}")
+
+
+def load_options(path: Path) -> TrainOptions:
+    """Options from a TOML file; unknown keys are refused.
+
+    :raises UsageError: no such file, broken TOML, an unknown key or a bad value.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read the training options {path}: {error.strerror}") from error
+    return _parse(text, str(path))
+
+
+def _parse(text: str, where: str) -> TrainOptions:
+    try:
+        return TrainOptions.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"expected TOML in {where}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"in {where}, key '{key}': {first['msg']}") from error

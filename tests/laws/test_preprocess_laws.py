@@ -1,0 +1,72 @@
+"""Laws of going to the model's grid and back."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lvseg.cine import Cine, Source
+from lvseg.modelcard import InputSpec
+from lvseg.preprocess import Window, cut, find_window, normalise, prepare, restore, scouts
+
+SPEC = InputSpec(spacing_mm=1.3, window_px=48)
+LAW = settings(derandomize=True, deadline=None, max_examples=25)
+sides = st.integers(20, 70)
+
+
+def _blob(rows: int, columns: int, row: float, column: float, radii: tuple[float, float]):
+    y, x = np.mgrid[:rows, :columns]
+    return ((y - row) / radii[0]) ** 2 + ((x - column) / radii[1]) ** 2 < 1
+
+
+@LAW
+@given(st.integers(40, 70), st.integers(40, 70), st.floats(0.8, 2.4), st.floats(0.8, 2.4))
+def test_the_way_back_returns_to_the_shape_and_place(rows, columns, spacing_row, spacing_column):
+    """A blob prepared, cut, passed through unchanged and restored lies where it was."""
+    truth = _blob(rows, columns, rows / 2, columns / 2, (rows / 4, columns / 4))
+    cine = Cine(
+        truth[None, None].astype(np.float32),
+        Source("array", "x"),
+        pixel_spacing_mm=(spacing_row, spacing_column),
+    )
+    prepared = prepare(cine, SPEC)
+    window = find_window(prepared, (scouts(prepared) > 0.5).astype(np.float32))
+    restored = restore(cut(prepared, window), prepared, window)[0, 0] > 0.5
+    assert restored.shape == truth.shape
+    overlap = 2 * (restored & truth).sum() / (restored.sum() + truth.sum())
+    assert overlap > 0.88
+    for axis in (0, 1):
+        centre = [np.argwhere(image)[:, axis].mean() for image in (restored, truth)]
+        assert abs(centre[0] - centre[1]) < 0.35
+
+
+@LAW
+@given(sides, sides, st.integers(-20, 40), st.integers(-20, 40), st.integers(0, 2**31))
+def test_cut_and_restore_keep_every_pixel_inside(rows, columns, top, left, seed):
+    frames = np.random.default_rng(seed).random((2, 2, rows, columns)).astype(np.float32)
+    prepared = prepare(Cine(frames, Source("array", "x")), SPEC)
+    window = Window(top, left, 48)
+    ones = np.ones((4, 1, 48, 48), np.float32)
+    inside = restore(ones, prepared, window)
+    rows_in = max(0, min(rows, top + 48) - max(0, top))
+    columns_in = max(0, min(columns, left + 48) - max(0, left))
+    assert inside.sum() == 4 * rows_in * columns_in
+
+
+@LAW
+@given(st.integers(0, 2**31), st.floats(0.1, 50), st.floats(-100, 100))
+def test_normalising_forgets_gain_and_offset(seed, gain, offset):
+    frames = np.random.default_rng(seed).random((2, 3, 24, 20)).astype(np.float32)
+    changed = (frames * gain + offset).astype(np.float32)
+    tolerance = 1e-4 + 1e-6 * (gain + abs(offset)) / gain * 10
+    np.testing.assert_allclose(normalise(frames, SPEC), normalise(changed, SPEC), atol=tolerance)
+
+
+@LAW
+@given(st.integers(0, 2**31))
+def test_normalised_values_are_within_0_and_1_and_slices_are_independent(seed):
+    frames = np.random.default_rng(seed).normal(size=(2, 3, 24, 20)).astype(np.float32)
+    result = normalise(frames, SPEC)
+    assert 0 <= result.min() <= result.max() <= 1
+    np.testing.assert_array_equal(result[:, 1:2], normalise(frames[:, 1:2], SPEC))

@@ -1,0 +1,47 @@
+"""The loss by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lvseg.train.loss import dice_cross_entropy  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+
+def test_uncertain_everywhere_on_half_a_mask() -> None:
+    # 4 pixels at p = 0.5, two of them cavity: overlap 1, sum 2 + 2 = 4
+    # Dice (2 * 1 + 1) / (4 + 1) = 0.6; cross-entropy ln 2
+    logits = torch.zeros(1, 1, 2, 2)
+    target = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    assert dice_cross_entropy(logits, target).item() == pytest.approx(0.4 + math.log(2))
+
+
+def test_empty_target_and_empty_prediction_cost_nothing() -> None:
+    loss = dice_cross_entropy(torch.full((1, 1, 4, 4), -30.0), torch.zeros(1, 1, 4, 4))
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_false_cavity_on_an_empty_target_gets_a_gradient() -> None:
+    logits = torch.full((1, 1, 4, 4), 2.0, requires_grad=True)
+    dice_cross_entropy(logits, torch.zeros(1, 1, 4, 4)).backward()
+    assert (logits.grad > 0).all()
+
+
+def test_each_sample_weighs_the_same_whatever_its_size() -> None:
+    # both samples miss half of their cavity; the Dice terms differ only by the smoothing pixel
+    small, large = torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
+    small[..., :2, :2], large[..., :8, :8] = 1, 1
+    found_small, found_large = small.clone(), large.clone()
+    found_small[..., :1, :2], found_large[..., :4, :8] = 0, 0
+    losses = []
+    for found, target in ((found_small, small), (found_large, large)):
+        logits = (found - 0.5) * 60
+        cross = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+        losses.append((dice_cross_entropy(logits, target) - cross).item())
+    # 1 - (2 * 2 + 1) / (6 + 1) = 0.2857;  1 - (2 * 32 + 1) / (96 + 1) = 0.3299
+    assert losses == pytest.approx([1 - 5 / 7, 1 - 65 / 97], abs=1e-5)

@@ -1,0 +1,187 @@
+"""The loop: it learns, it resumes to the same bits, and what it exports is what it trained."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from lvseg.errors import ModelError, UsageError  # noqa: E402
+from lvseg.modelcard import InputSpec  # noqa: E402
+from lvseg.predict import load_model  # noqa: E402
+from lvseg.train import checkpoint, trainer  # noqa: E402
+from lvseg.train.augment import AugmentOptions  # noqa: E402
+from lvseg.train.dataset import load_slices  # noqa: E402
+from lvseg.train.export import check_parity, export  # noqa: E402
+from lvseg.train.network import NetworkOptions, build, count_parameters  # noqa: E402
+from lvseg.train.options import TrainOptions, load_options, preset_names, read_preset  # noqa: E402
+
+pytestmark = [
+    pytest.mark.torch,
+    # torch's own exporter and its dependencies announce changes of theirs
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+OPTIONS = TrainOptions(
+    name="tiny",
+    input=InputSpec(spacing_mm=1.3, window_px=32),
+    network=NetworkOptions(widths=(4, 8, 8, 8, 8)),
+    epochs=3,
+    steps_per_epoch=4,
+    batch_size=4,
+    warmup_steps=2,
+    validate_every=1,
+    seed=7,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bright discs on dark noise, four patients, one empty picture."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    rows = []
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for index in range(12):
+        patient = index // 3
+        y, x = np.mgrid[:48, :40]
+        radius = 0 if index == 1 else 5 + index % 4
+        mask = (y - 20 - patient) ** 2 + (x - 22) ** 2 < radius**2
+        image = np.clip(40 + 150 * mask + random.normal(0, 10, mask.shape), 0, 255)
+        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{index}.png")
+        Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "masks" / f"{index}.png")
+        rows.append([f"{index}.png", f"p{patient}", "training" if patient < 3 else "validation"])
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file", "patient_id", "split"], *rows])
+    return folder
+
+
+def test_slices_carry_centres_and_empties(dataset: Path) -> None:
+    slices = load_slices(dataset, "training", OPTIONS.input)
+    assert slices.images.shape == (9, 1, 48, 40)
+    assert slices.empty.tolist() == [False, True, *[False] * 7]
+    assert slices.centres[0].tolist() == pytest.approx([20, 22])
+    assert slices.centres[1].tolist() == [23.5, 19.5]  # the picture's centre
+    assert len(set(slices.sha256)) == 9
+
+
+def test_resumed_run_equals_straight_run_bit_for_bit(dataset: Path, tmp_path: Path) -> None:
+    straight = trainer.fit(OPTIONS, dataset, tmp_path / "straight")
+
+    class Stopped(Exception):
+        pass
+
+    def stop(epoch: int, epochs: int, figures: dict[str, float]) -> None:
+        if epoch == 1:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        trainer.fit(OPTIONS, dataset, tmp_path / "halved", report=stop)
+    torch.rand(5)  # whatever else draws from the global generator must not matter
+    halved = trainer.fit(OPTIONS, dataset, tmp_path / "halved", resume=True)
+    first, second = (load_file(run / "last.safetensors") for run in (straight, halved))
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+    assert (straight / "log.csv").read_text() == (halved / "log.csv").read_text()
+
+
+def test_another_seed_gives_other_weights(dataset: Path, tmp_path: Path) -> None:
+    short = OPTIONS.model_copy(update={"epochs": 1})
+    runs = [
+        trainer.fit(short.model_copy(update={"seed": seed}), dataset, tmp_path / str(seed))
+        for seed in (1, 2)
+    ]
+    first, second = (load_file(run / "last.safetensors") for run in runs)
+    assert any(not torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_it_learns_a_bright_disc(dataset: Path, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(
+        update={
+            "epochs": 2,
+            "steps_per_epoch": 40,
+            "validate_every": 2,
+            "peak_rate": 0.01,
+            "ema_decay": 0.8,
+            "augment": AugmentOptions(elastic_px=1, bias=0.1, noise=(0, 0.02), shift_px=4),
+        }
+    )
+    run = trainer.fit(options, dataset, tmp_path / "run")
+    progress = checkpoint.read_options(run, "best")[1]
+    assert progress.best_dice is not None
+    assert progress.best_dice > 0.8
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(dataset: Path, tmp_path: Path) -> None:
+    short = OPTIONS.model_copy(update={"epochs": 1})
+    trainer.fit(short, dataset, tmp_path / "run")
+    with pytest.raises(UsageError, match="--resume"):
+        trainer.fit(short, dataset, tmp_path / "run")
+    with pytest.raises(UsageError, match="other options"):
+        trainer.fit(OPTIONS, dataset, tmp_path / "run", resume=True)
+
+
+def test_export_is_whole_and_agrees_with_torch(dataset: Path, tmp_path: Path) -> None:
+    short = OPTIONS.model_copy(update={"epochs": 1})
+    folder = export(trainer.fit(short, dataset, tmp_path / "run"), tmp_path / "model")
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "card.json",
+        "model.onnx",
+        "model.safetensors",
+    ]
+    card = load_model(folder, runtime="onnxruntime").card
+    assert card.training.patients == ("p0", "p1", "p2")
+    assert card.input == short.input
+    network = build(short.network)
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    assert card.parameters == count_parameters(network)
+    assert check_parity(network.eval(), folder) < 1e-3
+    with torch.no_grad():
+        next(iter(network.parameters())).add_(1.0)
+    with pytest.raises(ModelError, match="agree"):
+        check_parity(network, folder)
+    with pytest.raises(UsageError, match="exists"):
+        export(tmp_path / "run", folder)
+
+
+def test_export_without_a_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"best\.json"):
+        export(tmp_path, tmp_path / "model")
+
+
+def test_learning_rate_warms_up_then_falls_to_zero() -> None:
+    # 12 steps, 2 of warm-up; after the warm-up 10 steps of half a cosine
+    rates = [trainer.learning_rate(step, OPTIONS) for step in range(13)]
+    assert rates[0] == pytest.approx(OPTIONS.peak_rate / 2)
+    assert rates[1] == rates[2] == pytest.approx(OPTIONS.peak_rate)
+    assert rates[7] == pytest.approx(OPTIONS.peak_rate / 2)
+    assert rates[12] == pytest.approx(0)
+
+
+def test_presets_parse_and_unknown_keys_are_refused(tmp_path: Path) -> None:
+    assert "lv-sax-30" in preset_names()
+    for name in preset_names():
+        assert read_preset(name).name == name
+    (tmp_path / "bad.toml").write_text('name = "x"\nlerning_rate = 1\n')
+    with pytest.raises(UsageError, match="lerning_rate"):
+        load_options(tmp_path / "bad.toml")
+    with pytest.raises(UsageError, match="presets"):
+        read_preset("nonsense")
+
+
+def test_checkpoint_json_names_patients_and_versions(dataset: Path, tmp_path: Path) -> None:
+    run = trainer.fit(OPTIONS.model_copy(update={"epochs": 1}), dataset, tmp_path / "run")
+    document = json.loads((run / "last.json").read_text())
+    assert document["data"]["patients"] == ["p0", "p1", "p2"]
+    assert document["versions"]["torch"].startswith("2.")
+    assert not list(run.glob("*.p*t*"))  # no pickles
