@@ -1,0 +1,392 @@
+"""Who is in which set: the manifest of a data set folder, splits by patient, leaks.
+
+A data set folder holds ``images/*.png``, ``masks/*.png`` and ``manifest.csv`` with at least the
+columns ``file, patient_id, split``. Splits are by patient, because slices of one heart resemble
+each other: a picture of a training patient among the test pictures makes every score too good.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from lvseg.errors import DatasetError, PatientLeakError, UsageError
+from lvseg.findings import Finding
+
+__all__ = [
+    "ALL",
+    "MANIFEST",
+    "Case",
+    "check_leaks",
+    "folds",
+    "image_hashes",
+    "image_path",
+    "image_sha256",
+    "manifest_text",
+    "mask_path",
+    "parse_manifest",
+    "patients",
+    "read_manifest",
+    "select",
+    "split_by_patient",
+    "write_manifest",
+]
+
+MANIFEST = "manifest.csv"
+#: A split expression that selects every case.
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One picture with its mask: a row of the manifest.
+
+    :param file: name below ``images`` and ``masks``.
+    :param phase: "ED" or "ES" where known. :param slice_index: order along the heart, from 0;
+        either end may be the base.
+    :param age: years. :param extra: columns we do not interpret, as (name, text), kept as they are.
+    """
+
+    file: str
+    patient_id: str
+    split: str
+    phase: str | None = None
+    slice_index: int | None = None
+    pathology: str | None = None
+    sex: str | None = None
+    age: float | None = None
+    pixel_spacing_mm: float | None = None
+    slice_spacing_mm: float | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+_REQUIRED = ("file", "patient_id", "split")
+_COLUMNS = tuple(field.name for field in fields(Case) if field.name != "extra")
+
+
+class _Row(BaseModel):
+    """A row as text; blank cells were removed before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    file: str = Field(min_length=1)
+    patient_id: str = Field(min_length=1)
+    split: str = Field(min_length=1)
+    phase: str | None = None
+    slice_index: int | None = Field(default=None, ge=0)
+    pathology: str | None = None
+    sex: str | None = None
+    age: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    pixel_spacing_mm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    slice_spacing_mm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @field_validator("file")
+    @classmethod
+    def _stays_inside(cls, value: str) -> str:
+        parts = value.replace("\\", "/").split("/")
+        if value.startswith(("/", "\\")) or ":" in parts[0] or {"", ".", ".."} & set(parts):
+            raise ValueError("must be a file name below the images folder")
+        return value
+
+    @field_validator("split")
+    @classmethod
+    def _one_name(cls, value: str) -> str:
+        if "+" in value or value.lower() == ALL:
+            raise ValueError("must be one name, without '+' and not 'all'")
+        return value
+
+
+def _parse_row(row: Mapping[str | None, object], line: int, where: str) -> Case:
+    if None in row or None in row.values():
+        raise DatasetError(
+            f"{where}, line {line}: expected as many cells as the header has, found "
+            f"{'more' if None in row else 'fewer'}: quote cells that contain a comma"
+        )
+    cells = {str(name): str(value).strip() for name, value in row.items()}
+    known = {name: cells[name] for name in _COLUMNS if name in _REQUIRED or cells.get(name)}
+    extra = tuple((name, value) for name, value in cells.items() if name not in _COLUMNS)
+    try:
+        parsed = _Row.model_validate(known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        column = str(first["loc"][0])
+        raise DatasetError(
+            f"{where}, line {line}, column {column}: {first['msg']}, found "
+            f"'{known.get(column, '')}': correct the manifest"
+        ) from error
+    return Case(**parsed.model_dump(), extra=extra)
+
+
+def parse_manifest(text: str, *, where: str = MANIFEST) -> tuple[Case, ...]:
+    """Cases of a manifest given as CSV text, in the order of its lines; leaks are not looked for.
+
+    Column order is free, blank optional cells are None, columns we do not know are kept in
+    ``extra``.
+
+    :raises DatasetError: a missing column, a wrong cell (with its line), a file named twice, or no
+        row at all.
+    """
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    cases: list[Case] = []
+    lines: dict[str, int] = {}
+    try:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        missing = [name for name in _REQUIRED if name not in header]
+        if missing or len(set(header)) != len(header):
+            raise DatasetError(
+                f"{where}, line 1: expected the columns {', '.join(_REQUIRED)}, each once, found "
+                f"{', '.join(header) or 'nothing'}: make the data set with  lvseg prepare"
+            )
+        reader.fieldnames = header
+        for row in reader:
+            case = _parse_row(row, reader.line_num, where)
+            if case.file in lines:
+                raise DatasetError(
+                    f"{where}, line {reader.line_num}: expected each file once, found "
+                    f"'{case.file}' also in line {lines[case.file]}"
+                )
+            lines[case.file] = reader.line_num
+            cases.append(case)
+    except csv.Error as error:
+        raise DatasetError(
+            f"{where}, after line {reader.line_num}: not valid CSV: {error}"
+        ) from error
+    if not cases:
+        raise DatasetError(f"{where}: expected at least one case below the header, found none")
+    return tuple(cases)
+
+
+def read_manifest(folder: Path, *, allow_leaks: bool = False) -> tuple[Case, ...]:
+    """Cases of a data set folder, in the order of its manifest.
+
+    :param allow_leaks: True for an audit that reports leaks itself.
+    :raises DatasetError: no readable manifest, or a faulty one (with the line).
+    :raises PatientLeakError: a patient in more than one split.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DatasetError(
+            f"expected a data set folder with {MANIFEST}, found none that can be read at {path} "
+            f"({reason}): make one with  lvseg prepare"
+        ) from error
+    cases = parse_manifest(text, where=str(path))
+    leaking = _leaking_patients(cases)
+    if leaking and not allow_leaks:
+        raise PatientLeakError(leaking, str(path))
+    return cases
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def manifest_text(cases: Sequence[Case]) -> str:
+    """CSV text of a manifest: required columns, then those that any case fills, then extra ones."""
+    used = [
+        name
+        for name in _COLUMNS
+        if name in _REQUIRED or any(getattr(case, name) is not None for case in cases)
+    ]
+    extra = list(dict.fromkeys(name for case in cases for name, _ in case.extra))
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*used, *extra])
+    for case in cases:
+        more = dict(case.extra)
+        known = [_cell(getattr(case, name)) for name in used]
+        writer.writerow([*known, *(more.get(name, "") for name in extra)])
+    return out.getvalue()
+
+
+def write_manifest(cases: Sequence[Case], folder: Path) -> Path:
+    """Write ``manifest.csv`` into an existing folder, whole or not at all; returns its path.
+
+    :raises PatientLeakError: a patient in more than one split; nothing is written then.
+    """
+    leaking = _leaking_patients(cases)
+    path = folder / MANIFEST
+    if leaking:
+        raise PatientLeakError(leaking, str(path))
+    handle, name = tempfile.mkstemp(prefix=".manifest-", suffix=".csv", dir=folder)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(manifest_text(cases))
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def image_path(folder: Path, case: Case) -> Path:
+    """Picture of a case."""
+    return folder / "images" / case.file
+
+
+def mask_path(folder: Path, case: Case) -> Path:
+    """Mask of a case."""
+    return folder / "masks" / case.file
+
+
+def patients(cases: Iterable[Case]) -> tuple[str, ...]:
+    """Distinct patients, sorted."""
+    return tuple(sorted({case.patient_id for case in cases}))
+
+
+def select(cases: Sequence[Case], expression: str) -> tuple[Case, ...]:
+    """Cases of the splits named, e.g. ``training+validation``; ``all`` selects every case.
+
+    :raises UsageError: a name that no case has.
+    """
+    if expression.strip().lower() == ALL:
+        return tuple(cases)
+    wanted = [name.strip() for name in expression.split("+")]
+    present = sorted({case.split for case in cases})
+    unknown = [name for name in wanted if name not in present]
+    if unknown:
+        raise UsageError(
+            f"expected a split out of {', '.join(present)} (joined by '+', or 'all'), found "
+            f"'{unknown[0]}' in '{expression}'"
+        )
+    return tuple(case for case in cases if case.split in wanted)
+
+
+def _assignment(
+    cases: Sequence[Case], fractions: Mapping[str, float], seed: int, stratify: bool
+) -> dict[str, str]:
+    """Deal shuffled patients, stratum after stratum, to the split furthest below its share."""
+    stratum: dict[str, str] = {}
+    for case in cases:
+        pathology = (case.pathology or "") if stratify else ""
+        stratum[case.patient_id] = stratum.get(case.patient_id) or pathology
+    generator = np.random.default_rng(seed)
+    order: list[str] = []
+    for name in sorted(set(stratum.values())):
+        members = sorted(patient for patient, own in stratum.items() if own == name)
+        order += [members[int(i)] for i in generator.permutation(len(members))]
+    total = sum(fractions.values())
+    dealt = dict.fromkeys(fractions, 0)
+    result: dict[str, str] = {}
+    for count, patient in enumerate(order, start=1):
+        share = {name: fractions[name] / total * count - dealt[name] for name in fractions}
+        chosen = max(share, key=lambda name: round(share[name], 9))
+        dealt[chosen] += 1
+        result[patient] = chosen
+    return result
+
+
+def split_by_patient(
+    cases: Sequence[Case],
+    fractions: Mapping[str, float],
+    *,
+    seed: int = 0,
+    stratify: bool = True,
+) -> tuple[Case, ...]:
+    """Give each patient one split, at random but the same for the same patients and seed.
+
+    :param fractions: split name -> its share of the patients; shares need not sum to 1.
+    :param stratify: spread each pathology over the splits in these proportions.
+    :raises UsageError: no split, or a share that is not positive.
+
+    Old split names are replaced; the order of cases is kept. No case: no case.
+    """
+    if not fractions or not all(share > 0 for share in fractions.values()):
+        raise UsageError(f"expected split names with positive shares, found {dict(fractions)}")
+    chosen = _assignment(cases, fractions, seed, stratify)
+    return tuple(replace(case, split=chosen[case.patient_id]) for case in cases)
+
+
+def folds(
+    cases: Sequence[Case], k: int, *, seed: int = 0, stratify: bool = True
+) -> tuple[tuple[Case, ...], ...]:
+    """Cut the patients into ``k`` held-out sets for cross-validation, balanced by pathology.
+
+    The cases of set number i carry the split ``fold<i>``, from ``fold1``; train on the others.
+
+    :raises UsageError: fewer than two folds, or more folds than patients.
+    """
+    if not 2 <= k <= len(patients(cases)):
+        raise UsageError(
+            f"expected 2 to {len(patients(cases))} folds (one patient each at most), found {k}"
+        )
+    names = [f"fold{number}" for number in range(1, k + 1)]
+    dealt = split_by_patient(cases, dict.fromkeys(names, 1.0), seed=seed, stratify=stratify)
+    return tuple(tuple(case for case in dealt if case.split == name) for name in names)
+
+
+def image_sha256(path: Path) -> str:
+    """SHA-256 of the bytes of a file, as hexadecimal text.
+
+    :raises DatasetError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(
+            f"expected a readable image at {path}, found {error.strerror or 'none'}: "
+            "add the file or remove its line from the manifest"
+        ) from error
+
+
+def image_hashes(folder: Path, cases: Sequence[Case]) -> dict[str, str]:
+    """SHA-256 of each case's picture: ``file`` -> hexadecimal text."""
+    return {case.file: image_sha256(image_path(folder, case)) for case in cases}
+
+
+def _leaking_patients(cases: Iterable[Case]) -> tuple[str, ...]:
+    splits: dict[str, set[str]] = {}
+    for case in cases:
+        splits.setdefault(case.patient_id, set()).add(case.split)
+    return tuple(sorted(patient for patient, names in splits.items() if len(names) > 1))
+
+
+def check_leaks(
+    cases: Sequence[Case], hashes: Mapping[str, str] | None = None
+) -> tuple[Finding, ...]:
+    """Everything that stands on both sides of a split.
+
+    :param hashes: ``file`` -> SHA-256 of the picture (:func:`image_hashes`); None = look at the
+        patient numbers only. Equal pictures in two splits are a leak even under two numbers.
+
+    No leak: no finding.
+    """
+    findings = [
+        Finding(
+            "patient-in-two-splits",
+            "error",
+            f"patient {patient} stands in "
+            f"{', '.join(sorted({case.split for case in cases if case.patient_id == patient}))}",
+        )
+        for patient in _leaking_patients(cases)
+    ]
+    same: dict[str, list[Case]] = {}
+    for case in cases:
+        if hashes is not None and case.file in hashes:
+            same.setdefault(hashes[case.file], []).append(case)
+    for group in same.values():
+        if len({case.split for case in group}) > 1:
+            named = ", ".join(f"{case.file} ({case.split})" for case in group)
+            findings.append(
+                Finding(
+                    "image-in-two-splits", "error", f"the same picture is in two splits: {named}"
+                )
+            )
+    return tuple(findings)

@@ -1,0 +1,276 @@
+"""Agreement of two masks, or of two folders of masks matched by file name: any tool's output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lvseg import cases as manifest
+from lvseg.cases import Case
+from lvseg.cine import Mask
+from lvseg.errors import DatasetError, GeometryMismatchError
+from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
+from lvseg.findings import Finding
+from lvseg.labels import Label
+from lvseg.read import read_mask
+
+__all__ = ["compare"]
+
+#: What a mask file may end in, any case; the longest first.
+EXTENSIONS = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+#: Endings of a name that say "mask" and nothing else.
+MASK_WORDS = ("_mask", "_seg", "_gt")
+#: What ``lvseg segment`` calls the mask of a study: its folder carries the name.
+STUDY_MASK = "segmentation"
+#: Pictures for people that ``lvseg segment`` writes beside its masks.
+OVERLAYS = ("overlays", "_overlay")
+#: Names of the two phases, as a word of a file name.
+PHASES = ("ED", "ES")
+#: Pixel spacings that differ by more than this share are not the same grid.
+SPACING_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A mask file: its place below the folder without ending, and its last part."""
+
+    path: Path
+    key: str
+    marked: bool
+
+    @property
+    def name(self) -> str:
+        return self.key.rsplit("/", 1)[-1]
+
+
+def compare(
+    reference: Path,
+    prediction: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    seed: int = 0,
+) -> Evaluation:
+    """Compare two mask files, or two folders of them.
+
+    Files of two folders belong together when their paths below the folders are equal, or else when
+    their names are and each stands once. A ``_mask`` at the end of a name, the extension and
+    its case do not count; ``<study>/segmentation.nii.gz`` goes by the name of its folder. Where the
+    reference is a data set folder, its manifest gives patient, phase and pixel spacing of a mask.
+
+    A row is one slice of one phase where either mask has a cavity.
+
+    :param progress: called with (pairs done, pairs). :param seed: of the bootstrap.
+    :raises DatasetError: nothing to compare, or nothing matched.
+    :raises ReadError: a file is no mask. GeometryMismatchError: grids of different shape.
+
+    Files without a counterpart are findings.
+    """
+    findings: list[Finding] = []
+    cases: dict[str, Case] = {}
+    for path in (reference, prediction):
+        if not path.exists():
+            raise DatasetError(f"expected a mask or a folder of masks, found nothing at {path}")
+    if reference.is_dir() != prediction.is_dir():
+        raise DatasetError(
+            f"expected two files or two folders, found one of each: {reference} and {prediction}"
+        )
+    if reference.is_dir():
+        pairs = _match(reference, prediction, findings)
+        if (reference / manifest.MANIFEST).is_file():
+            every = manifest.read_manifest(reference, allow_leaks=True)
+            cases = {_strip(case.file)[0]: case for case in every}
+    else:
+        pairs = [(_strip(reference.name)[0], reference, prediction)]
+    rows: list[ImageRow] = []
+    for done, (key, first, second) in enumerate(pairs, start=1):
+        rows += _rows(key, first, second, cases.get(key), findings)
+        if progress is not None:
+            progress(done, len(pairs))
+    images, patients = finish(rows)
+    return Evaluation(images, patients, findings=tuple(findings), seed=seed)
+
+
+def _strip(name: str) -> tuple[str, bool]:
+    """Name without ending and without a mask word, and whether it had such a word."""
+    ending = next((end for end in EXTENSIONS if name.lower().endswith(end)), "")
+    bare = name[: len(name) - len(ending)]
+    word = next((word for word in MASK_WORDS if bare.lower().endswith(word)), "")
+    stripped = bare[: len(bare) - len(word)]
+    return (stripped, bool(word)) if stripped.rsplit("/", 1)[-1] else (bare, False)
+
+
+def _masks(folder: Path, findings: list[Finding]) -> dict[str, _Found]:
+    """Mask files below a folder by key; of ``x`` and ``x_mask`` the second is the mask."""
+    below = folder
+    if (folder / "images").is_dir() and (folder / "masks").is_dir():
+        below = folder / "masks"
+    found: dict[str, _Found] = {}
+    for path in sorted(below.rglob("*")):
+        place = path.relative_to(below).as_posix()
+        if not path.name.lower().endswith(EXTENSIONS) or path.name.startswith("."):
+            continue
+        key, marked = _strip(place)
+        if OVERLAYS[0] in place.split("/")[:-1] or key.endswith(OVERLAYS[1]) or not path.is_file():
+            continue
+        if key.rsplit("/", 1)[-1] == STUDY_MASK and "/" in key:
+            key = key.rsplit("/", 1)[0]
+        new, old = _Found(path, key, marked), found.get(key)
+        if old is not None:
+            if old.marked == new.marked:
+                raise DatasetError(
+                    f"expected one mask for each name, found {old.path} and {new.path}: remove one"
+                )
+            new, old = (new, old) if new.marked else (old, new)
+            findings.append(
+                Finding("not-a-mask", "info", f"left out {old.path}: {new.path.name} is the mask")
+            )
+        found[key] = new
+    if not found:
+        raise DatasetError(
+            f"expected masks ({', '.join(EXTENSIONS)}) below {below}, found none: name the folder "
+            "that holds them"
+        )
+    return found
+
+
+def _match(
+    reference: Path, prediction: Path, findings: list[Finding]
+) -> list[tuple[str, Path, Path]]:
+    """Pairs (key, reference file, prediction file); what stays alone becomes a finding."""
+    first, second = _masks(reference, findings), _masks(prediction, findings)
+    partner = {key: key for key in first if key in second}
+    rest = _once(found for key, found in second.items() if key not in partner)
+    for name, key in _once(found for key, found in first.items() if key not in partner).items():
+        if name in rest:
+            partner[key] = rest[name]
+    if not partner:
+        raise DatasetError(
+            f"expected masks of the same names in both folders, found none among {len(first)} in "
+            f"{reference} (such as {min(first)}) and {len(second)} in {prediction} (such as "
+            f"{min(second)}): rename the files"
+        )
+    taken = set(partner.values())
+    lonely = [
+        ("reference-only", "no prediction", first[key]) for key in first if key not in partner
+    ]
+    lonely += [
+        ("prediction-only", "no reference", second[key]) for key in second if key not in taken
+    ]
+    findings += [
+        Finding(code, "warning", f"{what} has the name of {found.path}: not compared")
+        for code, what, found in lonely
+    ]
+    return [(key, first[key].path, second[other].path) for key, other in sorted(partner.items())]
+
+
+def _once(found: Iterable[_Found]) -> dict[str, str]:
+    """Name -> key of the files whose name stands once."""
+    keys: dict[str, list[str]] = {}
+    for item in found:
+        keys.setdefault(item.name, []).append(item.key)
+    return {name: own[0] for name, own in keys.items() if len(own) == 1}
+
+
+def _who(key: str) -> tuple[str, str | None]:
+    """Patient and phase told by a name: the word ED or ES is a phase, the rest is the patient.
+
+    >>> _who("p05/ED_lv"), _who("p05_ES"), _who("p05")
+    (('p05', 'ED'), ('p05', 'ES'), ('p05', None))
+    """
+    folder, _, name = key.rpartition("/")
+    words = re.split(r"[_\-. ]", name)
+    phase = next((word.upper() for word in words if word.upper() in PHASES), None)
+    if phase is None:
+        return key, None
+    bare = "_".join(word for word in words if word.upper() != phase)
+    return (folder or bare or name), phase
+
+
+def _rows(
+    key: str, first: Path, second: Path, case: Case | None, findings: list[Finding]
+) -> list[ImageRow]:
+    reference, prediction = read_mask(first), read_mask(second)
+    a, b = reference.labels == Label.LV_CAVITY, prediction.labels == Label.LV_CAVITY
+    if a.shape != b.shape:
+        raise GeometryMismatchError(
+            f"expected both masks of '{key}' on one grid, found [phase, slice, row, column] "
+            f"{a.shape} in {first} and {b.shape} in {second}"
+        )
+    spacing = _spacing(key, reference, prediction, findings)
+    if spacing is None and case is not None and case.pixel_spacing_mm is not None:
+        spacing = (case.pixel_spacing_mm, case.pixel_spacing_mm)
+    phases = _annotated(key, a.any(axis=(1, 2, 3)), findings)
+    patient, phase_name = (case.patient_id, case.phase) if case else _who(key)
+    either = (a | b).any(axis=(2, 3))
+    places = [(t, z) for t in phases for z in range(a.shape[1]) if either[t, z]]
+    rows = []
+    for t, z in places or [(0, 0)]:
+        row = compare_slice(
+            a[t, z], b[t, z], file=key, patient_id=patient, pixel_spacing_mm=spacing
+        )
+        rows.append(
+            replace(
+                row,
+                phase=phase_name if len(a) == 1 else int(t),
+                slice_index=z if a.shape[1] > 1 else (case.slice_index if case else None),
+                pathology=case.pathology if case else None,
+            )
+        )
+    return rows
+
+
+def _annotated(key: str, holds: np.ndarray, findings: list[Finding]) -> list[int]:
+    """Phases to compare: a cavity never vanishes, so a phase without one was not annotated."""
+    chosen = [int(t) for t in np.flatnonzero(holds)]
+    if not chosen or len(chosen) == len(holds):
+        return list(range(len(holds)))
+    findings.append(
+        Finding(
+            "phases-not-annotated",
+            "info",
+            f"the reference of '{key}' has a cavity in {len(chosen)} of {len(holds)} phases: only "
+            "these are compared",
+        )
+    )
+    return chosen
+
+
+def _spacing(
+    key: str, reference: Mask, prediction: Mask, findings: list[Finding]
+) -> tuple[float, float] | None:
+    """In-plane spacing of a pair: the reference's, else the prediction's, else unknown."""
+    own, other = reference.pixel_spacing_mm, prediction.pixel_spacing_mm
+    if own and other and not np.allclose(own, other, rtol=SPACING_TOLERANCE):
+        findings.append(
+            Finding(
+                "spacing-differs",
+                "warning",
+                f"'{key}': pixel spacing {own} mm in the reference and {other} mm in the "
+                "prediction: the reference's is used",
+            )
+        )
+    if reference.planes and prediction.planes and not _same_place(reference, prediction):
+        findings.append(
+            Finding(
+                "planes-differ",
+                "warning",
+                f"'{key}': the two masks lie at different places or are turned; they are compared "
+                "index by index",
+            )
+        )
+    return own or other
+
+
+def _same_place(reference: Mask, prediction: Mask) -> bool:
+    """Whether the first pixels lie within a pixel of each other and the axes agree."""
+    for a, b in zip(reference.planes or (), prediction.planes or (), strict=True):
+        if not np.allclose(a.origin_mm, b.origin_mm, atol=max(a.pixel_spacing_mm)):
+            return False
+        directions = (*a.row_step, *a.column_step), (*b.row_step, *b.column_step)
+        if not np.allclose(*directions, atol=0.01):
+            return False
+    return True

@@ -1,0 +1,171 @@
+"""An evaluation as the JSON object of ``--json``, and as the rows of a printed table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from lvseg import metrics
+from lvseg.evaluate.rows import REGIONS, Evaluation, ImageRow, PatientRow
+from lvseg.metrics import Summary
+
+__all__ = ["document", "table"]
+
+_OVERLAP = ("dice", "jaccard")
+_DISTANCES_MM = ("apd_mm", "hd95_mm")
+_DISTANCES_PX = ("apd_px", "hd95_px")
+_HEADER = ("over", "images", "Dice", "95 % CI", "Jaccard", "APD", "HD95", "good %")
+_DASH = "-"
+
+
+def document(evaluation: Evaluation) -> dict[str, Any]:
+    """Object that ``evaluate --json`` and ``compare --json`` print; valid JSON.
+
+    What is unknown or infinite is None; ``n_infinite`` and ``n_unknown`` count what a mean leaves
+    out. Millimetres are None where no spacing is known; pixels are given besides.
+    """
+    images, patients = evaluation.images, evaluation.patients
+    seed = evaluation.seed
+    ef = metrics.ef_agreement(
+        [row.ef_reference_percent for row in patients],
+        [row.ef_prediction_percent for row in patients],
+    )
+    pathologies = sorted({row.pathology for row in images if row.pathology})
+    result = {
+        **_group(images, seed),
+        "per_patient_mean": _over_patients(patients, seed),
+        "good_only": _group([row for row in images if row.good], seed),
+        "labelled_only": _group([row for row in images if row.reference_px], seed),
+        "without_cavity": _without_cavity(images),
+        "per_patient": [_patient(row) for row in patients],
+        "per_image": [_image(row) for row in images],
+        "by_region": {
+            region: _group([row for row in images if row.region == region], seed)
+            for region in REGIONS
+        },
+        "by_pathology": {
+            name: _group([row for row in images if row.pathology == name], seed)
+            for name in pathologies
+        },
+        "ef": asdict(ef),
+        "leaked_patients": list(evaluation.leaked_patients),
+        "findings": [asdict(finding) for finding in evaluation.findings],
+        "model": evaluation.model,
+        "split": evaluation.split,
+        "seed": seed,
+    }
+    cleaned: dict[str, Any] = _clean(result)
+    return cleaned
+
+
+def _group(rows: Sequence[ImageRow], seed: int) -> dict[str, Any]:
+    """Summaries over the slices of a group; intervals by patient."""
+    who = [row.patient_id for row in rows]
+    good = [row.good for row in rows if row.good is not None]
+    result: dict[str, Any] = {"n_images": len(rows), "n_patients": len(set(who))}
+    for name in (*_OVERLAP, *_DISTANCES_MM, *_DISTANCES_PX):
+        values = [getattr(row, name) for row in rows]
+        result[name] = _summary(metrics.summarise(values, who, seed=seed))
+    result["good_contours_percent"] = 100 * sum(good) / len(good) if good else None
+    return result
+
+
+def _over_patients(rows: Sequence[PatientRow], seed: int) -> dict[str, Any]:
+    """Summaries over the patients' means: each patient counts once."""
+    result: dict[str, Any] = {"n_patients": len(rows)}
+    for name in (*_OVERLAP, *_DISTANCES_MM, *_DISTANCES_PX):
+        values = [getattr(row, name) for row in rows]
+        result[name] = _summary(metrics.summarise(values, seed=seed))
+    whole = [metrics.summarise([value for _, value in row.dice_3d]).mean for row in rows]
+    result["dice_3d"] = _summary(metrics.summarise(whole, seed=seed))
+    return result
+
+
+def _summary(summary: Summary) -> dict[str, Any] | None:
+    """Summary as JSON, None when nothing was known at all."""
+    if summary.n == 0 and summary.n_infinite == 0:
+        return None
+    result = asdict(summary)
+    result["ci95"] = None if math.isnan(summary.ci95[0]) else list(summary.ci95)
+    return result
+
+
+def _without_cavity(rows: Sequence[ImageRow]) -> dict[str, int]:
+    empty = [row for row in rows if not row.reference_px]
+    return {
+        "n_images": len(empty),
+        "n_false_positive": sum(row.prediction_px > 0 for row in empty),
+    }
+
+
+def _patient(row: PatientRow) -> dict[str, Any]:
+    result = asdict(row)
+    result["dice_3d"] = [{"phase": phase, "dice": value} for phase, value in row.dice_3d]
+    return result
+
+
+def _image(row: ImageRow) -> dict[str, Any]:
+    return {**asdict(row), "good": row.good}
+
+
+def _clean(value: Any) -> Any:
+    """Replace what JSON cannot hold (NaN, infinity) by None."""
+    if isinstance(value, Mapping):
+        return {key: _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of text for a printed table, the header first.
+
+    :param document: what :func:`document` returned.
+
+    Distances are in mm where the spacing is known, otherwise in px and say so.
+    """
+    rows = [_HEADER, _line("slices", document)]
+    patients = document["per_patient_mean"]
+    rows.append(_line("patients", {**patients, "n_images": None, "good_contours_percent": None}))
+    if document["without_cavity"]["n_images"]:
+        rows.append(_line("slices with a reference contour", document["labelled_only"]))
+    if document["good_only"]["n_images"]:
+        rows.append(_line("good contours only", document["good_only"]))
+    for kind in ("by_region", "by_pathology"):
+        for name, group in document[kind].items():
+            if group["n_images"]:
+                rows.append(_line(name, group))
+    return rows
+
+
+def _line(name: str, group: Mapping[str, Any]) -> tuple[str, ...]:
+    dice, interval = group["dice"], None
+    if dice and dice["ci95"]:
+        interval = "{:.3f} to {:.3f}".format(*dice["ci95"])
+    images, good = group["n_images"], group["good_contours_percent"]
+    return (
+        name,
+        _DASH if images is None else str(images),
+        _mean(dice, "{:.3f}"),
+        interval or _DASH,
+        _mean(group["jaccard"], "{:.3f}"),
+        _distance(group, "apd"),
+        _distance(group, "hd95"),
+        _DASH if good is None else f"{good:.1f}",
+    )
+
+
+def _mean(summary: Mapping[str, Any] | None, form: str) -> str:
+    if summary is None or summary["mean"] is None:
+        return _DASH
+    return form.format(summary["mean"])
+
+
+def _distance(group: Mapping[str, Any], name: str) -> str:
+    for unit in ("mm", "px"):
+        summary = group.get(f"{name}_{unit}")
+        if summary is not None:
+            return _mean(summary, "{:.2f} " + unit)
+    return _DASH

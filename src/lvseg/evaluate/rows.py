@@ -1,0 +1,236 @@
+"""What is known of each picture and of each patient after two masks were compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg import metrics
+from lvseg.errors import GeometryMismatchError
+from lvseg.findings import Finding
+
+__all__ = [
+    "REGIONS",
+    "Evaluation",
+    "ImageRow",
+    "PatientRow",
+    "Region",
+    "compare_slice",
+    "finish",
+]
+
+Region = Literal["base", "mid", "apex"]
+REGIONS: tuple[Region, ...] = ("base", "mid", "apex")
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """Agreement on one slice of one phase.
+
+    :param phase: "ED", "ES", another name, a phase index from 0, or None.
+    :param slice_index: from 0, either end may be the base. :param region: third of the ventricle.
+    :param shared_px: pixels inside both masks.
+    :param apd_mm: average perpendicular distance; NaN where unknown, infinite where one mask is
+        empty. ``hd95_mm`` likewise; ``apd_px`` and ``hd95_px`` need no spacing.
+    """
+
+    file: str
+    patient_id: str
+    dice: float
+    jaccard: float
+    apd_mm: float
+    hd95_mm: float
+    apd_px: float
+    hd95_px: float
+    reference_px: int
+    prediction_px: int
+    shared_px: int
+    phase: str | int | None = None
+    slice_index: int | None = None
+    pathology: str | None = None
+    region: Region | None = None
+
+    @property
+    def good(self) -> bool | None:
+        """Whether the reference's contour was met within 5 mm; None: unknown, or no contour."""
+        return metrics.is_good_contour(self.apd_mm) if self.reference_px else None
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRow:
+    """Means over the slices of one patient, overlap of whole phases, and ejection fractions.
+
+    :param dice_3d: (phase, Dice over all slices of that phase together).
+    :param ef_reference_percent: from areas summed over slices; None without two phases.
+    """
+
+    patient_id: str
+    pathology: str | None
+    n_images: int
+    dice: float
+    jaccard: float
+    apd_mm: float
+    hd95_mm: float
+    apd_px: float
+    hd95_px: float
+    dice_3d: tuple[tuple[str | int | None, float], ...]
+    ef_reference_percent: float | None
+    ef_prediction_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything that the document and the table are made from."""
+
+    images: tuple[ImageRow, ...]
+    patients: tuple[PatientRow, ...]
+    leaked_patients: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    model: str | None = None
+    split: str | None = None
+    seed: int = 0
+
+
+def compare_slice(
+    reference: NDArray[Any],
+    prediction: NDArray[Any],
+    *,
+    file: str,
+    patient_id: str,
+    pixel_spacing_mm: tuple[float, float] | None,
+) -> ImageRow:
+    """Every metric of one slice.
+
+    :param reference: bool or 0/1, [Y, X]; ``prediction`` the same shape.
+    :raises GeometryMismatchError: shapes differ.
+    """
+    if reference.shape != prediction.shape:
+        raise GeometryMismatchError(
+            f"{file}: expected a prediction of shape {reference.shape} as the reference, found "
+            f"{prediction.shape}: put both on the same grid"
+        )
+    inside = reference.astype(bool), prediction.astype(bool)
+    apd_mm = metrics.average_perpendicular_distance_mm(*inside, pixel_spacing_mm)
+    return ImageRow(
+        file=file,
+        patient_id=patient_id,
+        dice=metrics.dice(*inside),
+        jaccard=metrics.jaccard(*inside),
+        apd_mm=apd_mm,
+        hd95_mm=metrics.hd95_mm(*inside, pixel_spacing_mm),
+        apd_px=metrics.average_perpendicular_distance_px(*inside),
+        hd95_px=metrics.surface_distances(*inside).hausdorff(95.0),
+        reference_px=int(np.count_nonzero(inside[0])),
+        prediction_px=int(np.count_nonzero(inside[1])),
+        shared_px=int(np.count_nonzero(inside[0] & inside[1])),
+    )
+
+
+def finish(rows: Iterable[ImageRow]) -> tuple[tuple[ImageRow, ...], tuple[PatientRow, ...]]:
+    """Give each row its region and sum up each patient; patients in the order of their rows."""
+    groups: dict[str, list[ImageRow]] = {}
+    for row in rows:
+        groups.setdefault(row.patient_id, []).append(row)
+    placed = {name: _with_regions(own) for name, own in groups.items()}
+    images = tuple(row for own in placed.values() for row in own)
+    return images, tuple(_patient(own) for own in placed.values())
+
+
+def _areas(rows: Sequence[ImageRow], side: str) -> dict[str | int | None, int]:
+    """Pixels of each phase, summed over slices."""
+    areas: dict[str | int | None, int] = {}
+    for row in rows:
+        areas[row.phase] = areas.get(row.phase, 0) + int(getattr(row, side))
+    return areas
+
+
+def _phase_named(areas: dict[str | int | None, int], name: str) -> str | int | None:
+    return next((key for key in areas if isinstance(key, str) and key.upper() == name), None)
+
+
+def _with_regions(rows: list[ImageRow]) -> list[ImageRow]:
+    """Thirds of the slices on which the reference has a cavity; the larger end at ED is the base.
+
+    A slice beyond them belongs to the end next to it. Fewer than three slices have no thirds.
+    """
+    known = [row for row in rows if row.slice_index is not None and row.reference_px]
+    order = sorted({row.slice_index for row in known if row.slice_index is not None})
+    if len(order) < len(REGIONS):
+        return rows
+    areas = _areas(known, "reference_px")
+    diastole = _phase_named(areas, "ED")
+    if diastole is None:
+        diastole = max(areas, key=lambda phase: areas[phase])
+    third = max(1, len(order) // 3)
+    ends = (order[:third], order[-third:])
+    low, high = (
+        sum(r.reference_px for r in known if r.phase == diastole and r.slice_index in end)
+        for end in ends
+    )
+    regions = REGIONS if low >= high else REGIONS[::-1]
+    result = []
+    for row in rows:
+        if row.slice_index is None:
+            result.append(row)
+            continue
+        place = min(sum(index < row.slice_index for index in order), len(order) - 1)
+        result.append(replace(row, region=regions[3 * place // len(order)]))
+    return result
+
+
+def _mean(values: Iterable[float]) -> float:
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else NAN
+
+
+def _patient(rows: Sequence[ImageRow]) -> PatientRow:
+    phases = list(dict.fromkeys(row.phase for row in rows))
+    reference, prediction = _areas(rows, "reference_px"), _areas(rows, "prediction_px")
+    shared = _areas(rows, "shared_px")
+    pooled = [
+        2 * shared[phase] / total if (total := reference[phase] + prediction[phase]) else 1.0
+        for phase in phases
+    ]
+    ef = _ejection_fractions(reference, prediction)
+    return PatientRow(
+        patient_id=rows[0].patient_id,
+        pathology=next((row.pathology for row in rows if row.pathology), None),
+        n_images=len(rows),
+        dice=_mean(row.dice for row in rows),
+        jaccard=_mean(row.jaccard for row in rows),
+        apd_mm=_mean(row.apd_mm for row in rows),
+        hd95_mm=_mean(row.hd95_mm for row in rows),
+        apd_px=_mean(row.apd_px for row in rows),
+        hd95_px=_mean(row.hd95_px for row in rows),
+        dice_3d=tuple(zip(phases, pooled, strict=True)),
+        ef_reference_percent=ef[0],
+        ef_prediction_percent=ef[1],
+    )
+
+
+def _ejection_fractions(
+    reference: dict[str | int | None, int], prediction: dict[str | int | None, int]
+) -> tuple[float | None, float | None]:
+    """1 - ES / ED of areas summed over slices: equal slice distances cancel.
+
+    Phases called ED and ES are used where both exist; phase indices otherwise, each mask with its
+    own largest and smallest phase.
+    """
+    names = _phase_named(reference, "ED"), _phase_named(reference, "ES")
+    if None not in names:
+        pairs = [(areas[names[0]], areas[names[1]]) for areas in (reference, prediction)]
+    else:
+        curves = [
+            [area for phase, area in areas.items() if isinstance(phase, int)]
+            for areas in (reference, prediction)
+        ]
+        if len(curves[0]) < 2:
+            return None, None
+        pairs = [(max(curve), min(curve)) for curve in curves]
+    found = [100 * (1 - es / ed) if ed else None for ed, es in pairs]
+    return found[0], found[1]
