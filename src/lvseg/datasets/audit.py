@@ -1,0 +1,281 @@
+"""Audit of a data set folder: what would spoil a training or a figure before anyone notices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.cases import (
+    Case,
+    check_leaks,
+    image_path,
+    image_sha256,
+    mask_path,
+    patients,
+    read_manifest,
+)
+from lvseg.datasets.duplicates import Thumbnail, repeated, thumbnail
+from lvseg.datasets.folder import Progress
+from lvseg.datasets.identifiers import identifier_findings
+from lvseg.errors import DatasetError, ReadError
+from lvseg.findings import Finding, Severity
+from lvseg.read import read_picture
+
+__all__ = ["Audit", "SplitBalance", "balance", "check"]
+
+#: A cavity never fills this much of a cardiac image; a mask that does is inverted or foreign.
+FULL_SHARE = 0.5
+#: Shares of patients that differ more than this between two splits are worth a warning.
+SHARE_DIFFERENCE = 0.25
+#: Likewise mean ages, in years.
+AGE_DIFFERENCE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SplitBalance:
+    """Patients of one split: how many, and by pathology and sex; age mean, least and most."""
+
+    patients: int
+    images: int
+    pathology: Mapping[str, int]
+    sex: Mapping[str, int]
+    age: tuple[float, float, float] | None
+
+    def document(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        age = None
+        if self.age is not None:
+            age = dict(zip(("mean", "min", "max"), self.age, strict=True))
+        return {
+            "patients": self.patients,
+            "images": self.images,
+            "pathology": dict(self.pathology),
+            "sex": dict(self.sex),
+            "age": age,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What :func:`check` found.
+
+    :param empty: masks without cavity, marked as such or not.
+    """
+
+    dataset: Path
+    images: int
+    patients: int
+    empty: int
+    balance: Mapping[str, SplitBalance]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No finding is an error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """Exit status of the command line: 0, or 3 with errors."""
+        return 0 if self.ok else DatasetError.exit_code
+
+    def document(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "dataset": str(self.dataset),
+            "ok": self.ok,
+            "images": self.images,
+            "patients": self.patients,
+            "empty": self.empty,
+            "balance": {split: part.document() for split, part in self.balance.items()},
+            "findings": [
+                {"code": f.code, "severity": f.severity, "text": f.text} for f in self.findings
+            ],
+        }
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:5]) + (f" and {len(ordered) - 5} more" if len(ordered) > 5 else "")
+
+
+@dataclass(slots=True)
+class _Faults:
+    """File names by kind of fault."""
+
+    names: dict[str, list[str]]
+
+    def add(self, code: str, file: str) -> None:
+        self.names.setdefault(code, []).append(file)
+
+    def findings(self) -> list[Finding]:
+        return [
+            Finding(code, severity, f"{len(files)} {text}: {_listed(files)}")
+            for code, (severity, text) in _FAULTS.items()
+            if (files := self.names.get(code))
+        ]
+
+
+_FAULTS: Mapping[str, tuple[Severity, str]] = {
+    "missing-image": ("error", "image(s) of the manifest are missing"),
+    "missing-mask": ("error", "mask(s) of the manifest are missing"),
+    "unlisted-image": ("warning", "image(s) are not in the manifest"),
+    "unlisted-mask": ("warning", "mask(s) are not in the manifest"),
+    "unreadable-image": ("error", "image(s) cannot be read as grey pictures"),
+    "unreadable-mask": ("error", "mask(s) cannot be read as grey pictures"),
+    "constant-image": ("error", "image(s) have one grey value throughout"),
+    "size-mismatch": ("error", "mask(s) differ in size from their image"),
+    "mask-values": ("error", "mask(s) hold values other than 0 and 255"),
+    "empty-mask": ("warning", "mask(s) are empty without being marked so (column empty = 1)"),
+    "not-empty": ("error", "mask(s) are marked empty and are not"),
+    "full-mask": ("error", "mask(s) cover more than half of the image"),
+}
+
+
+def check(dataset: Path, *, progress: Progress | None = None) -> Audit:
+    """Audit a data set folder.
+
+    Looks at pairing, broken or empty masks, identifiers left in files (kinds are reported, never
+    contents), equal and nearly equal pictures, patients on both sides of a split, and the balance
+    of the splits by pathology, sex and age.
+
+    :raises DatasetError: no readable manifest.
+    """
+    dataset = Path(dataset)
+    cases = read_manifest(dataset, allow_leaks=True)
+    faults = _Faults({})
+    _check_pairing(dataset, cases, faults)
+    hashes: dict[str, str] = {}
+    thumbnails: dict[str, Thumbnail] = {}
+    empty = 0
+    for index, case in enumerate(cases):
+        pixels = _check_case(dataset, case, faults)
+        if pixels is not None:
+            image, blank = pixels
+            empty += blank
+            hashes[case.file] = image_sha256(image_path(dataset, case))
+            thumbnails[case.file] = thumbnail(image)
+        if progress is not None:
+            progress(index + 1, len(cases))
+    parts = balance(cases)
+    findings = [
+        *faults.findings(),
+        *check_leaks(cases, hashes),
+        *repeated(cases, thumbnails),
+        *identifier_findings(dataset, cases),
+        *_balance_findings(parts),
+    ]
+    return Audit(
+        dataset=dataset,
+        images=len(cases),
+        patients=len(patients(cases)),
+        empty=empty,
+        balance=parts,
+        findings=tuple(findings),
+    )
+
+
+def _check_pairing(dataset: Path, cases: Sequence[Case], faults: _Faults) -> None:
+    listed = {case.file for case in cases}
+    for kind, folder in (("image", dataset / "images"), ("mask", dataset / "masks")):
+        present = {
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        }
+        for file in listed - present:
+            faults.add(f"missing-{kind}", file)
+        for file in present - listed:
+            faults.add(f"unlisted-{kind}", file)
+
+
+def _read(path: Path, code: str, case: Case, faults: _Faults) -> NDArray[np.float32] | None:
+    if not path.is_file():
+        return None
+    try:
+        return read_picture(path)
+    except ReadError:
+        faults.add(code, case.file)
+        return None
+
+
+def _check_case(
+    dataset: Path, case: Case, faults: _Faults
+) -> tuple[NDArray[np.float32], bool] | None:
+    """The image and whether its mask is empty; None where the image cannot be read."""
+    image = _read(image_path(dataset, case), "unreadable-image", case, faults)
+    mask = _read(mask_path(dataset, case), "unreadable-mask", case, faults)
+    if image is not None and float(np.ptp(image)) == 0:
+        faults.add("constant-image", case.file)
+    blank = False
+    if mask is not None:
+        if image is not None and image.shape != mask.shape:
+            faults.add("size-mismatch", case.file)
+        values = set(np.unique(mask).tolist())
+        if not (values <= {0.0, 255.0} or values <= {0.0, 1.0}):
+            faults.add("mask-values", case.file)
+        blank = values == {0.0}
+        marked = dict(case.extra).get("empty") == "1"
+        if blank and not marked:
+            faults.add("empty-mask", case.file)
+        elif marked and not blank:
+            faults.add("not-empty", case.file)
+        if float((mask > 0).mean()) > FULL_SHARE:
+            faults.add("full-mask", case.file)
+    return None if image is None else (image, blank)
+
+
+def _counts(values: Iterable[str | None]) -> dict[str, int]:
+    known = [value or "unknown" for value in values]
+    return {name: known.count(name) for name in sorted(set(known))}
+
+
+def balance(cases: Sequence[Case]) -> dict[str, SplitBalance]:
+    """Patients of each split by pathology, sex and age; a patient counts once, by the first row."""
+    result: dict[str, SplitBalance] = {}
+    for split in sorted({case.split for case in cases}):
+        rows = [case for case in cases if case.split == split]
+        people = list({case.patient_id: case for case in reversed(rows)}.values())
+        ages = [case.age for case in people if case.age is not None]
+        result[split] = SplitBalance(
+            patients=len(people),
+            images=len(rows),
+            pathology=_counts(case.pathology for case in people),
+            sex=_counts(case.sex for case in people),
+            age=(round(float(np.mean(ages)), 1), min(ages), max(ages)) if ages else None,
+        )
+    return result
+
+
+def _balance_findings(parts: Mapping[str, SplitBalance]) -> list[Finding]:
+    findings = []
+    tables = {
+        "pathology": {split: part.pathology for split, part in parts.items()},
+        "sex": {split: part.sex for split, part in parts.items()},
+    }
+    for topic, counts in tables.items():
+        for name in sorted({name for table in counts.values() for name in table}):
+            shares = {s: table.get(name, 0) / parts[s].patients for s, table in counts.items()}
+            low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+            if shares[high] - shares[low] > SHARE_DIFFERENCE:
+                findings.append(
+                    Finding(
+                        f"unbalanced-{topic}",
+                        "warning",
+                        f"{topic} {name}: {shares[high]:.0%} of the patients in {high}, "
+                        f"{shares[low]:.0%} in {low}",
+                    )
+                )
+    means = {split: part.age[0] for split, part in parts.items() if part.age is not None}
+    if means and max(means.values()) - min(means.values()) > AGE_DIFFERENCE:
+        low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+        findings.append(
+            Finding(
+                "unbalanced-age",
+                "warning",
+                f"mean age {means[high]:.0f} years in {high}, {means[low]:.0f} in {low}",
+            )
+        )
+    return findings

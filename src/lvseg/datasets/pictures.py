@@ -1,0 +1,213 @@
+"""Any folder of images and any folder of masks -> a data set folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.cases import Case, split_by_patient
+from lvseg.datasets.folder import Picture, PrepareReport, Progress, write_dataset
+from lvseg.datasets.sunnybrook import to_8_bit
+from lvseg.errors import DatasetError, UsageError
+from lvseg.findings import Finding
+from lvseg.read import read_picture
+
+__all__ = ["DEFAULT_FRACTIONS", "SUFFIXES", "mask_values", "patient_of", "prepare_images"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType(
+    {"training": 0.7, "validation": 0.15, "test": 0.15}
+)
+_MASK_ENDING = re.compile(r"[-_]mask$", re.IGNORECASE)
+_LAST_GROUP = re.compile(r"[-_. ]+[^-_. ]*$")
+
+
+def patient_of(stem: str, pattern: re.Pattern[str] | None = None) -> str | None:
+    """Patient id of a file name without suffix; None where the pattern does not match.
+
+    :param pattern: its first group (or, without groups, the whole match) is the patient id.
+        Default: everything before the last group of characters set off by ``- _ .`` or a space;
+        a name without such a group is one patient by itself.
+
+    >>> patient_of("p03_slice7"), patient_of("p03")
+    ('p03', 'p03')
+    """
+    if pattern is None:
+        return _LAST_GROUP.sub("", stem) or stem
+    match = pattern.search(stem)
+    if match is None:
+        return None
+    return (match.group(1) if pattern.groups else match.group(0)) or None
+
+
+def mask_values(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Mask 0 / 255 of a picture [Y, X]: inside from 128 on; from 1 on if it holds only 0 and 1."""
+    inside = pixels >= (1 if pixels.max(initial=0) <= 1 else 128)
+    return np.where(inside, 255, 0).astype(np.uint8)
+
+
+def _by_stem(folder: Path, *, masks: bool) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DatasetError(f"expected a folder of pictures, found none at {folder}")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        stem = _MASK_ENDING.sub("", path.stem) if masks else path.stem
+        if stem in found:
+            raise DatasetError(
+                f"expected one picture a name, found {found[stem].name} and {path.name} in {folder}"
+            )
+        found[stem] = path
+    if not found:
+        raise DatasetError(f"expected pictures ({', '.join(SUFFIXES)}), found none in {folder}")
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _pairs(images: Path, masks: Path) -> dict[str, tuple[Path, Path]]:
+    """Stem -> (image, mask). When both lie in one folder, a mask is what ends in _mask."""
+    image_of, mask_of = _by_stem(images, masks=False), _by_stem(masks, masks=True)
+    if images.resolve() == masks.resolve():
+        raise UsageError("expected images and masks in two folders, found one folder for both")
+    unmatched = sorted(set(image_of) ^ set(mask_of))
+    if unmatched:
+        lone = [image_of[s].name for s in unmatched if s in image_of]
+        orphans = [mask_of[s].name for s in unmatched if s in mask_of]
+        parts = []
+        if lone:
+            parts.append(f"{len(lone)} image(s) without a mask: {_listed(lone)}")
+        if orphans:
+            parts.append(f"{len(orphans)} mask(s) without an image: {_listed(orphans)}")
+        raise DatasetError(
+            f"expected one mask an image of the same name (with or without _mask), found "
+            f"{'; '.join(parts)}: add or remove these files"
+        )
+    return {stem: (image_of[stem], mask_of[stem]) for stem in sorted(image_of)}
+
+
+def _eight_bit(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Whole numbers in 0..255 stay as they are; anything else is scaled by its range."""
+    if pixels.min() >= 0 and pixels.max() <= 255 and (pixels == np.round(pixels)).all():
+        return pixels.astype(np.uint8)
+    return to_8_bit(pixels)
+
+
+def _read_pair(
+    stem: str, image: Path, mask: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
+    """Image and mask as 8 bit, and whether the mask held more than two values."""
+    pixels, labels = read_picture(image), read_picture(mask)
+    if pixels.shape != labels.shape:
+        raise DatasetError(
+            f"expected a mask of the size {pixels.shape[::-1]} of its image, found "
+            f"{labels.shape[::-1]} for {stem}: export the mask at full size"
+        )
+    return _eight_bit(pixels), mask_values(labels), len(np.unique(labels)) > 2
+
+
+def prepare_images(
+    images: Path,
+    masks: Path,
+    dataset: Path,
+    *,
+    patient: str | None = None,
+    fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
+    seed: int = 0,
+    spacing_mm: float | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Make a data set folder of pictures and their masks, split by patient.
+
+    Pictures are written anew as grey 8-bit PNG, so metadata in the source files does not follow.
+    Masks: inside from grey 128 on (from 1 on in masks of 0 and 1).
+
+    :param images: folder of PNG, JPEG or TIFF pictures.
+    :param masks: folder of masks with the same names; an ending ``_mask`` or ``-mask`` is ignored.
+    :param patient: regular expression on the name without suffix; its first group (or the whole
+        match) is the patient. Default: the name up to its last ``- _ .`` or space.
+    :param fractions: split name -> its share of the patients.
+    :param seed: which patients go to which split.
+    :param spacing_mm: pixel spacing of all images; None = unknown.
+    :raises DatasetError: unmatched files (listed), sizes that differ, a name the pattern misses.
+    :raises UsageError: a broken pattern, or the data set folder exists.
+    :raises ReadError: a picture that cannot be read, or is in colour.
+    """
+    if spacing_mm is not None and not spacing_mm > 0:
+        raise UsageError(f"expected a positive pixel spacing in mm, found {spacing_mm}")
+    pairs = _pairs(Path(images), Path(masks))
+    cases = split_by_patient(
+        _named_cases(list(pairs), patient, spacing_mm), fractions, seed=seed, stratify=False
+    )
+    pictures: list[Picture] = []
+    grey: list[str] = []
+    for index, (case, (stem, (image, mask))) in enumerate(zip(cases, pairs.items(), strict=True)):
+        pixels, labels, many = _read_pair(stem, image, mask)
+        pictures.append(Picture(case, pixels, labels))
+        if many:
+            grey.append(mask.name)
+        if progress is not None:
+            progress(index + 1, 2 * len(pairs))
+    findings = _findings(cases, grey)
+    return write_dataset(
+        dataset,
+        pictures,
+        layout="images",
+        findings=findings,
+        overwrite=overwrite,
+        progress=None if progress is None else _second_half(progress),
+    )
+
+
+def _second_half(progress: Progress) -> Progress:
+    return lambda done, total: progress(total + done, 2 * total)
+
+
+def _named_cases(stems: list[str], patient: str | None, spacing_mm: float | None) -> list[Case]:
+    try:
+        pattern = None if patient is None else re.compile(patient)
+    except re.error as error:
+        raise UsageError(f"expected a regular expression for the patient: {error}") from error
+    ids = {stem: patient_of(stem, pattern) for stem in stems}
+    missed = [stem for stem, found in ids.items() if found is None]
+    if missed:
+        raise DatasetError(
+            f"expected a patient in every file name, found none in {len(missed)} of {len(ids)}: "
+            f"{_listed(missed)}; correct the pattern"
+        )
+    return [
+        Case(f"{stem}.png", str(found), "unassigned", pixel_spacing_mm=spacing_mm)
+        for stem, found in ids.items()
+    ]
+
+
+def _findings(cases: tuple[Case, ...], grey: list[str]) -> tuple[Finding, ...]:
+    findings = []
+    if len(cases) > 1 and len({case.patient_id for case in cases}) == len(cases):
+        findings.append(
+            Finding(
+                "one-image-a-patient",
+                "warning",
+                "every image became a patient of its own: if several images belong to one "
+                "patient, say so with a pattern for the patient",
+            )
+        )
+    if grey:
+        findings.append(
+            Finding(
+                "mask-values",
+                "warning",
+                f"{len(grey)} mask(s) held more than two values and were cut at 128: "
+                + _listed(grey),
+            )
+        )
+    return tuple(findings)

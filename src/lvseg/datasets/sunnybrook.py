@@ -1,0 +1,344 @@
+"""The Sunnybrook cardiac set -> a data set folder, from the PNG pairs or the official layout.
+
+The PNG pairs come with a manifest. The official layout is DICOM folders (``SCD0000101`` or
+``SC-HF-I-01``, any nesting) and folders of contour files (``SC-HF-I-01/.../IM-0001-0048-icontour-
+manual.txt``, any nesting); pairs are found by patient and image number. Masks made here from
+contours are about half a pixel narrower all round than the PNG masks, which include the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.cases import Case, parse_manifest
+from lvseg.datasets.contours import area_px, fill, read_contour
+from lvseg.datasets.experts import (
+    PhaseName,
+    empty_frames,
+    endocardial_contours,
+    label_phases,
+)
+from lvseg.datasets.folder import Picture, PrepareReport, Progress, write_dataset
+from lvseg.datasets.patients import PATIENTS, canonical_id
+from lvseg.datasets.stack import ImageStack, index_stack
+from lvseg.errors import DatasetError
+from lvseg.findings import Finding
+from lvseg.read.frame import read_dicom_frame
+
+__all__ = ["prepare_sunnybrook", "to_8_bit"]
+
+Row = dict[str, str]
+
+
+def to_8_bit(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Scale an image [Y, X] to 0..255 by its own minimum and maximum, halves rounded down.
+
+    This is the rule behind the public PNG pairs: it gives them back exactly, all 56 whose DICOM
+    images are at hand. A constant image becomes 0.
+    """
+    low, high = float(pixels.min()), float(pixels.max())
+    if high <= low:
+        return np.zeros(pixels.shape, np.uint8)
+    scaled = (pixels.astype(np.float64) - low) * 255 / (high - low)
+    result: NDArray[np.uint8] = np.ceil(scaled - 0.5).astype(np.uint8)
+    return result
+
+
+def prepare_sunnybrook(
+    source: Path,
+    dataset: Path,
+    *,
+    dicom: Path | None = None,
+    negatives: bool = True,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Make a data set folder of the Sunnybrook set, split as the official sets.
+
+    Extra columns: ``scd_id``, ``image_number``, and where empty frames are added ``empty`` (1 =
+    the experts left this frame without a contour) and ``distance_from_contoured`` (slices).
+    Images of the PNG pairs are copied byte for byte.
+
+    :param source: the PNG pairs (``manifest.csv``, ``images``, ``masks``) or the official layout.
+    :param dicom: DICOM folders by patient; for the official layout default ``source``. For the
+        PNG pairs they supply the spacings and the empty frames.
+    :param negatives: add the frames at ED and ES without a contour of patients whose DICOM images
+        are there, with empty masks.
+    :raises DatasetError: neither layout, or parts that do not fit together.
+    :raises UsageError: the data set folder exists.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        raise DatasetError(f"expected a folder with the Sunnybrook set, found none at {source}")
+    if all((source / name).is_dir() for name in ("images", "masks")):
+        pictures, findings = _from_pairs(source, dicom, negatives)
+        layout = "png-pairs"
+    else:
+        pictures, findings = _from_official(source, dicom or source, negatives)
+        layout = "official"
+    return write_dataset(
+        dataset,
+        pictures,
+        layout=layout,
+        findings=tuple(findings),
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def _read_table(path: Path, needed: Iterable[str]) -> list[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [
+                {k: (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(file)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"expected a readable table, found none at {path}") from error
+    missing = sorted(set(needed) - set(rows[0] if rows else ()))
+    if missing:
+        raise DatasetError(f"expected the column(s) {', '.join(missing)} in {path}, found none")
+    return rows
+
+
+def _with_spacings(case: Case, stack: ImageStack) -> Case:
+    """Spacings of a stack; pixels that are not square leave theirs unknown."""
+    rows_mm, columns_mm = stack.planes[0].pixel_spacing_mm
+    slices_mm = stack.slice_spacing_mm
+    return replace(
+        case,
+        pixel_spacing_mm=rows_mm if rows_mm == columns_mm else None,
+        slice_spacing_mm=None if slices_mm is None else round(slices_mm, 2),
+    )
+
+
+def _at(case: Case, file: str, name: PhaseName, number: int, slice_index: int) -> Case:
+    """The case of one image of a patient."""
+    scd_id = dict(case.extra).get("scd_id", "")
+    return replace(
+        case,
+        file=file,
+        phase=name,
+        slice_index=slice_index,
+        extra=(("scd_id", scd_id), ("image_number", str(number))),
+    )
+
+
+def _patient_folders(root: Path) -> dict[str, Path]:
+    """Patient id or SCD id -> the outermost folder of that name that holds ``*.dcm`` files."""
+    if not root.is_dir():
+        raise DatasetError(f"expected a folder with DICOM images, found none at {root}")
+    found: dict[str, Path] = {}
+    parents = {path.parent for path in root.rglob("*.dcm")}
+    for parent in sorted(parents):
+        for folder in reversed([parent, *parent.parents]):
+            if folder != root and root not in folder.parents:
+                continue
+            key = canonical_id(folder.name) or folder.name.upper()
+            other = found.setdefault(key, folder)
+            known = key in PATIENTS or key.startswith("SCD")
+            if known and other != folder and other not in folder.parents:
+                raise DatasetError(
+                    f"expected one DICOM folder a patient, found two for {key} in {root}: "
+                    "leave one of them"
+                )
+    return found
+
+
+def _empty_pictures(
+    stack: ImageStack, contoured: Mapping[int, PhaseName], patient: Case, stem: str
+) -> list[Picture]:
+    pictures = []
+    for frame in empty_frames(stack, contoured):
+        image = to_8_bit(read_dicom_frame(stack.files[frame.image_number])[0])
+        number, distance = frame.image_number, frame.distance_from_contoured
+        case = _at(patient, f"{stem}-{number:04d}.png", frame.name, number, frame.slice)
+        extra = (("empty", "1"), ("distance_from_contoured", str(distance)))
+        case = replace(case, extra=case.extra + extra)
+        pictures.append(Picture(case, image, np.zeros(image.shape, np.uint8)))
+    return pictures
+
+
+def _from_pairs(
+    source: Path, dicom: Path | None, negatives: bool
+) -> tuple[list[Picture], list[Finding]]:
+    needed = ("file", "patient_id", "official_set", "image_number", "slice_index", "phase")
+    rows = _read_table(source / "manifest.csv", needed)
+    cases = _cases(rows, source / "manifest.csv")
+    listed = {case.file for case in cases}
+    for kind in ("images", "masks"):
+        absent = sorted(listed - {path.name for path in (source / kind).iterdir()})
+        if absent:
+            raise DatasetError(
+                f"expected every file of manifest.csv in {source / kind}, found {len(absent)} "
+                f"missing, first {absent[0]}: fetch the set again"
+            )
+    findings = []
+    unlisted = sorted({path.name for path in (source / "images").glob("*.png")} - listed)
+    if unlisted:
+        findings.append(
+            Finding("unlisted-images", "warning", f"{len(unlisted)} image(s) not in manifest.csv")
+        )
+    folders = _patient_folders(dicom) if dicom is not None else {}
+    pictures: list[Picture] = []
+    for patient in sorted({case.patient_id for case in cases}):
+        own = [case for case in cases if case.patient_id == patient]
+        folder = folders.get(dict(own[0].extra).get("scd_id", "").upper()) or folders.get(patient)
+        pictures += _patient_pairs(source, own, folder, negatives)
+    if dicom is not None and not any(picture.case.slice_spacing_mm for picture in pictures):
+        raise DatasetError(
+            f"expected DICOM folders of these patients (SCD0000101 ...), found none in {dicom}"
+        )
+    return pictures, findings
+
+
+def _cases(rows: list[Row], path: Path) -> tuple[Case, ...]:
+    """The rows of the source's manifest with ``official_set`` as the split."""
+    out = io.StringIO(newline="")
+    keys = [key for key in rows[0] if key not in ("official_set", "split")]
+    writer = csv.DictWriter(out, [*keys, "split"], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(row | {"split": row["official_set"]} for row in rows)
+    return parse_manifest(out.getvalue(), where=str(path))
+
+
+def _patient_pairs(
+    source: Path, cases: list[Case], folder: Path | None, negatives: bool
+) -> list[Picture]:
+    """The pairs of one patient, and the empty frames where the DICOM folder is known."""
+    contoured: dict[int, PhaseName] = {
+        int(dict(case.extra)["image_number"]): "ED" if case.phase == "ED" else "ES"
+        for case in cases
+    }
+    stack = index_stack(folder, contoured) if folder is not None else None
+    if stack is not None:
+        cases = [_with_spacings(case, stack) for case in cases]
+    pictures = [
+        Picture(case, source / "images" / case.file, source / "masks" / case.file) for case in cases
+    ]
+    if stack is not None and negatives:
+        stem = cases[0].file.rpartition("-")[0]
+        pictures += _empty_pictures(stack, contoured, cases[0], stem)
+    return pictures
+
+
+def _people(source: Path) -> dict[str, Row]:
+    """Patient id -> scd_id, pathology, sex, age, from a table in the source; else from our own."""
+    people = {patient: {"scd_id": facts.scd_id} for patient, facts in PATIENTS.items()}
+    tables = sorted(source.rglob("scd_patientdata.csv"))
+    if tables:
+        for row in _read_table(tables[0], ("PatientID", "OriginalID")):
+            patient = canonical_id(row["OriginalID"])
+            if patient is not None:
+                people[patient] = {
+                    "scd_id": row["PatientID"].upper(),
+                    "pathology": row.get("Pathology", ""),
+                    "sex": row.get("Gender", ""),
+                    "age": row.get("Age", ""),
+                }
+    elif (source / "manifest.csv").is_file():
+        keys = ("scd_id", "pathology", "sex", "age")
+        for row in _read_table(source / "manifest.csv", ("patient_id", "scd_id")):
+            people[row["patient_id"]] = {key: row.get(key, "") for key in keys}
+    return people
+
+
+def _contour_folders(source: Path) -> dict[str, Path]:
+    """Patient id -> the outermost folder named after the patient that holds contour files."""
+    found: dict[str, Path] = {}
+    for path in sorted(source.rglob("*-icontour-manual.txt")):
+        named = [(canonical_id(folder.name), folder) for folder in path.parents]
+        named = [(name, folder) for name, folder in named if name and folder != source.parent]
+        if named:
+            patient, folder = named[-1]
+            assert patient is not None  # noqa: S101 - filtered above
+            if found.setdefault(patient, folder) != folder:
+                raise DatasetError(
+                    f"expected one folder of contours a patient, found two for {patient}: "
+                    "leave one of them"
+                )
+    if not found:
+        raise DatasetError(
+            f"expected the Sunnybrook set (images, masks and manifest.csv, or DICOM folders with "
+            f"contour files IM-0001-NNNN-icontour-manual.txt), found neither in {source}"
+        )
+    return found
+
+
+def _from_official(
+    source: Path, dicom: Path, negatives: bool
+) -> tuple[list[Picture], list[Finding]]:
+    contours = _contour_folders(source)
+    strangers = sorted(set(contours) - set(PATIENTS))
+    if strangers:
+        raise DatasetError(
+            f"expected patients of the three official sets, found {', '.join(strangers)}: "
+            "remove their folders"
+        )
+    people, folders = _people(source), _patient_folders(dicom)
+    pictures: list[Picture] = []
+    absent = []
+    for patient, folder in contours.items():
+        person = people[patient]
+        images = folders.get(patient) or folders.get(person["scd_id"])
+        if images is None:
+            absent.append(patient)
+            continue
+        pictures += _patient_official(patient, person, folder, images, negatives)
+    if not pictures:
+        raise DatasetError(
+            f"expected DICOM folders named after the patients ({absent[0]} or "
+            f"{people[absent[0]]['scd_id']}), found none in {dicom}"
+        )
+    findings = []
+    if absent:
+        findings.append(
+            Finding(
+                "no-dicom",
+                "warning",
+                f"{len(absent)} patient(s) have contours but no DICOM images and were left out: "
+                + ", ".join(absent),
+            )
+        )
+    return pictures, findings
+
+
+def _person_case(patient: str, person: Row) -> Case:
+    """What is known of a patient; the file is filled in later."""
+    age = person.get("age", "")
+    return Case(
+        file="",
+        patient_id=patient,
+        split=PATIENTS[patient].official_set,
+        pathology=person.get("pathology") or None,
+        sex=person.get("sex") or None,
+        age=float(age) if age.replace(".", "", 1).isdigit() else None,
+        extra=(("scd_id", person["scd_id"]),),
+    )
+
+
+def _patient_official(
+    patient: str, person: Row, contours: Path, dicom: Path, negatives: bool
+) -> list[Picture]:
+    files = endocardial_contours(contours)
+    stack = index_stack(dicom, files)
+    polygons = {number: read_contour(path) for number, path in files.items()}
+    areas = {number: area_px(polygon) for number, polygon in polygons.items()}
+    names = label_phases(areas, stack.place)
+    common = _with_spacings(_person_case(patient, person), stack)
+    pictures = []
+    for number, polygon in polygons.items():
+        image = to_8_bit(read_dicom_frame(stack.files[number])[0])
+        shape = (image.shape[0], image.shape[1])
+        file = f"{patient}-IM-0001-{number:04d}.png"
+        case = _at(common, file, names[number], number, stack.place[number][0])
+        pictures.append(Picture(case, image, fill(polygon, shape) * np.uint8(255)))
+    if negatives:
+        pictures += _empty_pictures(stack, names, common, f"{patient}-IM-0001")
+    return pictures

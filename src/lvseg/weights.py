@@ -1,0 +1,108 @@
+"""Named models -> verified local folders.
+
+A model folder holds ``model.onnx`` and ``card.json``; the card states the SHA-256 of the weights.
+Shipped models lie in the package, in ``models/<name>/``. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from lvseg.errors import ModelCardError, ModelError, ModelHashError
+from lvseg.modelcard import ModelCard
+
+__all__ = ["CARD", "DEFAULT", "WEIGHTS", "ShippedModel", "locate", "shipped", "verify"]
+
+#: The model that is used when none is named.
+DEFAULT = "lv-sax-30"
+WEIGHTS = "model.onnx"
+CARD = "card.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedModel:
+    """A model that came with the package; the files are not read here (:func:`verify` does)."""
+
+    name: str
+    folder: Path
+    default: bool
+
+
+def _models_folder() -> Path:
+    """The folder ``models`` of the installed package; wheels are always unpacked."""
+    return Path(str(resources.files("lvseg"))) / "models"
+
+
+def shipped() -> tuple[ShippedModel, ...]:
+    """The models in the package, the default first, then by name; none: an empty tuple."""
+    root = _models_folder()
+    folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    models = [
+        ShippedModel(path.name, path, path.name == DEFAULT)
+        for path in folders
+        if (path / WEIGHTS).is_file() and (path / CARD).is_file()
+    ]
+    return tuple(sorted(models, key=lambda model: (not model.default, model.name)))
+
+
+def locate(name_or_path: str = DEFAULT) -> Path:
+    """The folder of a shipped model, or of a model on disk.
+
+    A shipped name wins over a folder of the same name; write ``./name`` for the folder.
+
+    :raises ModelError: neither a shipped name nor a folder with both files; says what is there.
+    """
+    models = shipped()
+    for model in models:
+        if model.name == name_or_path:
+            return model.folder
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        names = ", ".join(model.name for model in models) or "none"
+        raise ModelError(
+            f"expected a shipped model ({names}) or a model folder, found neither for "
+            f"'{name_or_path}': see  lvseg models"
+        )
+    _require_files(folder)
+    return folder
+
+
+def _require_files(folder: Path) -> None:
+    missing = [name for name in (WEIGHTS, CARD) if not (folder / name).is_file()]
+    if missing:
+        there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        found = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") if there else "nothing"
+        raise ModelError(
+            f"expected {WEIGHTS} and {CARD} in the model folder {folder}, found {found}: "
+            "name the folder that  lvseg export  wrote"
+        )
+
+
+def verify(folder: Path) -> ModelCard:
+    """The card of a model folder, once the SHA-256 of the weights is the one it states.
+
+    :raises ModelError: a file is missing or cannot be read.
+    :raises ModelCardError: the card breaks the schema.
+    :raises ModelHashError: the weights are not the ones the card was written for.
+    """
+    folder = Path(folder)
+    _require_files(folder)
+    try:
+        card = ModelCard.from_json((folder / CARD).read_text(encoding="utf-8"))
+        with (folder / WEIGHTS).open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except UnicodeDecodeError as error:
+        raise ModelCardError(
+            f"expected UTF-8 text in {folder / CARD}, found other bytes"
+        ) from error
+    except OSError as error:
+        raise ModelError(f"cannot read the model in {folder}: {error.strerror}") from error
+    if found != card.sha256.lower():
+        raise ModelHashError(
+            f"expected weights with SHA-256 {card.sha256[:12]}..., found {found[:12]}... in "
+            f"{folder / WEIGHTS}: install the package or copy the model folder again"
+        )
+    return card

@@ -1,0 +1,258 @@
+"""The audit of a data set folder finds each fault that is put in, and only that."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from lvseg.cases import Case, manifest_text, read_manifest
+from lvseg.datasets import check, prepare_sunnybrook
+from lvseg.datasets.identifiers import looks_like, metadata_kinds
+from lvseg.errors import DatasetError
+
+SHAPE = (48, 56)
+GROUPS = ("training", "training", "test", "test")
+
+
+def picture(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(20, 220, (8, 8))
+    return np.kron(coarse, np.ones((6, 7))).astype(np.uint8)
+
+
+def blob() -> np.ndarray:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[20:30, 22:34] = 255
+    return mask
+
+
+def save(dataset: Path, kind: str, file: str, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(dataset / kind / file)
+
+
+def rewrite(dataset: Path, change) -> None:
+    """Replace the manifest, leaks and all."""
+    cases = [change(case) for case in read_manifest(dataset)]
+    (dataset / "manifest.csv").write_text(manifest_text(cases))
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Four patients of two images, two in each split, balanced."""
+    folder = tmp_path / "set"
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    cases = []
+    for number, split in enumerate(GROUPS):
+        for index in range(2):
+            file = f"p{number}-{index}.png"
+            save(folder, "images", file, picture(10 * number + index))
+            save(folder, "masks", file, blob())
+            sex, age = ("Female", 61.0) if number % 2 else ("Male", 57.0)
+            cases.append(Case(file, f"p{number}", split, pathology="Normal", sex=sex, age=age))
+    (folder / "manifest.csv").write_text(manifest_text(cases))
+    return folder
+
+
+def codes(dataset: Path) -> dict[str, str]:
+    return {finding.code: finding.severity for finding in check(dataset).findings}
+
+
+def test_a_clean_data_set_has_no_findings(dataset):
+    audit = check(dataset)
+    assert audit.findings == ()
+    assert (audit.ok, audit.exit_code) == (True, 0)
+    assert (audit.images, audit.patients, audit.empty) == (8, 4, 0)
+
+
+def test_the_document_is_json_with_the_balance(dataset):
+    document = json.loads(json.dumps(check(dataset).document()))
+    assert document["ok"] is True
+    assert document["balance"]["training"] == {
+        "patients": 2,
+        "images": 4,
+        "pathology": {"Normal": 2},
+        "sex": {"Female": 1, "Male": 1},
+        "age": {"mean": 59.0, "min": 57.0, "max": 61.0},
+    }
+
+
+def test_missing_and_unlisted_files(dataset):
+    (dataset / "images" / "p0-0.png").unlink()
+    (dataset / "masks" / "p1-0.png").unlink()
+    save(dataset, "images", "new.png", picture(99))
+    save(dataset, "masks", "other.png", blob())
+    assert codes(dataset) == {
+        "missing-image": "error",
+        "missing-mask": "error",
+        "unlisted-image": "warning",
+        "unlisted-mask": "warning",
+    }
+    assert check(dataset).exit_code == 3
+
+
+def test_broken_pictures(dataset):
+    (dataset / "images" / "p0-0.png").write_bytes(b"no picture")
+    (dataset / "masks" / "p1-0.png").write_bytes(b"no picture")
+    save(dataset, "images", "p2-0.png", np.full(SHAPE, 9, np.uint8))
+    save(dataset, "masks", "p3-0.png", blob()[:, :-1])
+    assert codes(dataset) == {
+        "unreadable-image": "error",
+        "unreadable-mask": "error",
+        "constant-image": "error",
+        "size-mismatch": "error",
+    }
+
+
+def test_broken_masks(dataset):
+    soft = blob()
+    soft[20, 22] = 100
+    save(dataset, "masks", "p0-0.png", soft)
+    save(dataset, "masks", "p1-0.png", 255 - blob())
+    assert codes(dataset) == {"mask-values": "error", "full-mask": "error"}
+
+
+def test_masks_of_0_and_1_are_accepted(dataset):
+    save(dataset, "masks", "p0-0.png", blob() // 255)
+    assert codes(dataset) == {}
+
+
+def test_empty_masks_are_fine_when_marked(dataset):
+    save(dataset, "masks", "p0-0.png", blob() * 0)
+    assert codes(dataset) == {"empty-mask": "warning"}
+    mark = {"p0-0.png": "1"}
+    rewrite(dataset, lambda c: replace(c, extra=(("empty", mark.get(c.file, "")),)))
+    assert codes(dataset) == {}
+    assert check(dataset).empty == 1
+    rewrite(dataset, lambda c: replace(c, extra=(("empty", "1"),)))
+    assert codes(dataset) == {"not-empty": "error"}
+
+
+def test_a_patient_on_both_sides_of_a_split(dataset):
+    rewrite(dataset, lambda c: replace(c, split="test") if c.file == "p0-0.png" else c)
+    assert codes(dataset)["patient-in-two-splits"] == "error"
+
+
+def test_equal_pictures(dataset):
+    save(dataset, "images", "p1-0.png", picture(0))  # p0 and p1 share a split
+    assert codes(dataset) == {"same-pixels-two-patients": "warning"}
+    save(dataset, "images", "p1-0.png", picture(10))
+    save(dataset, "images", "p3-0.png", picture(0))
+    found = codes(dataset)
+    assert found["same-pixels-two-patients"] == "error"
+    assert found["image-in-two-splits"] == "error"
+
+
+def test_equal_pictures_of_one_patient(dataset):
+    save(dataset, "images", "p1-1.png", picture(10))
+    assert codes(dataset) == {"same-pixels": "warning"}
+
+
+def test_nearly_equal_pictures_of_two_patients(dataset):
+    noise = np.random.default_rng(3).normal(0, 4, SHAPE)
+    similar = np.clip(picture(0) * 0.9 + 12 + noise, 0, 255).astype(np.uint8)
+    save(dataset, "images", "p1-0.png", similar)
+    assert codes(dataset) == {"near-duplicates": "warning"}
+    save(dataset, "images", "p1-0.png", picture(10))
+    save(dataset, "images", "p3-0.png", similar)
+    assert codes(dataset) == {"near-duplicates": "error"}
+
+
+def test_nearly_equal_pictures_of_one_patient_are_expected(dataset):
+    save(dataset, "images", "p1-1.png", np.clip(picture(10) + 1, 0, 255))
+    assert codes(dataset) == {}
+
+
+def test_metadata_in_a_picture_is_reported_by_kind_only(dataset):
+    note = PngInfo()
+    note.add_text("Patient", "Jane Roe")
+    path = dataset / "masks" / "p0-0.png"
+    Image.fromarray(blob()).save(path, pnginfo=note)
+    (finding,) = check(dataset).findings
+    assert (finding.code, finding.severity) == ("picture-metadata", "error")
+    assert "Jane" not in finding.text
+
+
+def test_kinds_of_metadata(tmp_path):
+    exif = Image.Exif()
+    exif[0x013B] = "somebody"
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(blob()).save(tmp_path / name, exif=exif)
+        assert metadata_kinds((tmp_path / name).read_bytes()) == ("EXIF",)
+    software = PngInfo()
+    software.add_text("Software", "a program")
+    Image.fromarray(blob()).save(tmp_path / "b.png", pnginfo=software)
+    assert metadata_kinds((tmp_path / "b.png").read_bytes()) == ()
+    assert metadata_kinds(b"") == metadata_kinds(b"\x89PNG\r\n\x1a\n\0") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("Roe_Jane_1", ("name",)),
+        ("ROE^JANE", ("name",)),
+        ("scan-1957-03-24", ("date",)),
+        ("scan_19570324", ("date",)),
+        ("24.03.1957", ("date",)),
+        ("SC-HF-NI-11-IM-0001-0227.png", ()),
+        ("p03_12.png", ()),
+        ("image_20991399", ()),
+        ("1.2.840.1957032411", ()),
+    ],
+)
+def test_names_and_dates_are_recognised_by_their_look(text, kinds):
+    assert looks_like(text) == kinds
+
+
+def test_personal_file_names_and_columns_are_counted_not_quoted(dataset):
+    for kind in ("images", "masks"):
+        (dataset / kind / "p0-0.png").rename(dataset / kind / "Roe_Jane_19570324.png")
+    rename = {"p0-0.png": "Roe_Jane_19570324.png"}
+    rewrite(
+        dataset,
+        lambda c: replace(c, file=rename.get(c.file, c.file), extra=(("BirthDate", "x"),)),
+    )
+    assert codes(dataset) == {"file-name-identifier": "warning", "personal-column": "warning"}
+    assert not any("Jane" in finding.text for finding in check(dataset).findings)
+
+
+def test_unbalanced_splits(dataset):
+    old = {"test": ("Hypertrophy", "Female", 80.0)}
+    rewrite(
+        dataset,
+        lambda c: (
+            replace(c, pathology=old[c.split][0], sex=old[c.split][1], age=old[c.split][2])
+            if c.split in old
+            else c
+        ),
+    )
+    assert codes(dataset) == {
+        "unbalanced-pathology": "warning",
+        "unbalanced-sex": "warning",
+        "unbalanced-age": "warning",
+    }
+
+
+def test_a_folder_without_manifest_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"manifest\.csv"):
+        check(tmp_path)
+
+
+@pytest.mark.data
+def test_the_sunnybrook_set_has_no_errors(data_dir, tmp_path):
+    report = prepare_sunnybrook(
+        data_dir / "sunnybrook", tmp_path / "set", dicom=data_dir / "sunnybrook-dicom"
+    )
+    audit = check(report.dataset)
+    assert audit.ok, audit.findings
+    assert (audit.images, audit.patients, audit.empty) == (819, 45, 14)
+    assert {split: part.patients for split, part in audit.balance.items()} == {
+        "training": 15,
+        "validation": 15,
+        "online": 15,
+    }
