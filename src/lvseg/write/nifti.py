@@ -1,0 +1,141 @@
+"""Masks and cines as NIfTI-1, the same bytes for the same content."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.cine import Cine, Mask, Source
+from lvseg.errors import GeometryMismatchError, IrregularStackError
+from lvseg.findings import Finding
+from lvseg.geometry import Plane, affine, lps_to_ras
+from lvseg.write.files import whole_file
+
+__all__ = ["write_cine_nifti", "write_nifti_mask"]
+
+FloatArray = NDArray[np.float64]
+
+#: NIfTI-1 codes of a transform: coordinates of the scanner, or of nothing in particular.
+_SCANNER, _UNKNOWN = 1, 0
+#: Masks are mostly zeros: higher levels cost time and save nothing.
+_COMPRESSION_LEVEL = 6
+
+
+def write_nifti_mask(
+    mask: Mask, path: Path, source: Source, times_ms: tuple[float, ...] | None = None
+) -> tuple[Finding, ...]:
+    """Write the labels as uint8 NIfTI; the suffix ``.nii.gz`` or ``.nii`` decides on compression.
+
+    From a NIfTI source: shape (2D, 3D or 4D) and affine of that file. Otherwise 4D (column, row,
+    slice, phase) with an index -> RAS affine in mm and, with ``times_ms``, the time step in ms.
+
+    :returns: a warning ``irregular-affine`` when the stack has no single affine, so that the one
+        written is its best fit; ``no-affine`` when the geometry is unknown (unit steps without a
+        coordinate system are written).
+    :raises GeometryMismatchError: labels that do not fit the shape of the source file.
+    """
+    # [F, Z, Y, X] -> (column, row, slice, phase)
+    data = np.ascontiguousarray(mask.labels.transpose(3, 2, 1, 0))
+    if source.format == "nifti" and source.shape is not None:
+        # a file of one slice or one phase may lack these axes, or carry more of length 1
+        if data.size != int(np.prod(source.shape)) or not _fits(data.shape, source.shape):
+            raise GeometryMismatchError(
+                f"expected labels for the source's shape {tuple(source.shape)}, found "
+                f"{data.shape} (column, row, slice, phase): pass the source the mask was made from"
+            )
+        data = data.reshape(source.shape)
+    if source.format == "nifti" and source.affine_ras is not None:
+        _save(data, source.affine_ras, path, _step_ms(times_ms), known=True)
+        return ()
+    matrix, findings = _ras_affine(mask.planes, mask.pixel_spacing_mm, mask.slice_spacing_mm)
+    _save(data, matrix, path, _step_ms(times_ms), known=mask.planes is not None)
+    return findings
+
+
+def write_cine_nifti(cine: Cine, path: Path) -> tuple[Finding, ...]:
+    """Write the frames as 4D NIfTI (column, row, slice, phase), RAS affine in mm, time step in ms.
+
+    Whole numbers that fit are stored as int16, others as float32. One phase is written as 3D.
+
+    :returns: findings as :func:`write_nifti_mask`.
+    """
+    frames = cine.frames.transpose(3, 2, 1, 0)
+    whole = bool((frames == np.rint(frames)).all()) and float(np.abs(frames).max()) < 2**15
+    data = np.ascontiguousarray(frames, np.int16 if whole else np.float32)
+    matrix, findings = _ras_affine(cine.planes, cine.pixel_spacing_mm, cine.slice_spacing_mm)
+    data = data[..., 0] if data.shape[3] == 1 else data
+    _save(data, matrix, path, _step_ms(cine.times_ms), known=cine.planes is not None)
+    return findings
+
+
+def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether two shapes differ only by axes of length 1."""
+    return [n for n in shape if n > 1] == [n for n in target if n > 1]
+
+
+def _step_ms(times_ms: tuple[float, ...] | None) -> float | None:
+    if times_ms is None or len(times_ms) < 2:
+        return None
+    return (times_ms[-1] - times_ms[0]) / (len(times_ms) - 1)
+
+
+def _ras_affine(
+    planes: tuple[Plane, ...] | None,
+    pixel_spacing_mm: tuple[float, float] | None,
+    slice_spacing_mm: float | None,
+) -> tuple[FloatArray, tuple[Finding, ...]]:
+    if planes is None:
+        rows, columns = pixel_spacing_mm or (1.0, 1.0)
+        text = "position and orientation unknown: the NIfTI header carries no coordinate system"
+        matrix = np.diag([columns, rows, slice_spacing_mm or 1.0, 1.0])
+        return matrix, (Finding("no-affine", "info", text),)
+    try:
+        return lps_to_ras(affine(planes)), ()
+    except IrregularStackError as error:
+        matrix, worst_mm = _fitted(planes)
+        text = (
+            f"{error}: a NIfTI holds one affine, its best fit is off by up to {worst_mm:.1f} mm; "
+            "measure from the mask in its DICOM geometry"
+        )
+        return lps_to_ras(matrix), (Finding("irregular-affine", "warning", text),)
+
+
+def _fitted(planes: tuple[Plane, ...]) -> tuple[FloatArray, float]:
+    """Least-squares line through the slice origins with the directions of the middle slice."""
+    origins = np.array([plane.origin_mm for plane in planes], np.float64)
+    index = np.arange(len(planes)) - (len(planes) - 1) / 2
+    step = index @ origins / float(index @ index)
+    start = origins.mean(axis=0) + index[0] * step
+    middle = planes[len(planes) // 2]
+    matrix = np.eye(4)
+    matrix[:3, 0] = np.asarray(middle.column_step) * middle.pixel_spacing_mm[1]
+    matrix[:3, 1] = np.asarray(middle.row_step) * middle.pixel_spacing_mm[0]
+    matrix[:3, 2], matrix[:3, 3] = step, start
+    worst = np.linalg.norm(origins - (start + np.arange(len(planes))[:, None] * step), axis=1)
+    return matrix, float(worst.max())
+
+
+def _save(
+    data: NDArray[np.generic], matrix: FloatArray, path: Path, step_ms: float | None, *, known: bool
+) -> None:
+    import nibabel as nib
+
+    image = nib.Nifti1Image(data, None, dtype=data.dtype)  # transforms are ours to set
+    code = _SCANNER if known else _UNKNOWN
+    zooms = np.linalg.norm(matrix[:3, :3], axis=0)
+    image.header["pixdim"][1:4] = zooms
+    image.header.set_sform(matrix, code=code)
+    if abs(float(np.linalg.det(matrix[:3, :3]))) > 0:  # a quaternion cannot hold a flat affine
+        image.header.set_qform(matrix, code=code, strip_shears=True)
+    image.header.set_xyzt_units("mm" if known else "unknown", "msec" if step_ms else "unknown")
+    if step_ms is not None and data.ndim == 4:
+        image.header["pixdim"][4] = step_ms
+    payload = image.to_bytes()
+    if path.name.lower().endswith(".gz"):
+        # no time and no name in the header: equal content gives equal bytes
+        payload = gzip.compress(payload, _COMPRESSION_LEVEL, mtime=0)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(payload)

@@ -1,0 +1,79 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lvseg.errors import UsageError
+from lvseg.write import whole_file, write_text
+
+
+def test_a_finished_block_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "mask.nii.gz"
+    with whole_file(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_bytes(b"whole")
+        assert not target.exists()
+    assert target.read_bytes() == b"whole"
+    assert [entry.name for entry in target.parent.iterdir()] == ["mask.nii.gz"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_inside_leaves_no_file_and_no_temporary(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    def half_written() -> None:
+        with whole_file(tmp_path / "a.png") as temporary:
+            temporary.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(error):
+        half_written()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_inside_keeps_the_older_file(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "a.json", "old")
+
+    def half_written() -> None:
+        with whole_file(target) as temporary:
+            temporary.write_text("new", encoding="utf-8")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half_written()
+    assert target.read_text(encoding="utf-8") == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_block_that_takes_its_temporary_away_leaves_nothing(tmp_path: Path) -> None:
+    def lost() -> None:
+        with whole_file(tmp_path / "a.txt") as temporary:
+            temporary.unlink()
+
+    with pytest.raises(FileNotFoundError):
+        lost()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_access_rights_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        target = write_text(tmp_path / "a.txt", "")
+    finally:
+        os.umask(before)
+    assert target.stat().st_mode & 0o777 == 0o640  # 0o666 without 0o027
+
+
+def test_text_has_the_same_bytes_everywhere(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "a.txt", "µ\n").read_bytes() == b"\xc2\xb5\n"
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
+    blocker = write_text(tmp_path / "out", "")
+    with pytest.raises(UsageError, match="choose another output folder"):
+        write_text(blocker / "a.txt", "")
