@@ -51,7 +51,7 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """The commit measured, with ``+changes`` when the tree differs from it."""
     try:
-        run = lambda *words: subprocess.run(  # noqa: E731
+        run = lambda *words: subprocess.run(
             ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()
         return run("rev-parse", "--short", "HEAD") + (

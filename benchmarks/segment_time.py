@@ -57,7 +57,11 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     walls = [run["wall_s"] for run in runs]
     return {
         "frames": runs[0]["frames"],
-        "wall_s": {"median": median(walls), "min": round(min(walls), 3), "max": round(max(walls), 3)},
+        "wall_s": {
+            "median": median(walls),
+            "min": round(min(walls), 3),
+            "max": round(max(walls), 3),
+        },
         "cpu_s": median([run["cpu_s"] for run in runs]),
         "peak_memory_mb": median([run["peak_memory_mb"] for run in runs]),
         "stages_s": {k: median([run["stages_s"][k] for run in runs]) for k in runs[0]["stages_s"]},

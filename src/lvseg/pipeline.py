@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from lvseg import measure as measuring
 from lvseg import postprocess, preprocess, quality
 from lvseg.cine import Cine, Mask, Study
 from lvseg.findings import Finding
+from lvseg.measure import Options as MeasureOptions
+from lvseg.measure import measure
 from lvseg.predict import Predictor, predict
 from lvseg.read import StudyRef, read_study
 from lvseg.results import StudyResult
@@ -29,7 +30,7 @@ class Settings:
     """Choices of the main path. ``flips`` averages four mirrored predictions per frame."""
 
     postprocess: postprocess.Options = field(default_factory=postprocess.Options)
-    measure: measuring.Options = field(default_factory=measuring.Options)
+    measure: MeasureOptions = field(default_factory=MeasureOptions)
     batch_size: int = 16
     flips: bool = False
 
@@ -70,11 +71,13 @@ def run(
     if isinstance(source, Study):
         study = source
     else:
-        study = read_study(source, spacing_mm=spacing_mm, progress=lambda d, n: report("read", d, n))
+        study = read_study(
+            source, spacing_mm=spacing_mm, progress=lambda d, n: report("read", d, n)
+        )
     cine = study.short_axis()
     clock.lap("read")
     mask, noticed = _segment(cine, predictor, settings, clock, progress)
-    measurements = measuring.measure(mask, settings.measure)
+    measurements = measure(mask, settings.measure)
     findings = (
         *cine.findings,
         *noticed,

@@ -94,9 +94,7 @@ def _open_onnxruntime(weights: bytes, threads: int) -> Callable[[FloatArray], Fl
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            weights, options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base class but Exception
         raise RuntimeError(str(error)) from error
     name = session.get_inputs()[0].name

@@ -165,6 +165,7 @@ def crop(parameters: Draw, images: Tensor, masks: Tensor, size: int) -> tuple[Te
 
 def recolour(parameters: Draw, images: Tensor) -> Tensor:
     """Change the brightness of crops ``[N, 1, S, S]`` in 0..1; masks are not concerned."""
+
     def wide(values: Tensor) -> Tensor:
         return values[:, None, None, None]
 

@@ -72,7 +72,8 @@ def normalise_crops(crops: Tensor, spec: InputSpec) -> Tensor:
     limits = torch.tensor([spec.low_percent, spec.high_percent]) / 100
     low, high = torch.quantile(crops[:, :, ::2, ::2].flatten(1), limits, dim=1)
     spread = torch.where(high > low, high - low, torch.inf)
-    return ((crops - low[:, None, None, None]) / spread[:, None, None, None]).clamp(0, 1)
+    scaled: Tensor = (crops - low[:, None, None, None]) / spread[:, None, None, None]
+    return scaled.clamp(0, 1)
 
 
 def _pad(frame: np.ndarray, rows: int, columns: int) -> np.ndarray:

@@ -6,7 +6,6 @@ Refuses to finish unless ONNX and torch agree on fixed inputs, odd sizes include
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 import warnings
 from pathlib import Path
@@ -106,9 +105,8 @@ def _onnx_bytes(network: nn.Module, spec: InputSpec) -> bytes:
         )
     if program is None:
         raise ModelError("the ONNX exporter returned nothing")
-    buffer = io.BytesIO()
-    program.save(buffer)
-    return buffer.getvalue()
+    weights: bytes = program.model_proto.SerializeToString()
+    return weights
 
 
 def _card(

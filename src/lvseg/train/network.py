@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from monai.networks.nets import UNet
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def build(options: NetworkOptions) -> nn.Module:
         norm="BATCH",
         dropout=options.dropout,
     )
-    return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -35,7 +35,7 @@ class TrainOptions(BaseModel):
     name: str
     description: str = ""
     train_split: str = "training"
-    validation_split: str | None = "validation"
+    validation_split: str | None = None
     input: InputSpec = InputSpec(spacing_mm=1.33)
     network: NetworkOptions = NetworkOptions()
     augment: AugmentOptions = AugmentOptions()

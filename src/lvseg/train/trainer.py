@@ -57,7 +57,7 @@ def fit(
         held_out = load_slices(dataset, options.validation_split, options.input)
 
     torch.manual_seed(options.seed)  # initial weights
-    network = build(options.network).to(memory_format=torch.channels_last)
+    network = build(options.network)
     average = copy.deepcopy(network).eval()
     optimiser = _optimiser(network, options)
     generator = Generator().manual_seed(options.seed)
