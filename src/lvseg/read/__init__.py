@@ -1,0 +1,197 @@
+"""Anything on disk to a :class:`Study`: DICOM, NIfTI and pictures; folders, archives and files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.cine import Cine, SeriesSummary, Study
+from lvseg.errors import UsageError
+from lvseg.findings import Finding
+from lvseg.read.mask import read_mask
+from lvseg.read.sources import Blob, Files
+from lvseg.read.studies import StudyRef, scan
+
+__all__ = ["StudyRef", "find_studies", "list_series", "read_mask", "read_picture", "read_study"]
+
+Progress = Callable[[int, int], None]
+
+
+def find_studies(source: Path) -> tuple[StudyRef, ...]:
+    """Every study in a source, DICOM studies by UID first, then NIfTI files and pictures by name.
+
+    A source is a folder, a zip archive or a file, other things mixed in. A DICOM study is listed
+    whether or not it holds a short-axis cine; reading it tells.
+
+    :raises ReadError: nothing there, nothing readable, no permission, a broken archive.
+    :raises NotACineError: only DICOM objects without images.
+    """
+    with Files() as files:
+        return scan(Path(source), files)
+
+
+def read_study(
+    source: Path | StudyRef,
+    *,
+    spacing_mm: float | None = None,
+    progress: Progress | None = None,
+) -> Study:
+    """Read one study; of a path with several, the first that holds a short-axis cine.
+
+    :param spacing_mm: pixel distance of a picture; other formats state their own.
+    :param progress: called with (done, total) after each file or frame.
+    :raises ReadError: unreadable. NotACineError: no short-axis cine. InconsistentStackError:
+        slices of different size. UnsupportedEncodingError: no decoder for the pixels.
+    :raises UsageError: a spacing that is not positive.
+    """
+    if spacing_mm is not None and not (math.isfinite(spacing_mm) and spacing_mm > 0):
+        raise UsageError(f"expected a spacing above 0 mm, found {spacing_mm}")
+    with Files() as files:
+        if isinstance(source, StudyRef):
+            return _read(source, files, spacing_mm, progress, ())
+        refs = scan(Path(source), files, progress)
+        chosen, findings = _choose(refs, files)
+        return _read(chosen, files, spacing_mm, progress, findings)
+
+
+def _choose(refs: Sequence[StudyRef], files: Files) -> tuple[StudyRef, tuple[Finding, ...]]:
+    if len(refs) == 1:
+        return refs[0], ()
+    fit = [ref for ref in refs if ref.format != "dicom" or _has_cine(ref, files)]
+    chosen = fit[0] if fit else refs[0]
+    if len(fit) < 2:
+        return chosen, ()
+    text = f"the source holds {len(fit)} studies that can be measured; this is one of them"
+    return chosen, (Finding("several-studies", "warning", text),)
+
+
+def _has_cine(ref: StudyRef, files: Files) -> bool:
+    from lvseg.read.dicom import has_cine
+
+    return has_cine(ref.frames, files)
+
+
+def _read(
+    ref: StudyRef,
+    files: Files,
+    spacing_mm: float | None,
+    progress: Progress | None,
+    findings: tuple[Finding, ...],
+) -> Study:
+    if ref.blob is None:
+        from lvseg.read.dicom import read_frames
+
+        if ref.broken:
+            text = f"{ref.broken} file(s) of the source look like DICOM and cannot be read"
+            findings = (*findings, Finding("unreadable-files", "warning", text))
+        study = read_frames(
+            ref.frames,
+            files,
+            name=ref.name,
+            location=ref.location,
+            progress=progress,
+            findings=findings,
+        )
+        return study if spacing_mm is None else _with(study, _ignored())
+    cine = _read_file(ref, ref.blob, files, spacing_mm)
+    extra = findings if ref.format == "picture" or spacing_mm is None else (*findings, *_ignored())
+    if progress is not None:
+        progress(1, 1)
+    row = _row(ref, cine)
+    return _with(Study((cine,), (row,)), extra)
+
+
+def _ignored() -> tuple[Finding, ...]:
+    text = "the spacing given applies to pictures only; this source states its own geometry"
+    return (Finding("spacing-ignored", "info", text),)
+
+
+def _with(study: Study, findings: tuple[Finding, ...]) -> Study:
+    if not findings:
+        return study
+    cines = tuple(replace(cine, findings=(*cine.findings, *findings)) for cine in study.cines)
+    return Study(cines, study.series)
+
+
+def _read_file(ref: StudyRef, blob: Blob, files: Files, spacing_mm: float | None) -> Cine:
+    content = files.read(blob)
+    if ref.format == "picture":
+        from lvseg.read.picture import cine_from_picture
+
+        return cine_from_picture(
+            content, name=ref.name, location=ref.location, spacing_mm=spacing_mm
+        )
+    from lvseg.read.nifti import cine_from_volume, read_volume
+
+    volume = read_volume(content, ref.location)
+    return cine_from_volume(volume, name=ref.name, location=ref.location)
+
+
+def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
+    phases, slices, rows, columns = cine.shape
+    kind = "NIfTI" if ref.format == "nifti" else "picture"
+    return SeriesSummary(
+        study_uid="",
+        series_uid=ref.name,
+        description=ref.name,
+        modality=kind,
+        files=1,
+        rows=rows,
+        columns=columns,
+        slices=slices,
+        phases=phases,
+        pixel_spacing_mm=cine.pixel_spacing_mm,
+        slice_spacing_mm=cine.slice_spacing_mm,
+        view=cine.view,
+        score=1.0,
+        reason=f"a {kind} is taken as it is",
+        chosen=True,
+    )
+
+
+def list_series(source: Path) -> tuple[SeriesSummary, ...]:
+    """Every series of a source, those without images included; ``chosen`` on the one to be used.
+
+    A NIfTI file or a picture is one row; one that cannot be read has score 0 and says why.
+
+    :raises ReadError: nothing there, nothing readable, no permission, a broken archive.
+    """
+    from lvseg.errors import ReadError
+
+    rows: list[SeriesSummary] = []
+    with Files() as files:
+        for ref in scan(Path(source), files):
+            if ref.blob is None:
+                from lvseg.read.dicom import summaries
+
+                rows.extend(summaries(ref.frames, files))
+                continue
+            try:
+                rows.append(_row(ref, _read_file(ref, ref.blob, files, None)))
+            except ReadError as error:
+                rows.append(_unreadable_row(ref, str(error)))
+    return tuple(rows)
+
+
+def _unreadable_row(ref: StudyRef, why: str) -> SeriesSummary:
+    kind = "NIfTI" if ref.format == "nifti" else "picture"
+    return SeriesSummary(
+        "", ref.name, ref.name, kind, 1, 0, 0, 0, 0, None, None, "unknown", 0.0, why
+    )
+
+
+def read_picture(path: Path) -> NDArray[np.float32]:
+    """Grey values ``[Y, X]`` of a PNG, JPEG or TIFF, as stored.
+
+    :raises ReadError: broken, several pages, too many pixels. NotACineError: a colour picture.
+    """
+    from lvseg.read.picture import decode
+
+    with Files() as files:
+        values, _ = decode(files.read(Blob(Path(path))), str(path))
+    return values

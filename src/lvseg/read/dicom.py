@@ -1,0 +1,326 @@
+"""DICOM to :class:`Study`: headers first, then the pixels of the chosen stack only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.cine import Cine, InstanceRef, SeriesSummary, Source, Study
+from lvseg.errors import (
+    InconsistentStackError,
+    IrregularStackError,
+    NotACineError,
+    ReadError,
+    UnknownSpacingError,
+)
+from lvseg.findings import Finding
+from lvseg.geometry import normal, slice_spacing_mm
+from lvseg.read.frames import FrameInfo, by_position, canonical, recency
+from lvseg.read.headers import frames_of
+from lvseg.read.pixels import quiet, stored_frames
+from lvseg.read.sources import Files
+from lvseg.read.stack import REANGLED_DEGREES, Group, Stack, assess, groups_of
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = ["has_cine", "read_frames", "study_from_datasets", "summaries"]
+
+Progress = Callable[[int, int], None]
+#: Nothing smaller is a heart.
+SMALLEST_SIDE = 16
+#: Another stack with at least this share of the best score makes the choice doubtful.
+RIVAL_SHARE = 0.8
+
+
+def study_from_datasets(datasets: Iterable[Dataset]) -> Study:
+    """The study that DICOM datasets in memory (pixels included) hold.
+
+    Of datasets of several studies the first by UID with a short-axis cine is read.
+
+    :raises ReadError: no dataset, or pixels that are cut short.
+    :raises NotACineError: no short-axis cine among them.
+    """
+    frames: list[FrameInfo] = []
+    with quiet():
+        for dataset in datasets:
+            try:
+                frames.extend(frames_of(dataset, dataset))
+            except Exception as error:  # a broken dataset can fail anywhere in the parser
+                raise ReadError(
+                    "expected DICOM datasets, found one with a broken header: drop it"
+                ) from error
+    if not frames:
+        raise ReadError("expected DICOM datasets, found none: check the query")
+    with Files() as files:
+        studies = sorted({frame.study_uid for frame in frames})
+        by_study = [[f for f in frames if f.study_uid == uid] for uid in studies]
+        chosen = next((group for group in by_study if has_cine(group, files)), by_study[0])
+        return read_frames(chosen, files, name="study", location="")
+
+
+def has_cine(frames: Sequence[FrameInfo], files: Files) -> bool:
+    """Whether a study holds a short-axis cine."""
+    return any(stack.frames for stack in _ranked(frames, files))
+
+
+def read_frames(
+    frames: Sequence[FrameInfo],
+    files: Files,
+    *,
+    name: str,
+    location: str,
+    progress: Progress | None = None,
+    findings: tuple[Finding, ...] = (),
+) -> Study:
+    """Read the short-axis cine among the frames of one study.
+
+    :param name: label for results, safe as a file name; :param location: path for messages.
+    :param findings: what the caller noticed, to be passed on.
+    :raises NotACineError: none of the series is a short-axis cine.
+    :raises InconsistentStackError: slices of one stack differ in size or pixel spacing.
+    :raises UnsupportedEncodingError: no decoder for its pixels. ReadError: broken pixels.
+    """
+    ranked = _ranked(frames, files)
+    rows = _summaries(frames, ranked)
+    if not ranked or not ranked[0].frames:
+        raise NotACineError(_refusal(rows, location))
+    best = ranked[0]
+    _check_size(best, ranked, location)
+    reference = best.frames[0][0]
+    source = Source(
+        format="dicom",
+        name=name,
+        location=location,
+        study_uid=reference.study_uid,
+        series_uid=best.group.series_uids[0],
+        instances=tuple(
+            tuple(InstanceRef(f.sop_class_uid, f.sop_uid, f.frame) for f in phase)
+            for phase in best.frames
+        ),
+        order_rule=best.order_rule,
+    )
+    extra, complete = _others(best, ranked)
+    extra += _unplaced(best, ranked, frames)
+    cine = Cine(
+        frames=_pixels(best, files, progress),
+        source=source,
+        planes=tuple(frame.placed() for frame in best.frames[0]),
+        times_ms=best.times_ms,
+        view="short-axis",
+        findings=(*findings, *best.findings, *extra),
+        complete=best.complete and complete,
+    )
+    return Study((cine,), rows)
+
+
+def _ranked(frames: Sequence[FrameInfo], files: Files) -> list[Stack]:
+    """All groups assessed, the best first."""
+
+    def same_pixels(one: FrameInfo, other: FrameInfo) -> bool:
+        try:
+            return bool(np.array_equal(_values(one, files), _values(other, files)))
+        except ReadError:
+            return False
+
+    stacks = [assess(group, same_pixels) for group in groups_of(frames)]
+    stacks.sort(key=lambda stack: (stack.score, recency(stack.group.frames)), reverse=True)
+    return stacks
+
+
+def _values(frame: FrameInfo, files: Files) -> NDArray[np.float32]:
+    (stored,) = stored_frames(frame.instance, files, [(frame.frame or 1) - 1])
+    return _rescaled(frame, stored)
+
+
+def _rescaled(frame: FrameInfo, stored: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Modality LUT (PS3.3 C.11.1): stored value x slope + intercept."""
+    values: NDArray[np.float32] = stored.astype(np.float32)
+    if frame.slope != 1.0:
+        values *= np.float32(frame.slope)
+    if frame.intercept != 0.0:
+        values += np.float32(frame.intercept)
+    return values
+
+
+def _pixels(stack: Stack, files: Files, progress: Progress | None) -> NDArray[np.float32]:
+    """The frames ``[T, Z, Y, X]``, each instance opened once."""
+    first = stack.frames[0][0]
+    result = np.empty((stack.phases, len(stack.frames[0]), first.rows, first.columns), np.float32)
+    wanted: dict[int, list[tuple[FrameInfo, int, int]]] = {}
+    for phase, slices in enumerate(stack.frames):
+        for index, frame in enumerate(slices):
+            wanted.setdefault(id(frame.instance), []).append((frame, phase, index))
+    done, total = 0, result.shape[0] * result.shape[1]
+    for places in wanted.values():
+        numbers = [(frame.frame or 1) - 1 for frame, _, _ in places]
+        stored = stored_frames(places[0][0].instance, files, numbers)
+        for (frame, phase, index), values in zip(places, stored, strict=True):
+            result[phase, index] = _rescaled(frame, values)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    return result
+
+
+def _check_size(best: Stack, ranked: Sequence[Stack], location: str) -> None:
+    first = best.frames[0][0]
+    if min(first.rows, first.columns) < SMALLEST_SIDE:
+        raise ReadError(
+            f"expected images of at least {SMALLEST_SIDE} pixels a side, found {first.rows} x "
+            f"{first.columns} in {location}: use the full-size series"
+        )
+    for other in ranked:
+        if (
+            other is not best
+            and other.phases > 1
+            and set(other.group.series_uids) & set(best.group.series_uids)
+            and _angle_degrees(best, other) < REANGLED_DEGREES
+            and _format(other.group) != _format(best.group)
+        ):
+            raise InconsistentStackError(
+                f"expected one frame size and pixel spacing in the short-axis series, found "
+                f"{_format(best.group)} and {_format(other.group)} in {location}: "
+                "separate the series"
+            )
+
+
+def _format(group: Group) -> str:
+    frame = group.frames[0]
+    rows, columns = frame.placed().pixel_spacing_mm
+    return f"{frame.rows} x {frame.columns} pixels of {rows:.4g} x {columns:.4g} mm"
+
+
+def _angle_degrees(one: Stack, other: Stack) -> float:
+    a, b = (normal(stack.group.frames[0].placed()) for stack in (one, other))
+    return float(np.degrees(np.arccos(min(abs(float(a @ b)), 1.0))))
+
+
+def _others(best: Stack, ranked: Sequence[Stack]) -> tuple[tuple[Finding, ...], bool]:
+    """Findings about images beside the stack, and whether the stack is still complete."""
+    findings, complete = [], True
+    for other in ranked:
+        if other is best:
+            continue
+        shared = set(other.group.series_uids) & set(best.group.series_uids)
+        if shared and other.phases > 1 and _angle_degrees(best, other) < REANGLED_DEGREES:
+            complete = False
+            text = (
+                f"{other.slices} slice(s) of the series lie at an angle of "
+                f"{_angle_degrees(best, other):.1f} degrees to the stack and were left out: "
+                "volumes would miss them"
+            )
+            findings.append(Finding("reangled-slice", "error", text))
+        elif shared:
+            text = (
+                f"{len(other.group.frames)} image(s) of the series are no part of the stack "
+                f"({other.reason})"
+            )
+            findings.append(Finding("unused-images", "info", text))
+        elif other.frames and other.score >= RIVAL_SHARE * best.score:
+            text = (
+                f"another stack qualifies ({other.reason}); the one with the higher score, "
+                "or the later one, was taken"
+            )
+            findings.append(Finding("several-stacks", "warning", text))
+    return tuple(findings), complete
+
+
+def _unplaced(
+    best: Stack, ranked: Sequence[Stack], frames: Sequence[FrameInfo]
+) -> tuple[Finding, ...]:
+    """Images of the chosen series that never were candidates: phase images, no place, colour."""
+    grouped = {id(frame) for stack in ranked for frame in stack.group.frames}
+    chosen = set(best.group.series_uids)
+    count = sum(1 for f in frames if f.series_uid in chosen and id(f) not in grouped)
+    if not count:
+        return ()
+    text = f"{count} image(s) of the series are phase images, in colour or without a place"
+    return (Finding("unused-images", "info", text),)
+
+
+def summaries(frames: Sequence[FrameInfo], files: Files) -> tuple[SeriesSummary, ...]:
+    """One row for each series of one study, the chosen one marked."""
+    return _summaries(frames, _ranked(frames, files))
+
+
+def _summaries(frames: Sequence[FrameInfo], ranked: Sequence[Stack]) -> tuple[SeriesSummary, ...]:
+    series: dict[str, list[FrameInfo]] = {}
+    for frame in sorted(frames, key=canonical):
+        series.setdefault(frame.series_uid, []).append(frame)
+    chosen = set(ranked[0].group.series_uids) if ranked and ranked[0].frames else set()
+    rows = []
+    for uid in sorted(series):
+        stack = next((stack for stack in ranked if uid in stack.group.series_uids), None)
+        row = _summary(series[uid], stack)
+        rows.append(replace(row, chosen=uid in chosen))
+    return tuple(rows)
+
+
+def _summary(frames: Sequence[FrameInfo], stack: Stack | None) -> SeriesSummary:
+    first = frames[0] if stack is None else stack.group.frames[0]
+    spacing = None if first.plane is None else first.plane.pixel_spacing_mm
+    if stack is None:
+        slices, phases, score, reason = _no_stack(frames)
+    else:
+        slices, phases, score, reason = stack.slices, stack.phases, stack.score, stack.reason
+        if len(stack.group.series_uids) > 1:
+            reason += f"; joined from {len(stack.group.series_uids)} series"
+    return SeriesSummary(
+        study_uid=first.study_uid,
+        series_uid=frames[0].series_uid,
+        description=frames[0].description,
+        modality=frames[0].modality,
+        files=len({(id(frame.instance)) for frame in frames}),
+        rows=first.rows,
+        columns=first.columns,
+        slices=slices,
+        phases=phases,
+        pixel_spacing_mm=spacing,
+        slice_spacing_mm=_spacing(stack),
+        view="short-axis" if stack is not None and stack.frames else "unknown",
+        score=score,
+        reason=reason,
+    )
+
+
+def _spacing(stack: Stack | None) -> float | None:
+    if stack is None:
+        return None
+    try:
+        return slice_spacing_mm([p[0].placed() for p in by_position(stack.group.frames)])
+    except (UnknownSpacingError, IrregularStackError):
+        return None
+
+
+def _no_stack(frames: Sequence[FrameInfo]) -> tuple[int, int, float, str]:
+    first = frames[0]
+    placed = {frame.plane.origin_mm for frame in frames if frame.plane is not None}
+    if first.modality != "MR":
+        reason = f"{first.modality}: not MR"
+    elif first.trouble:
+        reason = first.trouble
+    elif first.rows == 0:
+        reason = "no images"
+    elif first.component == "phase":
+        reason = "phase images, not magnitude"
+    else:
+        reason = "no place, orientation or pixel spacing in the headers"
+    return len(placed), 0, 0.0, reason
+
+
+def _refusal(rows: Sequence[SeriesSummary], location: str) -> str:
+    reasons: dict[str, int] = {}
+    for row in rows:
+        reasons[row.reason] = reasons.get(row.reason, 0) + 1
+    told = [f"{count} series: {reason}" for reason, count in list(reasons.items())[:3]]
+    more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    where = f" in {location}" if location else ""
+    return (
+        "expected a short-axis cine (parallel slices with phases), found "
+        f"{'; '.join(told)}{more}{where}: give the folder that holds the cine"
+    )

@@ -1,0 +1,143 @@
+"""One image of a series as its header describes it: what stacks are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.geometry import PARALLEL_TOLERANCE, POSITION_TOLERANCE_MM, Plane, normal
+
+if TYPE_CHECKING:
+    from lvseg.read.pixels import Instance
+
+__all__ = ["FrameInfo", "by_orientation", "by_position", "canonical", "recency", "time_values"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameInfo:
+    """One frame; numbers that the header does not give are None. Never a name or a birth date.
+
+    :param frame: 1-based number within a multi-frame instance, None for a single-frame one.
+    :param acquired: date and time of acquisition as one sortable text, "" where unknown.
+    :param sequence: how it was acquired (scanning sequence, variant, name): slices of one stack
+        agree in it.
+    :param component: "phase" for velocity and phase images, otherwise "magnitude".
+    :param trouble: why this image can be no part of a stack, "" if it can.
+    """
+
+    study_uid: str
+    series_uid: str
+    series_number: int | None
+    description: str
+    modality: str
+    sop_class_uid: str
+    sop_uid: str
+    frame: int | None
+    rows: int
+    columns: int
+    plane: Plane | None
+    trigger_ms: float | None
+    temporal_position: int | None
+    instance_number: int | None
+    acquisition_number: int | None
+    acquired: str
+    sequence: tuple[str, ...]
+    component: str
+    slope: float
+    intercept: float
+    trouble: str
+    instance: Instance
+
+    def placed(self) -> Plane:
+        """The plane of a frame that is part of a stack."""
+        if self.plane is None:
+            raise ValueError("a frame without plane is in no stack")
+        return self.plane
+
+
+def canonical(frame: FrameInfo) -> tuple[str, int, int, float, tuple[float, ...]]:
+    """A sort key that does not depend on file names or the order of reading."""
+    origin = frame.plane.origin_mm if frame.plane else ()
+    return (
+        frame.sop_uid,
+        frame.frame or 0,
+        frame.instance_number or 0,
+        frame.trigger_ms or 0.0,
+        origin,
+    )
+
+
+def recency(frames: Sequence[FrameInfo]) -> tuple[str, int, int, int, str]:
+    """A sort key that puts the later acquisition last."""
+    return (
+        max(frame.acquired for frame in frames),
+        max(frame.acquisition_number or 0 for frame in frames),
+        max(frame.series_number or 0 for frame in frames),
+        max(frame.instance_number or 0 for frame in frames),
+        max(frame.series_uid for frame in frames),
+    )
+
+
+def by_orientation(frames: Sequence[FrameInfo]) -> list[list[FrameInfo]]:
+    """Frames in groups of one orientation.
+
+    Half of the tolerance of :func:`lvseg.geometry.are_parallel`, so that any two of a group pass.
+    """
+
+    def directions(frame: FrameInfo) -> tuple[float, ...]:
+        return (*frame.placed().row_step, *frame.placed().column_step)
+
+    groups: list[tuple[NDArray[np.float64], list[FrameInfo]]] = []
+    seen: dict[tuple[float, ...], int] = {}
+    for frame in sorted(frames, key=lambda item: (directions(item), canonical(item))):
+        key = directions(frame)
+        if key not in seen:
+            found = [
+                index
+                for index, (first, _) in enumerate(groups)
+                if np.abs(first - np.array(key)).max() <= PARALLEL_TOLERANCE / 2
+            ]
+            if not found:
+                groups.append((np.array(key), []))
+            seen[key] = found[0] if found else len(groups) - 1
+        groups[seen[key]][1].append(frame)
+    return [members for _, members in groups]
+
+
+def by_position(frames: Sequence[FrameInfo]) -> list[list[FrameInfo]]:
+    """Parallel frames in groups of one position along the normal, ascending.
+
+    The position is the part of ImagePositionPatient along the normal (PS3.3 C.7.6.2.1.1);
+    SliceLocation is not used: it has no defined axis.
+    """
+    if not frames:
+        return []
+    first = min(frames, key=canonical).placed()
+    axis = normal(first)
+    at = [float(np.asarray(frame.placed().origin_mm) @ axis) for frame in frames]
+    order = sorted(range(len(frames)), key=lambda i: (at[i], canonical(frames[i])))
+    groups: list[list[FrameInfo]] = []
+    last = -np.inf
+    for index in order:
+        if at[index] - last > POSITION_TOLERANCE_MM:
+            groups.append([])
+        groups[-1].append(frames[index])
+        last = at[index]
+    return groups
+
+
+def time_values(frames: Sequence[FrameInfo], rule: str) -> list[float] | None:
+    """What orders the phases under a rule, one value a frame; None if a frame has none."""
+    attribute = {
+        "TriggerTime": "trigger_ms",
+        "TemporalPositionIdentifier": "temporal_position",
+        "InstanceNumber": "instance_number",
+    }[rule]
+    values = [getattr(frame, attribute) for frame in frames]
+    if any(value is None for value in values):
+        return None
+    return [float(value) for value in values]

@@ -1,0 +1,95 @@
+"""Existing masks: NIfTI label images and black-and-white pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.cine import Cine, Mask
+from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
+from lvseg.read.sources import HEAD_BYTES, Blob, Files, sniff
+
+__all__ = ["read_mask"]
+
+#: Labels that went through floating point may be off by rounding.
+LABEL_TOLERANCE = 1e-3
+#: In a black-and-white picture everything from here up is white (JPEG blurs the edge).
+WHITE = 128
+
+
+def read_mask(path: Path, *, like: Cine | None = None) -> Mask:
+    """Read a mask of the left ventricle cavity, 1 = cavity.
+
+    NIfTI of two to four dimensions with the labels 0 and 1; a picture of 0 and 255, or of 0 and 1.
+    An empty mask is read as such.
+
+    :param like: the cine that the mask belongs to; its geometry is taken over, its sizes must fit.
+        A mask of one phase counts as phase 0 of it.
+    :raises ReadError: unreadable, or other labels. GeometryMismatchError: it does not fit.
+    :raises UnsupportedEncodingError: DICOM SEG, which is not read yet.
+    """
+    if path.is_dir():
+        raise ReadError(f"expected a mask file, found a folder at {path}: name the file")
+    blob = Blob(path)
+    with Files() as files:
+        content = files.read(blob)
+    kind = sniff(content[:HEAD_BYTES], blob.name)
+    if kind == "dicom":
+        raise UnsupportedEncodingError(
+            f"expected a NIfTI or picture mask, found DICOM at {path}: DICOM SEG comes later"
+        )
+    if kind is None:
+        raise ReadError(f"expected a NIfTI or picture mask, found something else at {path}")
+    mask = _from_picture(content, path) if kind == "picture" else _from_nifti(content, path)
+    return mask if like is None else _fitted(mask, like, path)
+
+
+def _from_nifti(content: bytes, path: Path) -> Mask:
+    from lvseg.read.nifti import read_volume
+
+    volume = read_volume(content, str(path))
+    labels = np.rint(volume.data)
+    found = np.unique(labels).tolist()
+    if np.abs(labels - volume.data).max() > LABEL_TOLERANCE or not set(found) <= {0.0, 1.0}:
+        shown = ", ".join(f"{value:g}" for value in np.unique(volume.data)[:6])
+        raise ReadError(
+            f"expected the labels 0 and 1 (cavity), found {shown} in {path}: keep the cavity only"
+        )
+    return Mask(
+        labels=labels.astype(np.uint8),
+        frame_index=tuple(range(labels.shape[0])),
+        planes=volume.planes,
+        pixel_spacing_mm=volume.pixel_spacing_mm,
+        slice_spacing_mm=volume.slice_spacing_mm,
+    )
+
+
+def _from_picture(content: bytes, path: Path) -> Mask:
+    from lvseg.read.picture import decode
+
+    values, _ = decode(content, str(path))
+    return Mask(labels=_binary(values)[None, None], frame_index=(0,))
+
+
+def _binary(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    limit = 1 if values.max() <= 1 else WHITE
+    return (values >= limit).astype(np.uint8)
+
+
+def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
+    phases = mask.labels.shape[0]
+    if mask.labels.shape[1:] != like.shape[1:] or phases not in (1, like.shape[0]):
+        raise GeometryMismatchError(
+            f"expected a mask of {like.shape} [phase, slice, row, column] like the cine, found "
+            f"{mask.labels.shape} in {path}: use the mask of this cine"
+        )
+    return Mask(
+        labels=mask.labels,
+        frame_index=mask.frame_index,
+        planes=like.planes,
+        pixel_spacing_mm=like.pixel_spacing_mm,
+        slice_spacing_mm=like.slice_spacing_mm,
+        complete=like.complete,
+    )

@@ -1,0 +1,226 @@
+"""Stored values of DICOM frames, from a file, an archive or a dataset in memory.
+
+Uncompressed frames are read straight from their place in the file. Compressed ones go through
+pydicom with the GDCM plugin (RLE: pydicom's own decoder, as GDCM is not offered for it there).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import config, dcmread
+from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, JPEGExtended12Bit
+
+from lvseg.errors import ReadError, UnsupportedEncodingError
+from lvseg.read.sources import Blob, Files
+
+__all__ = ["Instance", "quiet", "stored_frames"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """Where the pixels of one DICOM instance are and how they are stored (PS3.5 section 8).
+
+    :param offset: place of the pixel value in the file; None for datasets in memory.
+    :param length: its length as declared; None = undefined, which means encapsulated.
+    """
+
+    where: Blob | Dataset
+    transfer_syntax: str
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    inverted: bool
+    offset: int | None
+    length: int | None
+
+    @property
+    def label(self) -> str:
+        """How a message names it."""
+        return self.where.label if isinstance(self.where, Blob) else "a dataset in memory"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what pydicom says about invalid values; they are common and do no harm here."""
+    with warnings.catch_warnings(), config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def stored_frames(
+    instance: Instance, files: Files, wanted: Sequence[int]
+) -> Iterator[NDArray[Any]]:
+    """Stored values ``[Y, X]`` of the wanted frames (from 0), in the order asked for.
+
+    MONOCHROME1 (PS3.3 C.7.6.3.1.2: the least value is white) is turned round, so that larger is
+    always brighter.
+
+    :raises ReadError: colour, fewer pixels than declared, broken data.
+    :raises UnsupportedEncodingError: no decoder for the transfer syntax or the sample size.
+    """
+    if instance.samples != 1:
+        raise ReadError(
+            f"expected grey pixels, found {instance.samples} samples in {_at(instance)}"
+        )
+    syntax = UID(instance.transfer_syntax)
+    known = syntax.is_transfer_syntax and not syntax.is_private
+    if known and not syntax.is_encapsulated and instance.length is not None:
+        frames = _native(instance, files, wanted)
+    else:
+        frames = _decoded(instance, files, wanted, syntax)
+    for frame in frames:
+        yield _upright(instance, frame)
+
+
+def _at(instance: Instance) -> str:
+    return instance.label
+
+
+def _upright(instance: Instance, frame: NDArray[Any]) -> NDArray[Any]:
+    if not instance.inverted:
+        return frame
+    top = 2 ** (instance.bits_stored - 1) - 1 if instance.signed else 2**instance.bits_stored - 1
+    bottom = -(2 ** (instance.bits_stored - 1)) if instance.signed else 0
+    flipped: NDArray[Any] = (top + bottom) - frame.astype(np.int64)
+    return flipped
+
+
+def _native(instance: Instance, files: Files, wanted: Sequence[int]) -> Iterator[NDArray[Any]]:
+    if instance.bits_allocated not in (8, 16, 32):
+        raise UnsupportedEncodingError(
+            f"expected 8, 16 or 32 bits per pixel, found {instance.bits_allocated} "
+            f"in {_at(instance)}: export the images again"
+        )
+    size = instance.rows * instance.columns * instance.bits_allocated // 8
+    if (instance.length or 0) < size * instance.frames:
+        raise _too_short(instance, size * instance.frames, instance.length or 0)
+    if isinstance(instance.where, Dataset):
+        data = bytes(instance.where.PixelData)
+        for index in wanted:
+            yield _as_array(instance, data[index * size : (index + 1) * size], size)
+        return
+    with files.open(instance.where) as stream:
+        for index in wanted:
+            stream.seek((instance.offset or 0) + index * size)
+            yield _as_array(instance, stream.read(size), size)
+
+
+def _as_array(instance: Instance, data: bytes, size: int) -> NDArray[Any]:
+    if len(data) < size:
+        raise _too_short(instance, size, len(data))
+    order = "<" if UID(instance.transfer_syntax).is_little_endian else ">"
+    kind = "i" if instance.signed else "u"
+    values = np.frombuffer(data, f"{order}{kind}{instance.bits_allocated // 8}")
+    values = values.reshape(instance.rows, instance.columns)
+    unused = instance.bits_allocated - instance.bits_stored
+    if unused > 0:  # the high bits may hold an overlay (PS3.5 section 8.1.1, retired)
+        native: NDArray[Any] = values.astype(values.dtype.newbyteorder("="))
+        values = (native << unused) >> unused
+    return values
+
+
+def _too_short(instance: Instance, expected: int, found: int) -> ReadError:
+    return ReadError(
+        f"expected {expected} bytes of pixels, found {found} in {_at(instance)}: "
+        "the file is cut short, copy it again"
+    )
+
+
+def _unsupported(instance: Instance, syntax: UID) -> UnsupportedEncodingError:
+    name = syntax.name if syntax else "unknown"
+    return UnsupportedEncodingError(
+        f"expected pixels that an installed decoder reads, found transfer syntax {name} "
+        f"({syntax or 'not stated'}) in {_at(instance)}: export the images uncompressed"
+    )
+
+
+def _plugin(instance: Instance, syntax: UID) -> str:
+    """The decoder to use: GDCM wherever it can."""
+    try:
+        plugins = get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        plugins = ()
+    if syntax == JPEGExtended12Bit and instance.bits_stored != 8:
+        plugins = ()
+    for name in ("gdcm", "pydicom"):
+        if name in plugins:
+            return name
+    raise _unsupported(instance, syntax)
+
+
+def _decoded(
+    instance: Instance, files: Files, wanted: Sequence[int], syntax: UID
+) -> Iterator[NDArray[Any]]:
+    if not syntax.is_transfer_syntax:
+        raise _unsupported(instance, syntax)
+    with quiet():
+        if syntax.is_encapsulated:
+            plugin = _plugin(instance, syntax)
+            if plugin == "gdcm":
+                _hush_gdcm()
+        else:
+            plugin = ""  # a deflated file: the pixels are plain once it is inflated
+        dataset = _whole_dataset(instance, files)
+        decoder = get_decoder(syntax)
+        try:
+            frames = [
+                frame
+                for frame, _ in decoder.iter_array(
+                    dataset, indices=list(wanted), raw=True, decoding_plugin=plugin
+                )
+            ]
+        except Exception as error:  # decoders raise what they like
+            raise ReadError(
+                f"expected intact {syntax.name} pixels, found data that cannot be decoded "
+                f"in {_at(instance)}: copy the file again"
+            ) from error
+    if any(frame.shape != (instance.rows, instance.columns) for frame in frames):
+        raise ReadError(
+            f"expected {instance.rows} x {instance.columns} pixels, found others "
+            f"in {_at(instance)}: copy the file again"
+        )
+    yield from frames
+
+
+def _whole_dataset(instance: Instance, files: Files) -> Dataset:
+    if isinstance(instance.where, Dataset):
+        return instance.where
+    try:
+        with files.open(instance.where) as stream:
+            dataset = dcmread(stream, force=True)
+    except ReadError:
+        raise
+    except Exception as error:  # any broken structure
+        raise _cut(instance) from error
+    if "PixelData" not in dataset or not dataset.PixelData:
+        raise _cut(instance)
+    return dataset
+
+
+def _cut(instance: Instance) -> ReadError:
+    return ReadError(
+        f"expected pixel data, found none that is whole in {_at(instance)}: "
+        "the file is cut short, copy it again"
+    )
+
+
+def _hush_gdcm() -> None:
+    """Errors of GDCM reach the user as ours, not as lines on stderr."""
+    import gdcm
+
+    gdcm.Trace.DebugOff()
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()

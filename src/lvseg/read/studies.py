@@ -1,0 +1,139 @@
+"""The studies of a source: which files belong together, and what each is called."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lvseg.errors import NotACineError, ReadError
+from lvseg.read.sources import HEAD_BYTES, Blob, Files, safe_name, sniff, stem, walk
+
+if TYPE_CHECKING:
+    from lvseg.read.frames import FrameInfo
+
+__all__ = ["StudyRef", "scan"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRef:
+    """One study of a source, ready to be read.
+
+    :param name: safe as a file name, unique within its source; never a patient's name.
+    :param location: the path as given, for pictures and NIfTI the file itself.
+    """
+
+    name: str
+    format: Literal["dicom", "nifti", "picture"]
+    location: str
+    study_uid: str | None = None
+    blob: Blob | None = field(default=None, repr=False, compare=False)
+    frames: tuple[FrameInfo, ...] = field(default=(), repr=False, compare=False)
+    broken: int = field(default=0, repr=False, compare=False)
+
+
+def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[StudyRef, ...]:
+    """Every study of a source: DICOM studies by UID first, then NIfTI files and pictures by name.
+
+    :raises ReadError: nothing there, nothing readable, no permission, a broken archive.
+    :raises NotACineError: only DICOM objects without images.
+    """
+    blobs = walk(source, files)
+    frames: list[FrameInfo] = []
+    others: list[tuple[Literal["nifti", "picture"], Blob]] = []
+    broken: list[tuple[Blob, str]] = []
+    for done, blob in enumerate(blobs, start=1):
+        with files.open(blob) as stream:
+            kind = sniff(stream.read(HEAD_BYTES), blob.name)
+            if kind == "dicom":
+                from lvseg.read.headers import BrokenHeaderError, read_headers
+
+                stream.seek(0)
+                try:
+                    frames.extend(read_headers(stream, blob))
+                except BrokenHeaderError as error:
+                    broken.append((blob, str(error)))
+            elif kind is not None:
+                others.append((kind, blob))
+        if progress is not None:
+            progress(done, len(blobs))
+    refs = _dicom_refs(source, frames, len(broken)) + _file_refs(source, others)
+    if not refs:
+        raise _nothing(source, len(blobs), broken, bool(frames))
+    return refs
+
+
+def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: bool) -> ReadError:
+    if objects:
+        return NotACineError(
+            f"expected images, found only DICOM objects without images in {source}: "
+            "give the folder that holds the cine"
+        )
+    if broken:
+        blob, why = broken[0]
+        if count == 1:
+            return ReadError(
+                f"expected a DICOM image, found {blob.label} unreadable: {why}; copy it again"
+            )
+        return ReadError(
+            f"expected images, found {len(broken)} unreadable file(s) of {count} in {source} "
+            f"(first: {why}): copy them again"
+        )
+    if count == 0:
+        return ReadError(f"expected images, found an empty folder at {source}: check the path")
+    return ReadError(
+        f"expected DICOM, NIfTI, PNG, JPEG or TIFF, found none among {count} file(s) in {source}: "
+        "check the path"
+    )
+
+
+def _source_name(source: Path) -> str:
+    resolved = source.resolve()
+    name = source.name if source.name not in ("", ".", "..") else resolved.name
+    return safe_name(name if source.is_dir() else stem(name))
+
+
+def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[StudyRef, ...]:
+    by_study: dict[str, list[FrameInfo]] = {}
+    for frame in frames:
+        by_study.setdefault(frame.study_uid, []).append(frame)
+    imaging = {
+        uid: group for uid, group in by_study.items() if any(frame.rows > 0 for frame in group)
+    }
+    base = _source_name(source)
+    refs = []
+    for uid in sorted(imaging):
+        digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
+        name = base if len(imaging) == 1 else f"{base}-{digest}"
+        refs.append(
+            StudyRef(name, "dicom", str(source), uid, frames=tuple(imaging[uid]), broken=broken)
+        )
+    return tuple(refs)
+
+
+def _file_refs(
+    source: Path, others: list[tuple[Literal["nifti", "picture"], Blob]]
+) -> tuple[StudyRef, ...]:
+    short = [safe_name(stem(blob.name)) for _, blob in others]
+    counts = Counter(short)
+    taken: Counter[str] = Counter()
+    refs = []
+    for (kind, blob), plain in zip(others, short, strict=True):
+        name = plain if counts[plain] == 1 else _long_name(source, blob)
+        taken[name] += 1
+        if taken[name] > 1:
+            name = f"{name}-{taken[name]}"
+        refs.append(StudyRef(name, kind, blob.label, blob=blob))
+    return tuple(refs)
+
+
+def _long_name(source: Path, blob: Blob) -> str:
+    """A name with its folders, for files that share their own."""
+    inside = blob.path.relative_to(source) if source.is_dir() else Path()
+    parts = [*inside.parts, *(part for part in blob.member.split("/") if part)]
+    return safe_name("-".join([*parts[:-1], stem(parts[-1])]))

@@ -1,0 +1,131 @@
+"""Pictures in: grey values as stored, no millimetres unless stated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lvseg.errors import NotACineError, ReadError, UsageError
+from lvseg.read import find_studies, read_picture, read_study
+
+GREY = (np.arange(20 * 24).reshape(20, 24) % 251).astype(np.uint8)
+
+
+def save(path: Path, values: np.ndarray, **options: object) -> Path:
+    Image.fromarray(values).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_8_and_16_bits_are_read_as_stored(tmp_path: Path, ending: str) -> None:
+    np.testing.assert_array_equal(read_picture(save(tmp_path / f"a{ending}", GREY)), GREY)
+    deep = GREY.astype(np.uint16) * 257
+    values = read_picture(save(tmp_path / f"b{ending}", deep))
+    np.testing.assert_array_equal(values, deep)
+    assert values.dtype == np.float32
+
+
+def test_a_picture_is_one_phase_and_one_slice_without_geometry(tmp_path: Path) -> None:
+    cine = read_study(save(tmp_path / "ed.png", GREY)).short_axis()
+    assert cine.shape == (1, 1, 20, 24)
+    assert (cine.planes, cine.pixel_spacing_mm, cine.slice_spacing_mm) == (None, None, None)
+    assert cine.times_ms is None
+    assert cine.source.name == "ed"
+    assert cine.source.format == "picture"
+
+
+def test_a_stated_spacing_is_taken(tmp_path: Path) -> None:
+    path = save(tmp_path / "ed.png", GREY)
+    assert read_study(path, spacing_mm=1.4).short_axis().pixel_spacing_mm == (1.4, 1.4)
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(UsageError, match="above 0"):
+            read_study(path, spacing_mm=wrong)
+
+
+def test_grey_stored_as_colour_is_grey(tmp_path: Path) -> None:
+    rgb = np.stack([GREY] * 3, axis=2)
+    np.testing.assert_array_equal(read_picture(save(tmp_path / "a.png", rgb)), GREY)
+    rgba = np.dstack([rgb, np.full_like(GREY, 255)])
+    np.testing.assert_array_equal(read_picture(save(tmp_path / "b.png", rgba)), GREY)
+    jpeg = read_picture(save(tmp_path / "c.jpg", rgb, quality=95))
+    assert np.abs(jpeg - GREY).mean() < 6
+    palette = Image.fromarray(GREY).convert("P")
+    palette.save(tmp_path / "d.png")
+    np.testing.assert_array_equal(read_picture(tmp_path / "d.png"), GREY)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tif"])
+def test_a_colour_photo_is_refused(tmp_path: Path, ending: str) -> None:
+    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    photo = np.dstack([ramp, ramp.T, 255 - ramp])
+    path = save(tmp_path / f"photo{ending}", photo)
+    with pytest.raises(NotACineError, match="colour") as caught:
+        read_study(path)
+    assert str(path) in str(caught.value)
+    with pytest.raises(NotACineError):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (15, 40), (40, 15)])
+def test_a_tiny_picture_is_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
+    with pytest.raises(ReadError, match="too small"):
+        read_study(save(tmp_path / "a.png", np.ones(shape, np.uint8)))
+
+
+def test_several_pages_are_refused(tmp_path: Path) -> None:
+    pages = [Image.fromarray(GREY), Image.fromarray(GREY)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(ReadError, match="2 pages"):
+        read_picture(tmp_path / "a.tif")
+
+
+def test_a_rotation_for_display_is_recorded_and_not_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "a.png", GREY, exif=exif)
+    cine = read_study(path).short_axis()
+    np.testing.assert_array_equal(cine.frames[0, 0], GREY)
+    assert [finding.code for finding in cine.findings] == ["exif-rotation"]
+
+
+def test_a_decompression_bomb_is_refused_before_it_unfolds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.png", GREY)
+    monkeypatch.setattr("lvseg.read.picture.LARGEST_PIXELS", 479)  # one less than 20 x 24
+    with pytest.raises(ReadError, match="at most 479"):
+        read_picture(path)
+    monkeypatch.setattr("lvseg.read.picture.LARGEST_PIXELS", 480)
+    read_picture(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow itself refuses above twice that
+    with pytest.raises(ReadError, match="at most"):
+        read_picture(path)
+
+
+def test_broken_pictures_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", GREY)
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(ReadError, match="PNG, JPEG or TIFF"):
+        read_study(path)
+    path.write_text("no picture")
+    with pytest.raises(ReadError, match="PNG, JPEG or TIFF"):
+        read_study(path)
+
+
+def test_nan_in_a_float_tiff_is_refused(tmp_path: Path) -> None:
+    values = np.ones((20, 24), np.float32)
+    values[3, 4] = np.nan
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(ReadError, match="NaN"):
+        read_study(tmp_path / "a.tif")
+
+
+def test_each_picture_of_a_folder_is_a_study(tmp_path: Path) -> None:
+    for name in ("b.png", "a.jpg", "c.tif"):
+        save(tmp_path / name, GREY)
+    assert [ref.name for ref in find_studies(tmp_path)] == ["a", "b", "c"]
+    save(tmp_path / "a.png", GREY)
+    assert len({ref.name for ref in find_studies(tmp_path)}) == 4
