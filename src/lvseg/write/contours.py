@@ -35,22 +35,24 @@ def outlines(inside: NDArray[np.bool_]) -> tuple[Polygon, ...]:
     Source: Lorensen and Cline, Marching cubes, SIGGRAPH Computer Graphics 1987;21(4):163-169, in
     two dimensions; the walk itself is contourpy's.
     """
-    rows, columns = np.nonzero(inside)
+    rows = np.flatnonzero(inside.any(axis=1))
     if rows.size == 0:
         return ()
-    top, left = int(rows.min()), int(columns.min())
-    crop = inside[top : int(rows.max()) + 1, left : int(columns.max()) + 1]
+    columns = np.flatnonzero(inside[rows[0] : rows[-1] + 1].any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    padded = np.zeros((int(rows[-1]) - top + 3, int(columns[-1]) - left + 3))
+    padded[1:-1, 1:-1] = inside[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
     from contourpy import contour_generator
 
-    lines = contour_generator(z=np.pad(crop.astype(np.float64), 1), name="serial").lines(0.5)
+    lines = contour_generator(z=padded, name="serial").lines(0.5)
     corner = np.array([left - 1, top - 1], np.float64)
     polygons = [_without_flat_corners(np.asarray(line)[:-1]) + corner for line in lines]
     return tuple(sorted(polygons, key=lambda polygon: (-abs(_area(polygon)), *polygon[0])))
 
 
 def _without_flat_corners(points: Polygon) -> Polygon:
-    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-    bend = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    steps = np.diff(points[[-1, *range(len(points)), 0]], axis=0)
+    bend = steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0]
     kept: Polygon = points[np.abs(bend) > 1e-9]
     return kept
 
@@ -58,7 +60,7 @@ def _without_flat_corners(points: Polygon) -> Polygon:
 def _area(polygon: Polygon) -> float:
     """Signed area in square pixels (shoelace formula)."""
     x, y = polygon[:, 0], polygon[:, 1]
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    return float(x[:-1] @ y[1:] - y[:-1] @ x[1:] + x[-1] * y[0] - y[-1] * x[0]) / 2
 
 
 def _listed(points: NDArray[np.float64]) -> list[list[float]]:

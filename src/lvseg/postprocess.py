@@ -1,0 +1,327 @@
+"""Clean the mask: one ventricle, connected through slices and time, without holes.
+
+Every piece is a pure function of a boolean array ``[T, Z, Y, X]``, and cleaning twice does what
+cleaning once did. Phases lie on a circle: the last one is followed by the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, sparse
+from scipy.sparse import csgraph
+
+from lvseg.cine import Cine, Mask
+from lvseg.errors import GeometryMismatchError
+from lvseg.labels import Label
+
+__all__ = [
+    "Options",
+    "clean",
+    "drop_orphan_slices",
+    "fill_holes",
+    "fill_short_gaps",
+    "keep_longest_runs",
+    "keep_ventricle",
+    "smooth_over_time",
+    "to_mask",
+]
+
+BoolArray = NDArray[np.bool_]
+
+#: A frame has one ventricle; more candidates than this are noise and only cost time.
+_CANDIDATES = 4
+#: The pieces of :func:`clean` agree after one or two rounds; this bounds a pathological input.
+_ROUNDS = 8
+#: In-plane neighbours that share an edge; frames do not touch each other.
+_IN_PLANE = np.array([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Choices of the clean-up.
+
+    :param threshold: probability from which a pixel is cavity; 0.5 = more likely than not.
+    :param smoothing: weight of each neighbouring phase in the average over time; 0 = off. A
+        quarter suppresses flicker and hardly flattens end-systole, which lasts several phases.
+    :param cycle_phases: phases from which a cine is dense enough in time for smoothing and for the
+        rules on runs of phases; below it neighbours differ too much.
+    :param reach: how far the centre of a piece may lie from its neighbour's in the next slice or
+        phase, in radii of the larger of the two. 1 = within it; the rest allows for breath-holds
+        in different positions. The right ventricle lies about 2 radii away.
+    :param gap_phases: a slice empty for at most this many phases is filled; no beat empties and
+        refills the middle of a ventricle within a tenth of a cycle.
+    :param shortest_run: a slice that holds cavity for fewer phases in a row is flicker.
+    :param orphan_share: pieces beyond an empty slice are dropped when smaller than this share of
+        the main piece; larger ones are kept, because then the empty slice is the fault.
+    """
+
+    threshold: float = 0.5
+    smoothing: float = 0.25
+    cycle_phases: int = 8
+    reach: float = 1.25
+    gap_phases: int = 2
+    shortest_run: int = 2
+    orphan_share: float = 0.25
+
+
+def to_mask(probabilities: NDArray[np.float32], cine: Cine, options: Options | None = None) -> Mask:
+    """Turn probabilities into a clean mask of every phase.
+
+    :param probabilities: ``[T, Z, Y, X]`` on the grid of the cine.
+    :returns: a mask with at most one piece a frame; empty where nothing reaches the threshold.
+    :raises GeometryMismatchError: probabilities and cine differ in shape.
+    """
+    chosen = options or Options()
+    if probabilities.shape != cine.shape:
+        raise GeometryMismatchError(
+            f"expected probabilities of the shape {cine.shape} of the cine, "
+            f"found {probabilities.shape}"
+        )
+    labels = np.zeros(cine.shape, np.uint8)
+    # Averages over time cannot exceed their parts: outside this window nothing can become cavity.
+    candidates = probabilities.max(axis=(0, 1)) >= chosen.threshold
+    window = _bounds(candidates)
+    if window is not None:
+        rows, columns = window
+        smooth = smooth_over_time(probabilities[:, :, rows, columns], chosen)
+        inside = clean(smooth >= chosen.threshold, chosen)
+        labels[:, :, rows, columns] = np.where(inside, np.uint8(Label.LV_CAVITY), np.uint8(0))
+    return Mask(
+        labels,
+        tuple(range(cine.shape[0])),
+        planes=cine.planes,
+        pixel_spacing_mm=cine.pixel_spacing_mm,
+        slice_spacing_mm=cine.slice_spacing_mm,
+        complete=cine.complete,
+    )
+
+
+def smooth_over_time(
+    probabilities: NDArray[np.float32], options: Options | None = None
+) -> NDArray[np.float32]:
+    """Average every pixel with its two neighbouring phases on the circle of the cycle.
+
+    Fewer than ``cycle_phases`` phases come back unchanged. ``[T, Z, Y, X]`` in and out.
+    """
+    chosen = options or Options()
+    if len(probabilities) < chosen.cycle_phases or chosen.smoothing == 0:
+        return probabilities
+    side = np.float32(chosen.smoothing)
+    neighbours = np.roll(probabilities, 1, axis=0) + np.roll(probabilities, -1, axis=0)
+    result: NDArray[np.float32] = (1 - 2 * side) * probabilities + side * neighbours
+    return result
+
+
+def clean(inside: BoolArray, options: Options | None = None) -> BoolArray:
+    """Keep one ventricle, close its holes and its short gaps in time, drop flicker and orphans.
+
+    A single frame keeps its largest piece, with holes closed. The rules can feed each other (a
+    dropped piece may have been the bridge to another), so they run until nothing changes.
+    """
+    chosen = options or Options()
+    for _ in range(_ROUNDS):
+        before = inside
+        inside = fill_holes(keep_ventricle(inside, chosen))
+        inside = keep_longest_runs(fill_short_gaps(inside, chosen), chosen)
+        inside = drop_orphan_slices(inside, chosen)
+        if np.array_equal(inside, before):
+            break
+    return inside
+
+
+def keep_ventricle(inside: BoolArray, options: Options | None = None) -> BoolArray:
+    """Keep the pieces that form the largest body through slices and time, one piece a frame.
+
+    Pieces of neighbouring frames belong together when the centre of one lies within ``reach``
+    radii of the other's; a slice further is tried too, so that one bad slice does not cut the
+    ventricle in two. Of several pieces in a frame the one wins that covers what is cavity in most
+    phases of its slice.
+    """
+    chosen = options or Options()
+    phases, slices, rows, columns = inside.shape
+    labels, count = ndimage.label(inside.reshape(-1, rows, columns), structure=_IN_PLANE)
+    if count == 0:
+        return inside
+    places = np.flatnonzero(labels)
+    piece = labels.ravel()[places]
+    frame, y, x = np.unravel_index(places, labels.shape)
+    area = np.bincount(piece, minlength=count + 1)[1:]
+    centre_y = np.bincount(piece, y, count + 1)[1:] / area
+    centre_x = np.bincount(piece, x, count + 1)[1:] / area
+    frame_of = np.zeros(count, np.intp)
+    frame_of[piece - 1] = frame
+    slots = _slots(frame_of, area, phases * slices).reshape(phases, slices, _CANDIDATES)
+    body = _largest_body(slots, area, centre_y, centre_x, chosen.reach)
+    # votes: in how many phases is each pixel of the slice part of the body
+    member = np.zeros(count + 1, bool)
+    member[1:] = body
+    votes = member[labels].reshape(inside.shape).sum(axis=0)
+    score = np.bincount(piece, votes[frame % slices, y, x], count + 1)[1:] * body
+    kept = np.zeros(count + 1, bool)
+    kept[_best_of_frames(frame_of, score, area) + 1] = True
+    kept[1:] &= body
+    result: BoolArray = kept[labels].reshape(inside.shape)
+    return result
+
+
+def _slots(frame_of: NDArray[np.intp], area: NDArray[np.intp], frames: int) -> NDArray[np.intp]:
+    """List the largest pieces of each frame, [frames, _CANDIDATES], -1 where there is none."""
+    order = np.lexsort((-area, frame_of))
+    ordered = frame_of[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    slots = np.full((frames, _CANDIDATES), -1, np.intp)
+    near = rank < _CANDIDATES
+    slots[ordered[near], rank[near]] = order[near]
+    return slots
+
+
+def _largest_body(
+    slots: NDArray[np.intp],
+    area: NDArray[np.intp],
+    y: NDArray[np.float64],
+    x: NDArray[np.float64],
+    reach: float,
+) -> BoolArray:
+    """Whether each piece belongs to the connected group with the most pixels, [pieces]."""
+    radius = np.sqrt(area / np.pi)
+    pairs = [(slots, np.roll(slots, -1, axis=0))] if len(slots) > 1 else []
+    pairs += [(slots[:, :-step], slots[:, step:]) for step in (1, 2) if slots.shape[1] > step]
+    none = np.empty(0, np.intp)
+    starts, ends = [none], [none]
+    for a, b in pairs:
+        first, second = np.broadcast_arrays(a[..., :, None], b[..., None, :])
+        there = (first >= 0) & (second >= 0)
+        first, second = first[there], second[there]
+        apart = np.hypot(y[first] - y[second], x[first] - x[second])
+        linked = apart <= reach * np.maximum(radius[first], radius[second])
+        starts.append(first[linked])
+        ends.append(second[linked])
+    one, other = np.concatenate(starts), np.concatenate(ends)
+    graph = sparse.coo_array((np.ones(len(one), bool), (one, other)), shape=(len(area), len(area)))
+    _, group = csgraph.connected_components(graph, directed=False)
+    chosen = np.zeros(len(area), bool)
+    chosen[slots[slots >= 0]] = True
+    pixels = np.bincount(group, area * chosen)
+    result: BoolArray = (group == pixels.argmax()) & chosen
+    return result
+
+
+def _best_of_frames(
+    frame_of: NDArray[np.intp], score: NDArray[Any], area: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Pick the best piece of each frame; equal scores: the larger, then the first."""
+    order = np.lexsort((-area, -score, frame_of))
+    ordered = frame_of[order]
+    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    result: NDArray[np.intp] = order[first]
+    return result
+
+
+def fill_holes(inside: BoolArray) -> BoolArray:
+    """Close what the cavity of a slice surrounds (papillary muscles count as cavity)."""
+    window = _bounds(np.asarray(inside.any(axis=(0, 1))))
+    if window is None:
+        return inside
+    rows, columns = window
+    crop = inside[:, :, rows, columns].reshape(-1, *inside[0, 0, rows, columns].shape)
+    outside = np.pad(~crop, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    labels, count = ndimage.label(outside, structure=_IN_PLANE)
+    if count == len(crop):
+        return inside
+    open_ones = np.zeros(count + 1, bool)
+    open_ones[labels[:, 0, 0]] = True
+    filled = inside.copy()
+    filled[:, :, rows, columns] = ~open_ones[labels[:, 1:-1, 1:-1]].reshape(
+        inside.shape[:2] + crop.shape[1:]
+    )
+    return filled
+
+
+def fill_short_gaps(inside: BoolArray, options: Options | None = None) -> BoolArray:
+    """Close gaps of at most ``gap_phases`` phases in a slice with the nearest phase's cavity.
+
+    In the middle of a gap both are equally near: the smaller one is taken. Cines of fewer than
+    ``cycle_phases`` phases come back unchanged.
+    """
+    chosen = options or Options()
+    phases = inside.shape[0]
+    if phases < chosen.cycle_phases:
+        return inside
+    area = inside.sum(axis=(2, 3))
+    filled = inside.copy()
+    for index in range(inside.shape[1]):
+        for start, length in _circular_runs(area[:, index] == 0):
+            before, after = (start - 1) % phases, (start + length) % phases
+            if length > chosen.gap_phases or length == phases:
+                continue
+            for step in range(length):
+                nearest = before if 2 * step < length - 1 else after
+                if 2 * step == length - 1 and area[before, index] <= area[after, index]:
+                    nearest = before
+                filled[(start + step) % phases, index] = inside[nearest, index]
+    return filled
+
+
+def keep_longest_runs(inside: BoolArray, options: Options | None = None) -> BoolArray:
+    """Keep one run of phases a slice: the longest, of equals the one with more cavity.
+
+    The base moves through the outer slices once a beat, so cavity there comes and goes once; other
+    runs are flicker, and so is a run shorter than ``shortest_run``. Cines of fewer than
+    ``cycle_phases`` phases come back unchanged.
+    """
+    chosen = options or Options()
+    phases = inside.shape[0]
+    if phases < chosen.cycle_phases:
+        return inside
+    area = inside.sum(axis=(2, 3))
+    kept = inside.copy()
+    for index in range(inside.shape[1]):
+        runs = _circular_runs(area[:, index] > 0)
+        members = [(start + np.arange(length)) % phases for start, length in runs]
+        members.sort(key=lambda run: (-len(run), -int(area[run, index].sum()), int(run[0])))
+        if members and len(members[0]) < chosen.shortest_run:
+            kept[:, index] = False
+        for run in members[1:]:
+            kept[run, index] = False
+    return kept
+
+
+def drop_orphan_slices(inside: BoolArray, options: Options | None = None) -> BoolArray:
+    """Drop small pieces that an empty slice separates from the main piece of the same phase."""
+    chosen = options or Options()
+    area = inside.sum(axis=(2, 3))
+    kept = inside.copy()
+    for phase, areas in enumerate(area):
+        runs = _runs(areas > 0)
+        sizes = [int(areas[start : start + length].sum()) for start, length in runs]
+        for (start, length), size in zip(runs, sizes, strict=True):
+            if size < chosen.orphan_share * max(sizes):
+                kept[phase, start : start + length] = False
+    return kept
+
+
+def _runs(flags: BoolArray) -> list[tuple[int, int]]:
+    """(start, length) of every run of True in a row."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return [(int(a), int(b - a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _circular_runs(flags: BoolArray) -> list[tuple[int, int]]:
+    """(start, length) of every run of True on a circle; all True is one run from 0."""
+    runs = _runs(flags)
+    if len(runs) > 1 and flags[0] and flags[-1]:
+        start, length = runs.pop()
+        runs[0] = (start, length + runs[0][1])
+    return runs
+
+
+def _bounds(flags: BoolArray) -> tuple[slice, slice] | None:
+    """Rows and columns of the box around what is True in [Y, X]; None where nothing is."""
+    rows, columns = np.flatnonzero(flags.any(axis=1)), np.flatnonzero(flags.any(axis=0))
+    if rows.size == 0:
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

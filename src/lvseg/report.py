@@ -1,0 +1,125 @@
+"""A result as text: the content of ``measurements.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lvseg.cine import Cine
+from lvseg.errors import GeometryError
+from lvseg.findings import Finding
+from lvseg.geometry import slice_spacing_mm
+from lvseg.results import StudyResult
+
+__all__ = ["SCHEMA", "measurements_document", "to_json"]
+
+#: Version of the document; it changes when a name or a meaning does.
+SCHEMA = 1
+#: Stages that are always named, null where they did not run.
+_STAGES = ("read", "predict", "write")
+
+
+def measurements_document(result: StudyResult) -> dict[str, Any]:
+    """Describe a result as the JSON object of ``measurements.json``, schema 1.
+
+    Volumes in ml, areas in mm2 and percent have 2 decimals, seconds and spacings 3 and 4.
+    ``volume_ml`` and ``area_mm2`` have one entry per phase in ``phase_index``; both are null where
+    they cannot be known, and so is every other value. ``seconds.total`` is the sum of the stages.
+    """
+    values = result.measurements
+    return {
+        "schema": SCHEMA,
+        "lvseg": _version(),
+        "model": (
+            None
+            if result.card is None
+            else {"name": result.card.name, "sha256": result.card.sha256}
+        ),
+        "study": _study(result.cine),
+        "ed_phase": values.phases.end_diastole,
+        "es_phase": values.phases.end_systole,
+        "edv_ml": _rounded(values.edv_ml),
+        "esv_ml": _rounded(values.esv_ml),
+        "sv_ml": _rounded(values.sv_ml),
+        "ef_percent": _rounded(values.ef_percent),
+        "volume_ml": None if values.volume_ml is None else [_rounded(v) for v in values.volume_ml],
+        "area_mm2": (
+            None
+            if values.area_mm2 is None
+            else [[_rounded(area) for area in row] for row in values.area_mm2]
+        ),
+        "quality": {
+            "verdict": result.verdict,
+            "findings": [_finding(finding) for finding in result.findings],
+        },
+        "seconds": _seconds(result.seconds),
+        "phase_index": list(result.mask.frame_index),
+        "phases_rule": values.phases.how,
+        "slices_ed": None if values.slices_ed is None else list(values.slices_ed),
+        "slices_es": None if values.slices_es is None else list(values.slices_es),
+        "conventions": dict(values.conventions),
+        "area_px": [list(row) for row in values.area_px],
+    }
+
+
+def to_json(result: StudyResult) -> str:
+    """The document of a result as text: one top-level key a line, UTF-8 without escapes."""
+    document = measurements_document(result)
+    lines = [
+        f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}"
+        for key, value in document.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _study(cine: Cine) -> dict[str, Any]:
+    spacing = cine.pixel_spacing_mm
+    return {
+        "source": cine.source.location or cine.source.name,
+        "format": cine.source.format,
+        "slices": cine.shape[1],
+        "phases": cine.shape[0],
+        "pixel_spacing_mm": None if spacing is None else [_rounded(mm, 4) for mm in spacing],
+        "slice_spacing_mm": _rounded(_slice_spacing_mm(cine), 4),
+        "order_rule": cine.source.order_rule or None,
+        "complete": cine.complete,
+    }
+
+
+def _slice_spacing_mm(cine: Cine) -> float | None:
+    """The one distance between slices; None where there is none or several."""
+    if cine.planes is None:
+        return cine.slice_spacing_mm
+    try:
+        return slice_spacing_mm(cine.planes)
+    except GeometryError:
+        return None
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "text": finding.text,
+        "slice": finding.slice,
+        "phase": finding.phase,
+    }
+
+
+def _seconds(seconds: Mapping[str, float]) -> dict[str, float | None]:
+    stages: dict[str, float | None] = {name: _rounded(seconds.get(name), 3) for name in _STAGES}
+    stages["total"] = _rounded(sum(v for name, v in seconds.items() if name != "total"), 3)
+    more = {name: _rounded(v, 3) for name, v in seconds.items() if name not in stages}
+    return stages | more
+
+
+def _rounded(value: float | None, digits: int = 2) -> float | None:
+    # + 0.0 turns a negative zero into zero.
+    return None if value is None else round(float(value), digits) + 0.0
+
+
+def _version() -> str:
+    from lvseg import __version__  # the package is loaded by now; at the top it would be a circle
+
+    return __version__

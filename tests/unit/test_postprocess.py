@@ -1,0 +1,176 @@
+"""The clean-up on masks small enough to draw by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lvseg.cine import Cine, Source
+from lvseg.errors import GeometryMismatchError
+from lvseg.geometry import Plane
+from lvseg.postprocess import (
+    Options,
+    clean,
+    drop_orphan_slices,
+    fill_holes,
+    fill_short_gaps,
+    keep_longest_runs,
+    keep_ventricle,
+    smooth_over_time,
+    to_mask,
+)
+
+
+def disc(rows, columns, y, x, radius):
+    grid_y, grid_x = np.mgrid[:rows, :columns]
+    return np.hypot(grid_y - y, grid_x - x) <= radius
+
+
+def stack(phases=10, slices=5, y=20, x=24, radius=6):
+    """A cylinder that is there in every phase and slice."""
+    return np.broadcast_to(disc(44, 48, y, x, radius), (phases, slices, 44, 48)).copy()
+
+
+def cine_of(shape, **geometry):
+    return Cine(np.zeros(shape, np.float32), Source("array", "drawn"), **geometry)
+
+
+def test_a_clean_stack_stays_as_it_is():
+    inside = stack()
+    assert np.array_equal(clean(inside), inside)
+
+
+def test_a_blob_beside_the_ventricle_is_dropped_in_every_frame():
+    inside = stack()
+    noisy = inside.copy()
+    noisy[3:6, 2] |= disc(44, 48, 20, 42, 4)  # 18 pixels away: more than 1.25 x 6
+    assert np.array_equal(clean(noisy), inside)
+
+
+def test_a_larger_piece_in_one_phase_loses_against_the_place_of_the_other_phases():
+    inside = stack()
+    noisy = inside.copy()
+    # a ring around the ventricle: its centre is the same, and it is there once in ten phases
+    noisy[4, 2] |= disc(44, 48, 20, 24, 13) & ~disc(44, 48, 20, 24, 8)
+    assert noisy[4, 2].sum() - inside[4, 2].sum() > inside[4, 2].sum()
+    assert np.array_equal(clean(noisy), inside)
+
+
+def test_slices_shifted_by_a_breath_hold_stay_connected():
+    inside = stack()
+    # 7 pixels with a radius of 6: within 1.25 radii
+    inside[:, 3:] = disc(44, 48, 20, 31, 6)
+    assert np.array_equal(keep_ventricle(inside), inside)
+    # 9 pixels are too far: the three slices outweigh the two
+    inside[:, 3:] = disc(44, 48, 20, 33, 6)
+    assert keep_ventricle(inside)[:, :3].any(axis=(0, 2, 3)).all()
+    assert not keep_ventricle(inside)[:, 3:].any()
+
+
+def test_one_empty_slice_does_not_cut_the_ventricle_in_two():
+    inside = stack(slices=7)
+    inside[:, 3] = False
+    assert np.array_equal(clean(inside), inside)
+
+
+def test_holes_are_filled_and_bays_are_not():
+    inside = stack(1, 1)
+    with_hole = inside.copy()
+    with_hole[0, 0, 20, 23:25] = False
+    assert np.array_equal(fill_holes(with_hole), inside)
+    with_bay = inside.copy()
+    with_bay[0, 0, :20, 24] = False
+    assert np.array_equal(fill_holes(with_bay), with_bay)
+
+
+def test_a_hole_at_the_image_border_is_open():
+    inside = np.ones((1, 1, 5, 6), bool)
+    inside[0, 0, 0, 2] = False
+    assert np.array_equal(fill_holes(inside), inside)
+
+
+def test_gaps_of_one_and_two_phases_close_with_the_nearest_phase():
+    inside = stack(phases=10)
+    small = disc(44, 48, 20, 24, 4)
+    inside[4, 2] = small
+    inside[5, 2] = False  # between phase 4 (small) and phase 6 (large): the small one
+    inside[9, 1] = inside[0, 1] = False  # over the end of the cycle
+    filled = fill_short_gaps(inside)
+    assert np.array_equal(filled[5, 2], small)
+    assert np.array_equal(filled[9, 1], inside[8, 1])
+    assert np.array_equal(filled[0, 1], inside[1, 1])
+
+
+def test_a_gap_of_three_phases_is_physiology():
+    inside = stack()
+    inside[3:6, 0] = False
+    assert np.array_equal(clean(inside), inside)
+
+
+def test_a_base_slice_keeps_one_run_of_phases_around_the_end_of_the_cycle():
+    inside = stack(phases=12)
+    inside[3:10, 0] = False  # cavity in phases 10, 11, 0, 1, 2
+    expected = inside.copy()
+    inside[6, 0] = stack()[0, 0]  # a flicker at end-systole
+    assert np.array_equal(clean(inside), expected)
+
+
+def test_a_single_phase_is_flicker_in_a_cine_and_a_fact_in_two_phases():
+    inside = stack()
+    inside[:, 0] = False
+    inside[7, 0] = stack()[0, 0]
+    assert not keep_longest_runs(inside)[:, 0].any()
+    two = stack(phases=2)
+    two[0, 0] = False
+    assert np.array_equal(clean(two), two)
+
+
+def test_a_small_orphan_slice_is_dropped_and_a_large_one_kept():
+    inside = stack(1, 6)
+    inside[0, 4] = False
+    small = inside.copy()
+    small[0, 5] = disc(44, 48, 20, 24, 2)  # 13 px against 4 x 113 px: 3 %
+    assert not drop_orphan_slices(small)[0, 5].any()
+    # 113 px against 452 px: 25 %, not less than the limit
+    assert drop_orphan_slices(inside)[0, 5].any()
+
+
+def test_a_picture_keeps_its_largest_piece_without_holes():
+    inside = stack(1, 1, radius=8)
+    noisy = inside | disc(44, 48, 38, 4, 3)
+    noisy[0, 0, 20, 24] = False
+    assert np.array_equal(clean(noisy), inside)
+
+
+def test_smoothing_is_a_quarter_a_half_and_a_quarter_on_a_circle():
+    curve = np.zeros((8, 1, 1, 1), np.float32)
+    curve[0] = 1
+    # phase 0: 1/2; its neighbours 1 and 7: 1/4 each
+    assert smooth_over_time(curve).ravel().tolist() == [0.5, 0.25, 0, 0, 0, 0, 0, 0.25]
+    assert np.array_equal(smooth_over_time(curve[:7]), curve[:7])
+    assert np.array_equal(smooth_over_time(curve, Options(smoothing=0)), curve)
+
+
+def test_the_mask_carries_the_geometry_of_the_cine():
+    planes = tuple(
+        Plane((0.0, 0.0, 9.0 * z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (1.4, 1.3)) for z in range(5)
+    )
+    cine = cine_of((10, 5, 44, 48), planes=planes, complete=False)
+    mask = to_mask(stack().astype(np.float32), cine)
+    assert mask.frame_index == tuple(range(10))
+    assert (mask.planes, mask.pixel_spacing_mm, mask.complete) == (planes, (1.4, 1.3), False)
+    assert np.array_equal(mask.labels, stack())
+    assert mask.labels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 7, 9), (9, 1, 7, 9), (1, 4, 7, 9)])
+def test_nothing_and_everything_work_in_every_shape(shape):
+    nothing = to_mask(np.zeros(shape, np.float32), cine_of(shape))
+    assert not nothing.labels.any()
+    everything = to_mask(np.ones(shape, np.float32), cine_of(shape))
+    assert everything.labels.all()
+
+
+def test_probabilities_of_another_grid_are_refused():
+    with pytest.raises(GeometryMismatchError, match=r"expected .*\(2, 1, 4, 5\).*\(2, 1, 5, 4\)"):
+        to_mask(np.zeros((2, 1, 5, 4), np.float32), cine_of((2, 1, 4, 5)))

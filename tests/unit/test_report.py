@@ -1,0 +1,147 @@
+"""measurements.json: names, order, rounding and unknown values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lvseg.cine import Cine, Mask, Source
+from lvseg.findings import Finding
+from lvseg.geometry import Plane
+from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
+from lvseg.report import measurements_document, to_json
+from lvseg.results import LVMeasurements, Phases, StudyResult
+
+CARD = ModelCard(
+    name="lv-sax",
+    version="1",
+    sha256="ab" * 32,
+    input=InputSpec(spacing_mm=1.4),
+    output=OutputSpec(),
+    training=TrainingData(name="none", citation="", licence="", patients=(), split="none"),
+    parameters=1,
+    intended_use="tests",
+)
+FINDINGS = (
+    Finding("base-not-passed", "info", "The last slice at the base holds cavity.", 0, 3),
+    Finding("implausible-ef", "warning", "An ejection fraction of 90 % is unusual."),
+)
+
+
+def result(**changes):
+    planes = tuple(
+        Plane((0.0, 0.0, z * 8.00004), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (1.36719, 1.4))
+        for z in range(3)
+    )
+    cine = Cine(
+        np.zeros((2, 3, 4, 5), np.float32),
+        Source("dicom", "a", location="studies/a", order_rule="TriggerTime"),
+        planes=planes,
+    )
+    mask = Mask(np.zeros((2, 3, 4, 5), np.uint8), (0, 1), planes=planes)
+    values = LVMeasurements(
+        phases=Phases(0, 1, "largest and smallest volume"),
+        volume_ml=(120.004, 47.996),
+        area_mm2=((10.126, 0.0, 2.5), (1.0, 2.0, 3.0)),
+        area_px=((5, 0, 1), (1, 1, 2)),
+        edv_ml=120.004,
+        esv_ml=47.996,
+        sv_ml=72.008,
+        ef_percent=60.00466651,
+        slices_ed=(0, 2),
+        slices_es=(0, 2),
+        conventions={"papillary_muscles": "counted as cavity"},
+    )
+    whole = StudyResult(cine, mask, values, FINDINGS, CARD, {"read": 0.12345, "predict": 2.0})
+    return replace(whole, **changes)
+
+
+def test_the_names_and_their_order_are_those_of_the_contract():
+    document = measurements_document(result())
+    head = "schema lvseg model study ed_phase es_phase edv_ml esv_ml sv_ml ef_percent volume_ml"
+    assert list(document)[:14] == [*head.split(), "area_mm2", "quality", "seconds"]
+    study = "source format slices phases pixel_spacing_mm slice_spacing_mm"
+    assert list(document["study"])[:6] == study.split()
+    assert list(document["quality"]) == ["verdict", "findings"]
+    keys = "code severity text slice phase"
+    assert list(document["quality"]["findings"][0]) == keys.split()
+    assert list(document["seconds"])[:4] == ["read", "predict", "write", "total"]
+
+
+def test_values_are_rounded_and_in_their_place():
+    document = measurements_document(result())
+    assert document["schema"] == 1
+    assert document["model"] == {"name": "lv-sax", "sha256": "ab" * 32}
+    assert document["study"]["source"] == "studies/a"
+    assert (document["study"]["slices"], document["study"]["phases"]) == (3, 2)
+    assert document["study"]["pixel_spacing_mm"] == [1.3672, 1.4]
+    assert document["study"]["slice_spacing_mm"] == 8.0
+    assert (document["edv_ml"], document["esv_ml"], document["sv_ml"]) == (120.0, 48.0, 72.01)
+    assert document["ef_percent"] == 60.0
+    assert document["area_mm2"] == [[10.13, 0.0, 2.5], [1.0, 2.0, 3.0]]
+    assert document["quality"]["verdict"] == "review"
+    assert document["quality"]["findings"][0]["phase"] == 3
+    assert document["quality"]["findings"][1]["slice"] is None
+    assert document["phases_rule"] == "largest and smallest volume"
+    assert document["study"]["order_rule"] == "TriggerTime"
+
+
+def test_seconds_name_every_stage_and_their_sum():
+    # 0.12345 + 2.0 = 2.12345
+    expected = {"read": 0.123, "predict": 2.0, "write": None, "total": 2.123}
+    assert measurements_document(result())["seconds"] == expected
+    more = measurements_document(result(seconds={"read": 1.0, "locate": 0.5, "write": 0.25}))
+    assert more["seconds"]["locate"] == 0.5
+    assert more["seconds"]["total"] == 1.75
+
+
+def test_what_is_unknown_is_null():
+    cine = Cine(np.zeros((1, 1, 4, 5), np.float32), Source("picture", "photo"))
+    values = LVMeasurements(
+        Phases(None, None, "not found"), None, None, ((7,),), None, None, None, None
+    )
+    mask = Mask(np.zeros((1, 1, 4, 5), np.uint8), (0,))
+    document = measurements_document(StudyResult(cine, mask, values, (), None))
+    names = [
+        "model",
+        "ed_phase",
+        "es_phase",
+        "edv_ml",
+        "sv_ml",
+        "ef_percent",
+        "volume_ml",
+        "area_mm2",
+    ]
+    assert [document[name] for name in names] == [None] * 8
+    assert document["study"]["pixel_spacing_mm"] is None
+    assert document["study"]["slice_spacing_mm"] is None
+    assert document["study"]["source"] == "photo"
+    assert document["quality"] == {"verdict": "pass", "findings": []}
+    assert document["area_px"] == [[7]]
+
+
+def test_slices_at_uneven_distances_have_no_single_spacing():
+    whole = result()
+    planes = tuple(
+        replace(plane, origin_mm=(0.0, 0.0, z))
+        for plane, z in zip(whole.cine.planes, (0.0, 8.0, 18.0), strict=True)
+    )
+    document = measurements_document(replace(whole, cine=replace(whole.cine, planes=planes)))
+    assert document["study"]["slice_spacing_mm"] is None
+
+
+def test_the_text_is_json_of_the_document():
+    text = to_json(result())
+    assert json.loads(text) == measurements_document(result())
+    assert text.endswith("}\n")
+    assert text.count("\n") == len(measurements_document(result())) + 2
+
+
+def test_a_number_that_is_none_at_all_is_refused():
+    broken = result()
+    values = replace(broken.measurements, edv_ml=float("nan"))
+    with pytest.raises(ValueError, match="JSON"):
+        to_json(replace(broken, measurements=values))
