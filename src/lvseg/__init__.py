@@ -1,0 +1,90 @@
+"""Left-ventricle segmentation and measurement in short-axis cardiac cine MRI.
+
+::
+
+    study = lvseg.read_study("dicom_folder")
+    result = lvseg.segment(study, lvseg.load_model())
+    print(result.measurements.ef_percent)
+
+Names load when they are first used (PEP 562), so ``import lvseg`` is quick. Types for editors and
+type checkers stand in ``__init__.pyi``.
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Cine": "lvseg.cine",
+    "LvsegError": "lvseg.errors",
+    "Mask": "lvseg.cine",
+    "Study": "lvseg.cine",
+    "StudyResult": "lvseg.results",
+    "dice": "lvseg.metrics",
+    "hausdorff_mm": "lvseg.metrics",
+    "jaccard": "lvseg.metrics",
+    "measure": "lvseg.measure",
+    "read_study": "lvseg.read",
+    "write_mask": "lvseg.write",
+}
+
+__all__ = ["__version__", "load_model", "segment", *_HOME]
+
+
+def load_model(name_or_path=None, *, runtime="auto", threads=None):
+    """Load a model by its shipped name or from a model folder, ready for :func:`segment`.
+
+    :param name_or_path: None = the default model.
+    :param runtime: ``"auto"``, ``"onnxruntime"`` or ``"openvino"``.
+    :param threads: processor threads; None = all.
+    :raises ModelError: missing, altered (hash) or broken.
+    """
+    weights, predict = import_module("lvseg.weights"), import_module("lvseg.predict")
+    folder = weights.locate(str(name_or_path or weights.DEFAULT))
+    return predict.load_model(folder, runtime=runtime, threads=threads)
+
+
+def segment(study, model):
+    """Find the cavity of the left ventricle in a study, measure it and check the result.
+
+    :param study: a :class:`Study`, or a path that :func:`read_study` reads.
+    :param model: what :func:`load_model` returned.
+    :returns: :class:`StudyResult`.
+    :raises LvsegError: the study cannot be read, or does not fit the model.
+    """
+    source = Path(study) if isinstance(study, str) else study
+    return import_module("lvseg.pipeline").run(source, model)
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module 'lvseg' has no attribute {name!r}")
+    home = import_module(_HOME[name])
+    # Loading lvseg.measure has put the (callable) module here already: leave it.
+    return globals().setdefault(name, getattr(home, name))
+
+
+def __dir__():
+    return sorted(__all__)
+
+
+class _CallableModule(ModuleType):
+    """A module that answers calls with its function of the same name."""
+
+    def __call__(self, *arguments, **options):
+        return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **options)
+
+
+class _Package(ModuleType):
+    """``lvseg.measure`` is a module and a public function: let the module answer calls."""
+
+    def __setattr__(self, name, value):
+        if isinstance(value, ModuleType) and name in _HOME:
+            value.__class__ = _CallableModule
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

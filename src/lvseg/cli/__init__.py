@@ -1,0 +1,69 @@
+"""The command line: one command, sub-commands, documented exit codes (README, "Exit codes")."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from lvseg.cli import data, learn, segment, study, system  # noqa: F401  (they register commands)
+from lvseg.cli.app import app
+from lvseg.cli.output import INTERRUPTED, Output, explain, one_line
+
+__all__ = ["app", "main"]
+
+#: The order of the help: the main job first.
+ORDER = ("segment", "list", "demo", "measure", "compare", "check", "train", "export", "evaluate")
+app.registered_commands.sort(
+    key=lambda each: ORDER.index(str(each.name)) if each.name in ORDER else len(ORDER)
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from lvseg import __version__
+
+        typer.echo(f"lvseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Measure the left ventricle in short-axis cardiac cine MRI."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status. Without arguments it shows the help."""
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    out = Output(as_json="--json" in given, debug="--debug" in given)
+    # Libraries may log what a reader already reports as a finding.
+    logging.basicConfig(handlers=None if out.debug else [logging.NullHandler()])
+    try:
+        status = app(args=given, prog_name="lvseg", standalone_mode=False)
+    except typer.Abort:
+        out.warn("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        text, code = _explain(error)
+        out.warn(text)
+        if out.as_json:
+            out.result({"error": text, "exit": code}, "")
+        return code
+    return status if isinstance(status, int) else 0
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """Text and status of what the option parser raises; anything else is a defect of ours."""
+    message = getattr(error, "format_message", None)
+    if message is None:
+        return explain(error)
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "lvseg"
+    return f"{one_line(message()).rstrip('.')}; see {where} --help", 2

@@ -1,0 +1,202 @@
+"""What a command says: results on stdout, messages and progress on stderr, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lvseg.errors import LvsegError
+from lvseg.findings import Finding
+
+__all__ = [
+    "INTERRUPTED",
+    "Bar",
+    "Output",
+    "explain",
+    "finding_lines",
+    "one_line",
+    "plain",
+    "staged",
+    "table",
+]
+
+#: Exit status of Ctrl-C (128 + SIGINT) and of a closed pipe (128 + SIGPIPE).
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+
+class Bar(Protocol):
+    """A progress bar: what is going on, how far, of how much (0 = not known)."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show the stage and its share."""
+
+
+def staged(bar: Bar, stage: str = "") -> Callable[[int, int], None]:
+    """Make a report of (done, total) from a bar."""
+    return lambda done, total: bar(stage, done, total)
+
+
+def one_line(text: object) -> str:
+    """Put a text on one line: every run of white space becomes one blank."""
+    return " ".join(str(text).split())
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """One line and an exit status for any exception.
+
+    Our own errors carry both. A file the system refuses is wrong usage (2), because reading and
+    writing steps name their own failures. Anything else is a defect of ours (1).
+    """
+    if isinstance(error, LvsegError):
+        return one_line(error), error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        return one_line(f"cannot use {error.filename}: {error.strerror}; check the path"), 2
+    kind = type(error).__name__
+    return one_line(f"internal error, {kind}: {error}; run again with --debug and report it"), 1
+
+
+def plain(value: Any) -> Any:
+    """Make JSON values: arrays as lists, paths as text, NaN and infinity as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def finding_lines(findings: Iterable[Finding], *, all_of_them: bool = True) -> list[str]:
+    """Write one indented line a finding; without ``all_of_them`` only what asks to be looked at."""
+    return [
+        f"  {each.severity}: {one_line(each.text)}"
+        for each in findings
+        if all_of_them or each.severity != "info"
+    ]
+
+
+def table(rows: Sequence[Sequence[object]]) -> str:
+    """Rows in aligned columns, two blanks between them; numbers are the caller's to format."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
+    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+@dataclass(slots=True)
+class Output:
+    """The voice of one command.
+
+    :param as_json: stdout carries exactly one JSON object and nothing else.
+    :param quiet: no messages and no progress on stderr; results and errors only.
+    :param debug: tracebacks and the warnings of libraries are shown.
+    :param blank: keys that the JSON object has even when nothing was done.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    blank: dict[str, Any] = field(default_factory=dict)
+    _printed: bool = field(default=False, init=False)
+
+    def result(self, document: Mapping[str, Any], text: str) -> None:
+        """Print the result: the document with ``--json``, the text otherwise."""
+        if self.as_json:
+            self._printed = True
+            self._stdout(json.dumps(plain(document), allow_nan=False))
+        elif text:
+            self._stdout(text)
+
+    def say(self, text: str) -> None:
+        """Print a part of the result for people; nothing with ``--json``."""
+        if not self.as_json:
+            self._stdout(text)
+
+    def note(self, text: str) -> None:
+        """Tell on stderr what is going on; nothing with ``--quiet``."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def warn(self, text: object) -> None:
+        """Tell an error or a warning in one line on stderr, always."""
+        print(f"lvseg: {one_line(text)}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def failed(self, error: BaseException, where: str = "") -> tuple[str, int]:
+        """Report an exception (with its traceback under ``--debug``); returns text and status.
+
+        :param where: goes before the text if the text does not say it.
+        """
+        text, status = explain(error)
+        if where not in text:
+            text = f"{where}: {text}"
+        if self.debug:
+            traceback.print_exception(error)
+        self.warn(text)
+        return text, status
+
+    def guard(self, work: Callable[[], int | None]) -> int:
+        """Run a command; every ending becomes an exit status and at most one line."""
+        try:
+            with warnings.catch_warnings():
+                if not self.debug:
+                    warnings.simplefilter("ignore")
+                return work() or 0
+        except KeyboardInterrupt as stop:
+            text, status = one_line(f"interrupted {stop}"), INTERRUPTED
+            self.warn(text)
+        except Exception as error:
+            text, status = self.failed(error)
+        if self.as_json and not self._printed:
+            self.result({**self.blank, "error": text, "exit": status}, "")
+        return status
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Bar]:
+        """Show a bar on stderr while the block runs, if that is a terminal; it leaves no trace."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda stage, done, total: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+        bars = Progress(
+            *columns,
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=False,  # results go to stdout, whatever stderr is
+            redirect_stderr=False,
+        )
+        with bars:
+            task = bars.add_task(title, total=None)
+
+            def show(stage: str, done: int, total: int) -> None:
+                text = f"{title}: {stage}" if stage else title
+                bars.update(task, description=text, completed=done, total=total or None)
+
+            yield show
+
+    def _stdout(self, text: str) -> None:
+        try:
+            print(text, flush=True)  # noqa: T201
+        except BrokenPipeError:
+            # The reader has gone (`| head`): stop quietly, also when Python flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(PIPE_CLOSED) from None

@@ -1,0 +1,159 @@
+"""`lvseg list`, `lvseg measure`, `lvseg compare`: look at studies and masks that exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lvseg.cli.app import command
+from lvseg.cli.learn import evaluation_text
+from lvseg.cli.output import Output, finding_lines, staged, table
+from lvseg.cli.segment import volumes_text
+from lvseg.errors import ReadError
+from lvseg.findings import Finding, verdict_of
+
+if TYPE_CHECKING:
+    from lvseg.cine import Mask, SeriesSummary
+    from lvseg.results import LVMeasurements
+
+__all__ = ["compare", "list_source", "measure"]
+
+
+@command("list", example="lvseg list dicom_folder")
+def list_source(
+    out: Output,
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="DICOM, zip, NIfTI, picture, or a folder.")
+    ],
+) -> int:
+    """Show the series of a source.
+
+    The short-axis cine of each study is marked, and every line says why.
+    """
+    from lvseg.read import list_series
+
+    with out.progress("reading"):
+        found = list_series(source)
+    out.result({"source": source, "series": found}, series_table(found))
+    if any(each.chosen for each in found):
+        return 0
+    raise ReadError(f"expected a short-axis cine, found none among {len(found)} series of {source}")
+
+
+def series_table(found: tuple[SeriesSummary, ...]) -> str:
+    """One line a series; the chosen one is marked."""
+    head = ("", "series", "modality", "files", "size", "slices x phases", "spacing mm", "why")
+    rows = [
+        (
+            "*" if each.chosen else "",
+            each.description or each.series_uid,
+            each.modality,
+            each.files,
+            f"{each.rows} x {each.columns}",
+            f"{each.slices} x {each.phases}",
+            spacing_text(each),
+            each.reason,
+        )
+        for each in found
+    ]
+    return table([head, *rows])
+
+
+def spacing_text(each: SeriesSummary) -> str:
+    """In-plane and slice spacing; ``?`` for what is not known."""
+    known = each.pixel_spacing_mm
+    plane = "?" if known is None else " x ".join(f"{value:.2f}" for value in known)
+    depth = "?" if each.slice_spacing_mm is None else f"{each.slice_spacing_mm:.1f}"
+    return f"{plane}, {depth} apart"
+
+
+@command("compare", example="lvseg compare expert.nii.gz out/study/segmentation.nii.gz")
+def compare(
+    out: Output,
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="A mask, or a folder of masks.")
+    ],
+    prediction: Annotated[
+        Path, typer.Argument(metavar="PREDICTION", help="Another, matched by file name.")
+    ],
+) -> int:
+    """Measure how two masks agree.
+
+    Takes two mask files, or two folders matched by file name: the output of any tool.
+    """
+    from lvseg import evaluate as judging
+
+    with out.progress("comparing") as bar:
+        found = judging.compare(reference, prediction, staged(bar))
+        document = judging.document(found)
+    out.result(document, evaluation_text(document))
+    return 0
+
+
+@command("measure", example="lvseg measure out/study/segmentation.nii.gz --cine dicom_folder")
+def measure(
+    out: Output,
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help="NIfTI or picture, 1 = cavity.")],
+    cine: Annotated[
+        Path | None, typer.Option(help="The study of the mask: its geometry and times.")
+    ] = None,
+) -> int:
+    """Measure an existing mask."""
+    from lvseg import quality
+    from lvseg.measure import measure as measure_mask
+    from lvseg.read import read_mask, read_study
+
+    with out.progress("reading"):
+        like = None if cine is None else read_study(cine).short_axis()
+        labels = read_mask(mask, like=like)
+    values = measure_mask(labels)
+    noticed = values.findings
+    if like is not None:
+        noticed = (*like.findings, *noticed, *quality.check(like, labels, values))
+    out.result(measure_document(mask, labels, values, noticed), measure_text(values, noticed))
+    return 0
+
+
+def measure_document(
+    path: Path, mask: Mask, values: LVMeasurements, noticed: tuple[Finding, ...]
+) -> dict[str, Any]:
+    """Make the object of ``measure --json``: the keys of measurements.json that a mask can fill."""
+    from lvseg import __version__
+
+    phases, slices = mask.labels.shape[:2]
+    return {
+        "schema": 1,
+        "lvseg": __version__,
+        "study": {
+            "source": path,
+            "slices": slices,
+            "phases": phases,
+            "pixel_spacing_mm": mask.pixel_spacing_mm,
+            "slice_spacing_mm": mask.slice_spacing_mm,
+        },
+        "ed_phase": values.phases.end_diastole,
+        "es_phase": values.phases.end_systole,
+        "edv_ml": values.edv_ml,
+        "esv_ml": values.esv_ml,
+        "sv_ml": values.sv_ml,
+        "ef_percent": values.ef_percent,
+        "volume_ml": values.volume_ml,
+        "area_mm2": values.area_mm2,
+        "area_px": values.area_px,
+        "quality": {"verdict": verdict_of(noticed), "findings": noticed},
+    }
+
+
+def measure_text(values: LVMeasurements, noticed: tuple[Finding, ...]) -> str:
+    """Show people the volumes, the phases, the curve and what was noticed."""
+    ends = values.phases
+    lines = [volumes_text(values)]
+    if ends.end_diastole is not None and ends.end_systole is not None:
+        lines.append(
+            f"end-diastole: phase {ends.end_diastole}, end-systole: phase {ends.end_systole}"
+        )
+    if values.volume_ml is not None:
+        lines.append("ml by phase: " + " ".join(f"{volume:.1f}" for volume in values.volume_ml))
+    return "\n".join([*lines, *finding_lines(noticed)])

@@ -1,0 +1,177 @@
+"""Bad input ends with the right exit code and exactly one line, never with a traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bad_inputs import MAKERS, Maker, one_pixel
+from command_line import Ended
+
+
+def assert_one_line(err: str) -> None:
+    assert err.count("\n") == 1, err
+    assert err.startswith("lvseg: ")
+    assert "Traceback" not in err
+    assert "internal error" not in err
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
+def test_a_bad_source_is_3_and_one_line(
+    maker: Maker,
+    tmp_path: Path,
+    phantom_dicom: Path,
+    tiny_model: Path,
+    lvseg_command: Callable[..., Ended],
+) -> None:
+    source, out = maker(tmp_path, phantom_dicom), tmp_path / "out"
+    ended = lvseg_command("segment", source, "-o", out, "--model", tiny_model)
+    assert ended.status == 3
+    assert_one_line(ended.err)
+    assert ended.out == ""
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
+def test_a_bad_source_with_json_is_one_entry(
+    maker: Maker,
+    tmp_path: Path,
+    phantom_dicom: Path,
+    tiny_model: Path,
+    lvseg_command: Callable[..., Ended],
+) -> None:
+    source = maker(tmp_path, phantom_dicom)
+    ended = lvseg_command("segment", source, "-o", tmp_path / "o", "--model", tiny_model, "--json")
+    (entry,) = ended.document["studies"]
+    assert (entry["source"], entry["exit"], entry["folder"]) == (str(source), 3, None)
+    assert entry["error"] in ended.err
+    assert entry["measurements"] is None
+
+
+def test_a_picture_too_small_for_the_model_is_refused_in_one_line(
+    tmp_path: Path, phantom_dicom: Path, tiny_model: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    source = one_pixel(tmp_path, phantom_dicom)
+    ended = lvseg_command("segment", source, "-o", tmp_path / "out", "--model", tiny_model)
+    # 3: the reader refuses it; 5: it is read, and does not fit the model.
+    assert ended.status in {3, 5}
+    assert_one_line(ended.err)
+
+
+#: Root may read everything, so the process gives its rights up. It loads all modules before that,
+#: by a first run on a source that is not there, because it may not read the interpreter after.
+AS_NOBODY = """
+import contextlib, io, os, sys
+from lvseg.cli import main
+if os.geteuid() == 0:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        main([sys.argv[1], sys.argv[2] + "-not-there", *sys.argv[3:]])
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="missing: POSIX permissions")
+def test_a_folder_without_read_permission_is_3_and_one_line(
+    tmp_path: Path, phantom_dicom: Path, tiny_model: Path
+) -> None:
+    # Everything the unprivileged process needs lies below one folder that it may enter.
+    place = tmp_path / "shared"
+    shutil.copytree(phantom_dicom, place / "secret")
+    shutil.copytree(tiny_model, place / "model")
+    (place / "out").mkdir()
+    for path in (place / "out", *place.parents, place):
+        if path.is_relative_to(tmp_path.parents[1]):
+            path.chmod(0o777)
+    (place / "secret").chmod(0)
+    arguments = ["segment", place / "secret", "-o", place / "out", "--model", place / "model"]
+    arguments += ["--runtime", "onnxruntime", "--json"]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, *map(str, arguments)], capture_output=True, text=True
+        )
+    finally:
+        (place / "secret").chmod(0o700)
+    assert done.returncode == 3, done.stderr
+    assert_one_line(done.stderr)
+    assert json.loads(done.stdout)["studies"][0]["exit"] == 3
+
+
+def test_a_missing_model_is_5_and_one_line(
+    phantom_dicom: Path, tmp_path: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path / "out", "--model", "nowhere")
+    assert ended.status == 5
+    assert_one_line(ended.err)
+
+
+def test_altered_weights_are_5_and_one_line(
+    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    with (tmp_path / "model" / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    ended = lvseg_command(
+        "segment", phantom_dicom, "-o", tmp_path / "o", "--model", tmp_path / "model", "--json"
+    )
+    assert ended.status == 5
+    assert_one_line(ended.err)
+    assert ended.document["exit"] == 5
+    assert ended.document["studies"] == []
+
+
+def test_an_output_that_is_a_file_is_2_and_one_line(
+    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    (tmp_path / "out").write_text("x")
+    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model)
+    assert ended.status == 2
+    assert_one_line(ended.err)
+
+
+@pytest.mark.parametrize("name", ["dicom-seg", "dicom-sr", "report"])
+def test_formats_of_a_later_version_say_so(
+    name: str, phantom_dicom: Path, tmp_path: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path / "o", "--formats", name)
+    assert ended.status == 2
+    assert "not available in this version" in ended.err
+    assert_one_line(ended.err)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--formats", "jpeg"],
+        ["--engine", "ray"],
+        ["--spacing", "0"],
+        ["--spacing", "-1.5"],
+        ["--spacing", "nan"],
+        ["--threads", "0"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_options_are_2_and_one_line(
+    options: list[str], phantom_dicom: Path, tmp_path: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path / "out", *options)
+    assert ended.status == 2
+    assert_one_line(ended.err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [["list"], ["measure"], ["check"]], ids=" ".join)
+def test_a_missing_path_is_3_and_one_line(
+    command: list[str], tmp_path: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    ended = lvseg_command(*command, tmp_path / "missing", "--json")
+    assert ended.status == 3
+    assert_one_line(ended.err)
+    assert ended.document["exit"] == 3

@@ -1,0 +1,253 @@
+"""The other commands on phantom data: what they print and how they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Ended
+from PIL import Image
+
+from lvseg.cine import Cine, Mask
+from lvseg.phantom import Truth
+from lvseg.write import write_mask
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def reference(phantom: tuple[Cine, Mask, Truth], tmp_path: Path) -> Path:
+    """The true mask of the phantom as NIfTI."""
+    cine, mask, _ = phantom
+    path = tmp_path / "reference.nii.gz"
+    write_mask(mask, path, cine.source, times_ms=cine.times_ms)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> tuple[Path, Path]:
+    """Six pictures of three patients with their masks."""
+    rows, columns = np.ogrid[:72, :64]
+    random = np.random.default_rng(3)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for patient in ("p1", "p2", "p3"):
+        for number in (1, 2):
+            centre = random.integers(20, 44, 2)
+            disc = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < (9 + number) ** 2
+            # Coarse random squares: no two pictures look alike.
+            noise = np.kron(random.integers(0, 60, (9, 8)), np.ones((8, 8)))
+            name = f"{patient}_{number}.png"
+            image = (np.where(disc, 200, 20) + noise).astype(np.uint8)
+            Image.fromarray(image).save(tmp_path / "images" / name)
+            Image.fromarray((disc * 255).astype(np.uint8)).save(tmp_path / "masks" / name)
+    return tmp_path / "images", tmp_path / "masks"
+
+
+@pytest.fixture
+def dataset(pictures: tuple[Path, Path], tmp_path: Path, lvseg_command: Command) -> Path:
+    """The same as a data set folder, made by the command."""
+    folder = tmp_path / "dataset"
+    splits = "training=0.7,test=0.3"
+    ended = lvseg_command("prepare", "images", *pictures, "-o", folder, "--splits", splits)
+    assert ended.status == 0, ended.err
+    assert f"{folder}: 6 images of 3 patients" in ended.out
+    return folder
+
+
+def test_list_marks_the_cine(phantom_dicom: Path, lvseg_command: Command) -> None:
+    ended = lvseg_command("list", phantom_dicom)
+    assert (ended.status, ended.err) == (0, "")
+    head, line = ended.out.splitlines()
+    assert "slices x phases" in head
+    assert line.startswith("*")
+    assert "6 x 4" in line
+    assert "1.90 x 1.70" in line
+
+
+def test_list_as_json(phantom_dicom: Path, lvseg_command: Command) -> None:
+    (series,) = lvseg_command("list", phantom_dicom, "--json").document["series"]
+    assert (series["slices"], series["phases"], series["chosen"]) == (6, 4, True)
+
+
+def test_measure_finds_the_true_volumes(
+    reference: Path, phantom: tuple[Cine, Mask, Truth], lvseg_command: Command
+) -> None:
+    ended = lvseg_command("measure", reference, "--json")
+    assert (ended.status, ended.err) == (0, "")
+    truth, found = phantom[2], ended.document
+    # A mask of whole pixels on slabs of 16 mm; the closed form knows neither.
+    assert found["edv_ml"] == pytest.approx(truth.edv_ml, rel=0.06)
+    assert found["ef_percent"] == pytest.approx(truth.ef_percent, abs=3)
+    assert len(found["volume_ml"]) == 4
+    text = lvseg_command("measure", reference).out
+    assert f"EDV {found['edv_ml']:.1f} ml" in text
+    assert "ml by phase:" in text
+
+
+def test_measure_with_the_cine_checks_the_result_too(
+    reference: Path, phantom_dicom: Path, lvseg_command: Command
+) -> None:
+    ended = lvseg_command("measure", reference, "--cine", phantom_dicom, "--json")
+    assert ended.status == 0, ended.err
+    assert ended.document["quality"]["verdict"] in {"pass", "review", "fail"}
+
+
+def test_compare_of_a_mask_with_itself_is_perfect(reference: Path, lvseg_command: Command) -> None:
+    ended = lvseg_command("compare", reference, reference, "--json")
+    assert (ended.status, ended.err) == (0, "")
+    found = ended.document
+    assert found["dice"]["mean"] == 1
+    assert found["hd95_mm"]["mean"] == 0
+    assert found["leaked_patients"] == []
+    table = lvseg_command("compare", reference, reference)
+    assert "images of 1 patients" in table.out
+
+
+def test_the_demo_compares_true_and_measured(
+    phantom: tuple[Cine, Mask, Truth],
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lvseg.phantom.beating_ventricle", lambda: phantom)
+    ended = lvseg_command("demo", "-o", tmp_path / "demo", "--model", tiny_model, "--json")
+    assert ended.status == 0, ended.err
+    found = ended.document
+    assert set(found["true"]) == set(found["measured"]) == {"edv_ml", "esv_ml", "ef_percent"}
+    assert found["true"]["edv_ml"] == phantom[2].edv_ml
+    assert found["seconds"] > 0
+    assert (Path(found["folder"]) / "measurements.json").is_file()
+    assert any((tmp_path / "demo" / "input" / "phantom").iterdir())
+    again = lvseg_command("demo", "-o", tmp_path / "demo", "--model", tiny_model)
+    assert again.status == 2
+    assert again.err.count("\n") == 1
+
+
+def test_a_prepared_data_set_passes_the_check(dataset: Path, lvseg_command: Command) -> None:
+    ended = lvseg_command("check", dataset, "--json")
+    assert ended.status == 0, ended.err
+    assert ended.document["ok"] is True
+    assert ended.document["images"] == 6
+    assert "ok" in lvseg_command("check", dataset).out
+
+
+def test_a_broken_data_set_fails_the_check_with_3(dataset: Path, lvseg_command: Command) -> None:
+    (dataset / "masks" / "p1_1.png").unlink()
+    ended = lvseg_command("check", dataset, "--json")
+    assert ended.status == 3
+    assert ended.document["ok"] is False
+    assert ended.err.startswith(f"lvseg: {dataset}: 1 kind(s) of error found")
+    assert ended.err.count("\n") == 1
+
+
+def test_a_manifest_with_a_patient_in_two_splits_is_refused(
+    dataset: Path, tiny_model: Path, lvseg_command: Command
+) -> None:
+    manifest = dataset / "manifest.csv"
+    lines = manifest.read_text().splitlines()
+    other = "test" if ",training" in lines[1] else "training"
+    lines[1] = lines[1].replace(",training", f",{other}").replace(",test", f",{other}")
+    manifest.write_text("\n".join(lines) + "\n")
+    ended = lvseg_command(
+        "evaluate", "--data", dataset, "--split", "test", "--model", tiny_model, "--json"
+    )
+    assert ended.status == 3
+    assert "p1" in ended.err
+
+
+def test_evaluate_prints_the_table_and_writes_the_file(
+    dataset: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    command = ("evaluate", "--data", dataset, "--split", "all", "--model", tiny_model)
+    ended = lvseg_command(*command, "--json", "-o", tmp_path / "scores.json")
+    assert ended.status == 0, ended.err
+    found = ended.document
+    assert found["n_images"] == 6
+    # Bright discs on dark ground are what a threshold finds.
+    assert found["dice"]["mean"] > 0.9
+    assert json.loads((tmp_path / "scores.json").read_text()) == found
+    table = lvseg_command(*command)
+    assert table.out.startswith("6 images of 3 patients\n")
+
+
+def test_evaluate_names_patients_that_taught_the_model(
+    dataset: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    from tiny_model import write_tiny_model
+
+    model = write_tiny_model(tmp_path / "taught", patients=("p2",))
+    ended = lvseg_command(
+        "evaluate", "--data", dataset, "--split", "all", "--model", model, "--json", "--quiet"
+    )
+    assert ended.status == 0
+    assert ended.document["leaked_patients"] == ["p2"]
+    assert "p2" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_training_without_its_libraries_says_what_to_install(
+    dataset: Path, tmp_path: Path, lvseg_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == "torch" or name.startswith("lvseg.train"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    ended = lvseg_command(
+        "train", "--preset", "lv-sax-dev", "--data", dataset, "-o", tmp_path / "run", "--json"
+    )
+    assert ended.status == 2
+    assert "pip install 'lvseg[train]'" in ended.document["error"]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("options", [[], ["--preset", "a", "--config", "b"]], ids=["none", "both"])
+def test_training_takes_one_recipe(
+    options: list[str], dataset: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    pytest.importorskip("torch")
+    ended = lvseg_command("train", *options, "--data", dataset, "-o", tmp_path / "run")
+    assert ended.status == 2
+    assert "--preset" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_models_lists_and_verifies(
+    tiny_model: Path, tmp_path: Path, lvseg_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from lvseg import weights
+
+    folder = shutil.copytree(tiny_model, tmp_path / "tiny")
+    monkeypatch.setattr(
+        weights, "shipped", lambda: (weights.ShippedModel("tiny", folder, default=True),)
+    )
+    good = lvseg_command("models", "--json")
+    assert good.status == 0
+    assert good.document["models"][0]["verified"] is True
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    bad = lvseg_command("models")
+    assert bad.status == 5
+    assert "NO" in bad.out
+
+
+def test_doctor_tells_versions_engines_and_data(
+    tmp_path: Path, lvseg_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sunnybrook").mkdir()
+    monkeypatch.setenv("LVSEG_DATA", str(tmp_path))
+    found = lvseg_command("doctor", "--json").document
+    assert found["lvseg"]
+    assert found["cores"] >= 1
+    assert "onnxruntime" in found["runtimes"]
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["data"] == ["sunnybrook"]
+    assert "onnxruntime" in lvseg_command("doctor").out

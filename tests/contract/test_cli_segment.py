@@ -1,0 +1,322 @@
+"""`lvseg segment` on a phantom with a tiny model: files, JSON, batches, earlier results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from command_line import Ended
+from PIL import Image
+
+from lvseg.cine import Cine, Mask
+from lvseg.errors import ReadError
+from lvseg.phantom import Truth
+from lvseg.write import write_cine_nifti
+
+Command = Callable[..., Ended]
+
+KEYS = {
+    *("schema", "lvseg", "model", "study", "ed_phase", "es_phase", "edv_ml", "esv_ml", "sv_ml"),
+    *("ef_percent", "volume_ml", "area_mm2", "quality", "seconds"),
+}
+
+
+def picture(path: Path, shape: tuple[int, int] = (80, 72)) -> Path:
+    """A bright disc on dark ground."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    disc = (rows - 38) ** 2 + (columns - 35) ** 2 < 14**2
+    Image.fromarray(np.where(disc, 230, 20).astype(np.uint8)).save(path)
+    return path
+
+
+def test_a_dicom_study_gets_its_folder(
+    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    out = tmp_path / "deep" / "out"
+    ended = lvseg_command("segment", phantom_dicom, "-o", out, "--model", tiny_model)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("heart: 6 slices x 4 phases, EDV ")
+    assert str(out / "heart") in ended.out
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert found == {
+        "heart/measurements.json",
+        "heart/segmentation.nii.gz",
+        "heart/contours.json",
+        "heart/overlays/ed.png",
+        "heart/overlays/es.png",
+    }
+    measurements = json.loads((out / "heart" / "measurements.json").read_text())
+    assert set(measurements) >= KEYS
+    assert measurements["model"]["name"] == "tiny"
+    assert (measurements["study"]["slices"], measurements["study"]["phases"]) == (6, 4)
+    assert {"read", "predict", "write", "total"} <= set(measurements["seconds"])
+    # (column, row, slice, phase)
+    assert nibabel.load(out / "heart" / "segmentation.nii.gz").shape == (104, 112, 6, 4)
+
+
+def test_json_is_the_documents_of_the_files(
+    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    out = tmp_path / "out"
+    ended = lvseg_command("segment", phantom_dicom, "-o", out, "--model", tiny_model, "--json")
+    assert (ended.status, ended.err) == (0, "")
+    (entry,) = ended.document["studies"]
+    assert set(entry) == {"source", "folder", "exit", "error", "measurements"}
+    assert (entry["source"], entry["exit"], entry["error"]) == (str(phantom_dicom), 0, None)
+    assert entry["measurements"] == json.loads(
+        Path(entry["folder"], "measurements.json").read_text()
+    )
+
+
+def test_a_nifti_keeps_shape_and_affine(
+    phantom: tuple[Cine, Mask, Truth], tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    source = tmp_path / "cine.nii.gz"
+    write_cine_nifti(phantom[0], source)
+    ended = lvseg_command("segment", source, "-o", tmp_path / "out", "--model", tiny_model)
+    assert ended.status == 0
+    before, after = nibabel.load(source), nibabel.load(tmp_path / "out/cine/segmentation.nii.gz")
+    assert after.shape == before.shape
+    assert np.array_equal(after.affine, before.affine)
+    assert after.get_data_dtype() == np.uint8
+
+
+def test_a_picture_gets_a_mask_and_an_overlay_of_its_size(
+    tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    source = picture(tmp_path / "slice 7.png")
+    ended = lvseg_command("segment", source, "-o", tmp_path / "out", "--model", tiny_model)
+    assert ended.status == 0, ended.err
+    assert "EDV unknown" in ended.out
+    (folder,) = (tmp_path / "out").iterdir()
+    names = {path.name for path in folder.iterdir()}
+    assert names == {f"{folder.name}_mask.png", f"{folder.name}_overlay.png", "measurements.json"}
+    with Image.open(folder / f"{folder.name}_mask.png") as image:
+        mask = np.asarray(image)
+    assert mask.shape == (80, 72)
+    assert set(np.unique(mask)) == {0, 255}
+    with Image.open(folder / f"{folder.name}_overlay.png") as overlay:
+        assert overlay.size == (72, 80)
+
+
+def test_spacing_of_a_picture_is_used_and_never_guessed(
+    tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    source = picture(tmp_path / "slice.png")
+    options = ("--model", tiny_model, "--json")
+    without = lvseg_command("segment", source, "-o", tmp_path / "a", *options)
+    given = lvseg_command("segment", source, "-o", tmp_path / "b", "--spacing", "1.3", *options)
+    first, second = (each.document["studies"][0]["measurements"] for each in (without, given))
+    assert first["study"]["pixel_spacing_mm"] is None
+    assert first["area_mm2"] is None
+    assert second["study"]["pixel_spacing_mm"] == [1.3, 1.3]
+    # 1.69 mm2 a pixel, and a disc of radius 14 px has about 615 px.
+    assert second["area_mm2"][0][0] == pytest.approx(1.69 * 615, rel=0.1)
+    assert second["edv_ml"] is None
+
+
+@pytest.mark.parametrize(
+    ("formats", "names"),
+    [
+        ("contours", {"contours.json"}),
+        ("nifti", {"segmentation.nii.gz"}),
+        ("png, Contours", {"overlays", "contours.json"}),
+    ],
+)
+def test_formats_choose_the_files(
+    formats: str,
+    names: set[str],
+    phantom_dicom: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+) -> None:
+    out, options = tmp_path / "out", ("--model", tiny_model, "--formats", formats)
+    assert lvseg_command("segment", phantom_dicom, "-o", out, *options).status == 0
+    found = {path.name for path in (out / "heart").iterdir()}
+    assert found == {*names, "measurements.json"}
+
+
+def test_one_failing_study_does_not_stop_the_others(
+    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    (tmp_path / "empty").mkdir()
+    sources = (picture(tmp_path / "a.png"), tmp_path / "empty", phantom_dicom)
+    out = tmp_path / "out"
+    ended = lvseg_command("segment", *sources, "-o", out, "--model", tiny_model, "--json")
+    assert ended.status == 4
+    entries = ended.document["studies"]
+    assert [entry["source"] for entry in entries] == [str(source) for source in sources]
+    assert [entry["exit"] for entry in entries] == [0, 3, 0]
+    assert ended.err.count("\n") == 1
+    assert str(tmp_path / "empty") in ended.err
+    assert {path.name for path in out.iterdir()} == {"a", "heart"}
+
+
+def test_a_batch_for_people_lists_what_failed(
+    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    missing = tmp_path / "missing"
+    ended = lvseg_command(
+        "segment", missing, phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model
+    )
+    assert ended.status == 4
+    assert ended.out.splitlines()[-1] == f"2 studies: 1 done, 1 failed: {missing}"
+
+
+def test_sources_of_one_name_get_distinct_folders(
+    tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    sources = []
+    for place in ("x", "y"):
+        (tmp_path / place).mkdir()
+        sources.append(picture(tmp_path / place / "same.png"))
+    ended = lvseg_command(
+        "segment", *sources, "-o", tmp_path / "out", "--model", tiny_model, "--json"
+    )
+    assert ended.status == 0
+    folders = [entry["folder"] for entry in ended.document["studies"]]
+    assert folders == [str(tmp_path / "out" / "same"), str(tmp_path / "out" / "same-2")]
+
+
+def test_a_folder_of_pictures_is_a_batch(
+    tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("b.png", "a.png"):
+        picture(tmp_path / "in" / name)
+    ended = lvseg_command(
+        "segment", tmp_path / "in", "-o", tmp_path / "out", "--model", tiny_model, "--json"
+    )
+    assert ended.status == 0
+    assert [Path(entry["folder"]).name for entry in ended.document["studies"]] == ["a", "b"]
+
+
+def test_an_earlier_result_stays_without_overwrite(
+    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    command = ("segment", phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model)
+    assert lvseg_command(*command).status == 0
+    file = tmp_path / "out" / "heart" / "measurements.json"
+    before = file.read_bytes()
+    again = lvseg_command(*command)
+    assert again.status == 2
+    assert "--overwrite" in again.err
+    assert again.err.count("\n") == 1
+    assert file.read_bytes() == before
+    (tmp_path / "out" / "heart" / "notes.txt").write_text("mine")
+    assert lvseg_command(*command, "--overwrite", "--formats", "contours").status == 0
+    names = {path.name for path in (tmp_path / "out" / "heart").iterdir()}
+    assert names == {"measurements.json", "contours.json", "notes.txt"}
+
+
+def test_a_defect_in_one_study_is_1_and_the_others_go_on(
+    phantom_dicom: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lvseg import pipeline
+
+    whole, calls = pipeline.run, []
+
+    def run(source, *arguments, **options):  # type: ignore[no-untyped-def]
+        calls.append(source)
+        if len(calls) == 1:
+            raise ZeroDivisionError("of ours")
+        return whole(source, *arguments, **options)
+
+    monkeypatch.setattr(pipeline, "run", run)
+    sources = (picture(tmp_path / "a.png"), phantom_dicom)
+    ended = lvseg_command(
+        "segment", *sources, "-o", tmp_path / "out", "--model", tiny_model, "--json"
+    )
+    assert ended.status == 4
+    assert [entry["exit"] for entry in ended.document["studies"]] == [1, 0]
+    assert "internal error" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_failure_while_writing_leaves_no_study_folder(
+    phantom_dicom: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lvseg.write.write_contours", full)
+    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path / "o", "--model", tiny_model)
+    assert ended.status == 2
+    assert "No space left" in ended.err
+    assert list((tmp_path / "o").iterdir()) == []
+
+
+def test_a_source_the_system_refuses_is_3(
+    phantom_dicom: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(5, "Input/output error", "/there")
+
+    monkeypatch.setattr("lvseg.pipeline.run", refuse)
+    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path / "o", "--model", tiny_model)
+    assert ended.status == ReadError.exit_code
+    assert "Input/output error" in ended.err
+
+
+def test_control_c_leaves_finished_studies_and_no_half_one(
+    phantom_dicom: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lvseg.cli import segment
+
+    whole, calls = segment.write_formats, []
+
+    def write(result, folder, formats):  # type: ignore[no-untyped-def]
+        calls.append(folder)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(result, folder, formats)
+
+    monkeypatch.setattr(segment, "write_formats", write)
+    shutil.copytree(phantom_dicom, tmp_path / "other")
+    ended = lvseg_command(
+        "segment", phantom_dicom, tmp_path / "other", "-o", tmp_path / "out", "--model", tiny_model
+    )
+    assert (ended.status, ended.err) == (130, "lvseg: interrupted\n")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["heart"]
+
+
+def test_quiet_prints_only_the_result(
+    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    ended = lvseg_command(
+        "segment", phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model, "--quiet"
+    )
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("heart: ")
+
+
+def test_debug_shows_the_traceback_of_an_error(
+    tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    ended = lvseg_command(
+        "segment", tmp_path / "no", "-o", tmp_path / "out", "--model", tiny_model, "--debug"
+    )
+    assert ended.status == 3
+    assert "Traceback" in ended.err
