@@ -118,8 +118,8 @@ def sort_order(planes: Sequence[Plane]) -> NDArray[np.intp]:
 def slab_heights_mm(planes: Sequence[Plane]) -> FloatArray:
     """The height each slice stands for in Simpson's rule, shape [Z], mm.
 
-    Half the distance to each neighbour, so gaps count; an outermost slice stands for the same
-    half distance on its open side. Slice thickness is not used.
+    Half the distance to each neighbour, so gaps count; on its open side an outermost slice stands
+    for half the usual (median) distance of the stack. Slice thickness is not used.
 
     :raises UnknownSpacingError: fewer than two slices: nothing says how far one slice reaches.
     :raises IrregularStackError: slices at an angle, out of order or at the same position.
@@ -132,8 +132,9 @@ def slab_heights_mm(planes: Sequence[Plane]) -> FloatArray:
     signed = np.diff(slice_positions_mm(planes))
     if (distances < POSITION_TOLERANCE_MM).any() or not (np.all(signed > 0) or np.all(signed < 0)):
         raise IrregularStackError("expected slices in order along the normal, at distinct places")
-    before = np.concatenate([distances[:1], distances])
-    after = np.concatenate([distances, distances[-1:]])
+    usual = np.median(distances)
+    before = np.concatenate([[usual], distances])
+    after = np.concatenate([distances, [usual]])
     result: FloatArray = (before + after) / 2
     return result
 

@@ -24,8 +24,8 @@ class InputSpec(_Strict):
 
     Each slice is scaled so that its ``low_percent`` and ``high_percent`` intensity percentiles
     over all its phases become 0 and 1, and clipped there; once for the whole frame, where the
-    heart is looked for, and again for the window that is cut around it. In-plane spacing that is known and
-    further than ``spacing_tolerance_percent`` from ``spacing_mm`` is resampled to it.
+    heart is looked for, and again for the window that is cut around it. In-plane spacing that is
+    known and further than ``spacing_tolerance_percent`` from ``spacing_mm`` is resampled to it.
     """
 
     spacing_mm: float
@@ -37,7 +37,7 @@ class InputSpec(_Strict):
 
 
 class OutputSpec(_Strict):
-    """Scores ``[N, 1, Y, X]`` are logits of the LV cavity; probability above ``threshold`` is in."""
+    """Scores ``[N, 1, Y, X]`` are logits; a probability above ``threshold`` is LV cavity."""
 
     labels: tuple[str, ...] = ("LV_CAVITY",)
     activation: Literal["sigmoid"] = "sigmoid"
@@ -65,7 +65,7 @@ class ModelCard(_Strict):
     input: InputSpec
     output: OutputSpec
     training: TrainingData
-    recipe: dict[str, str | int | float | bool | None | list[int] | list[float]] = {}
+    recipe: dict[str, str | int | float | bool | list[int] | list[float] | None] = {}
     parameters: int
     scores: dict[str, dict[str, float]] = {}
     licence: str = "Apache-2.0"

@@ -6,7 +6,7 @@ Writing the results is the caller's: ``lvseg.write`` and ``lvseg.report``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -27,7 +27,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Choices of the main path. ``flips`` averages four mirrored predictions per frame."""
+    """Choices of the main path; the threshold of the clean-up is the model card's.
+
+    :param flips: average four mirrored predictions of each frame.
+    """
 
     postprocess: postprocess.Options = field(default_factory=postprocess.Options)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
@@ -106,8 +109,7 @@ def _segment(
         progress=(lambda done, total: progress("predict", done, total)) if progress else None,
     )
     clock.lap("predict")
-    mask = postprocess.to_mask(
-        preprocess.restore(scores, prepared, window), cine, settings.postprocess
-    )
+    options = replace(settings.postprocess, threshold=predictor.card.output.threshold)
+    mask = postprocess.to_mask(preprocess.restore(scores, prepared, window), cine, options)
     clock.lap("postprocess")
     return mask, prepared.findings

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
@@ -51,7 +52,7 @@ def save(
         }
     tensors = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
     with whole_file(run / f"{name}.safetensors") as file:
-        save_file(tensors, file)
+        file.write_bytes(to_bytes(tensors))
     document = {
         "schema": 1,
         "progress": {key: getattr(progress, key) for key in Progress.__dataclass_fields__},
