@@ -157,5 +157,4 @@ def predict(
 
 
 def _sigmoid(logits: FloatArray) -> FloatArray:
-    result: FloatArray = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-    return result
+    return (1 / (1 + np.exp(-np.clip(logits, -30, 30)))).astype(np.float32)

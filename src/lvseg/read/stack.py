@@ -180,13 +180,19 @@ def assess(group: Group, same_pixels: SamePixels) -> Stack:
         slices=len(positions),
         phases=phases,
         score=score(len(kept), phases, tilt),
-        reason=f"{len(kept)} parallel slices x {phases} phases, ordered by {ordered.rule}, "
+        reason=f"{_of(len(kept), len(positions))} parallel slices x {phases} phases, "
+        f"ordered by {ordered.rule}, "
         f"normal {tilt:.0f} degrees from the usual axis of the left ventricle",
         order_rule=ordered.rule,
         times_ms=times,
         findings=findings + _gaps(ordered, kept),
         complete=len(kept) == len(ordered.slices),
     )
+
+
+def _of(kept: int, found: int) -> str:
+    """The slices kept, and of how many where some lack phases."""
+    return str(kept) if kept == found else f"{kept} of {found}"
 
 
 def _refused(

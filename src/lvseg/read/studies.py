@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["StudyRef", "scan"]
 
 Progress = Callable[[int, int], None]
+
+#: Folder names that say what is inside, not which study it is.
+GENERIC_NAMES = frozenset({"dicom", "dicoms", "dcm", "images", "data", "cine", "sax"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +97,12 @@ def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: 
 
 
 def _source_name(source: Path) -> str:
+    """The name of the folder or file; of a folder named after its kind, the parent's."""
     resolved = source.resolve()
-    name = source.name if source.name not in ("", ".", "..") else resolved.name
-    return safe_name(name if source.is_dir() else stem(name))
+    if not source.is_dir():
+        return safe_name(stem(source.name))
+    generic = resolved.name.lower() in GENERIC_NAMES and resolved.parent.name
+    return safe_name(resolved.parent.name if generic else resolved.name)
 
 
 def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[StudyRef, ...]:
@@ -106,14 +113,31 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
         uid: group for uid, group in by_study.items() if any(frame.rows > 0 for frame in group)
     }
     base = _source_name(source)
+    own = {uid: _own_folder(source, group) for uid, group in imaging.items()}
+    counts = Counter(own.values())
     refs = []
     for uid in sorted(imaging):
         digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
         name = base if len(imaging) == 1 else f"{base}-{digest}"
+        if len(imaging) > 1 and own[uid] and counts[own[uid]] == 1:
+            name = own[uid]
         refs.append(
             StudyRef(name, "dicom", str(source), uid, frames=tuple(imaging[uid]), broken=broken)
         )
     return tuple(refs)
+
+
+def _own_folder(source: Path, frames: list[FrameInfo]) -> str:
+    """The folder below a source that holds all images of a study; "" where there is none."""
+    places = [frame.instance.where for frame in frames]
+    blobs = [place for place in places if isinstance(place, Blob)]
+    if not source.is_dir() or any(blob.member for blob in blobs) or not blobs:
+        return ""
+    common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
+    parts = [
+        part for part in common.relative_to(source).parts if part.lower() not in GENERIC_NAMES
+    ]
+    return safe_name(parts[-1]) if parts else ""
 
 
 def _file_refs(
