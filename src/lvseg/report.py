@@ -6,13 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lvseg.cine import Cine
-from lvseg.errors import GeometryError
-from lvseg.findings import Finding
-from lvseg.geometry import slice_spacing_mm
-from lvseg.results import StudyResult
+from lvseg.cine import Cine, Mask
+from lvseg.findings import Finding, verdict_of
+from lvseg.results import LVMeasurements, StudyResult
 
-__all__ = ["SCHEMA", "measurements_document", "to_json"]
+__all__ = ["SCHEMA", "mask_document", "measurements_document", "to_json"]
 
 #: Version of the document; it changes when a name or a meaning does.
 SCHEMA = 1
@@ -37,29 +35,65 @@ def measurements_document(result: StudyResult) -> dict[str, Any]:
             else {"name": result.card.name, "sha256": result.card.sha256}
         ),
         "study": _study(result.cine),
+        **_figures(values),
+        "quality": _quality(result.findings),
+        "seconds": _seconds(result.seconds),
+        "phase_index": list(result.mask.frame_index),
+        **_details(values),
+    }
+
+
+def mask_document(
+    source: str, mask: Mask, values: LVMeasurements, findings: tuple[Finding, ...]
+) -> dict[str, Any]:
+    """Describe the measurements of a mask alone: the keys of ``measurements.json`` it can fill.
+
+    :param source: the path of the mask; :param findings: everything noticed, those of the
+        measurements included.
+    """
+    phases, slices = mask.labels.shape[:2]
+    size = {"slices": slices, "phases": phases}
+    return {
+        "schema": SCHEMA,
+        "lvseg": _version(),
+        "study": {"source": source, **size, **_spacings(mask)},
+        **_figures(values),
+        "quality": _quality(findings),
+        "phase_index": list(mask.frame_index),
+        **_details(values),
+    }
+
+
+def _figures(values: LVMeasurements) -> dict[str, Any]:
+    areas, volumes = values.area_mm2, values.volume_ml
+    return {
         "ed_phase": values.phases.end_diastole,
         "es_phase": values.phases.end_systole,
         "edv_ml": _rounded(values.edv_ml),
         "esv_ml": _rounded(values.esv_ml),
         "sv_ml": _rounded(values.sv_ml),
         "ef_percent": _rounded(values.ef_percent),
-        "volume_ml": None if values.volume_ml is None else [_rounded(v) for v in values.volume_ml],
+        "volume_ml": None if volumes is None else [_rounded(volume) for volume in volumes],
         "area_mm2": (
-            None
-            if values.area_mm2 is None
-            else [[_rounded(area) for area in row] for row in values.area_mm2]
+            None if areas is None else [[_rounded(area) for area in row] for row in areas]
         ),
-        "quality": {
-            "verdict": result.verdict,
-            "findings": [_finding(finding) for finding in result.findings],
-        },
-        "seconds": _seconds(result.seconds),
-        "phase_index": list(result.mask.frame_index),
+    }
+
+
+def _details(values: LVMeasurements) -> dict[str, Any]:
+    return {
         "phases_rule": values.phases.how,
         "slices_ed": None if values.slices_ed is None else list(values.slices_ed),
         "slices_es": None if values.slices_es is None else list(values.slices_es),
         "conventions": dict(values.conventions),
         "area_px": [list(row) for row in values.area_px],
+    }
+
+
+def _quality(findings: tuple[Finding, ...]) -> dict[str, Any]:
+    return {
+        "verdict": verdict_of(findings),
+        "findings": [_finding(finding) for finding in findings],
     }
 
 
@@ -74,27 +108,23 @@ def to_json(result: StudyResult) -> str:
 
 
 def _study(cine: Cine) -> dict[str, Any]:
-    spacing = cine.pixel_spacing_mm
     return {
         "source": cine.source.location or cine.source.name,
         "format": cine.source.format,
         "slices": cine.shape[1],
         "phases": cine.shape[0],
-        "pixel_spacing_mm": None if spacing is None else [_rounded(mm, 4) for mm in spacing],
-        "slice_spacing_mm": _rounded(_slice_spacing_mm(cine), 4),
+        **_spacings(cine),
         "order_rule": cine.source.order_rule or None,
         "complete": cine.complete,
     }
 
 
-def _slice_spacing_mm(cine: Cine) -> float | None:
-    """The one distance between slices; None where there is none or several."""
-    if cine.planes is None:
-        return cine.slice_spacing_mm
-    try:
-        return slice_spacing_mm(cine.planes)
-    except GeometryError:
-        return None
+def _spacings(grid: Cine | Mask) -> dict[str, Any]:
+    pixels = grid.pixel_spacing_mm
+    return {
+        "pixel_spacing_mm": None if pixels is None else [_rounded(mm, 4) for mm in pixels],
+        "slice_spacing_mm": _rounded(grid.slice_spacing_mm, 4),
+    }
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,3 +150,33 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
         open_root(tmp_path / "file")
     with pytest.raises(UsageError):
         open_root(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_process_leaves_finished_folders_alone_and_no_half_one(
+    stop: signal.Signals, phantom_dicom: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A real process; it is stopped while the second study of five is written."""
+    out = tmp_path / "out"
+    sources = [str(phantom_dicom)] * 5
+    call = [sys.executable, "-W", "error", "-m", "lvseg.cli", "segment", *sources, "-o", str(out)]
+    with subprocess.Popen(
+        [*call, "--model", str(tiny_model), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while process.poll() is None and not any(out.glob(".heart-2.*.part")):
+            time.sleep(0.002)
+        process.send_signal(stop)
+        printed, told = process.communicate()
+    shown = [path.name for path in out.iterdir() if not path.name.startswith(".")]
+    assert "heart" in shown
+    for name in shown:
+        assert (out / name / "measurements.json").is_file()
+        assert (out / name / "segmentation.nii.gz").is_file()
+    if stop is not signal.SIGKILL:
+        assert (process.returncode, told) == (130, "lvseg: interrupted\n")
+        assert [path for path in out.iterdir() if path.name.startswith(".")] == []
+        done = [Path(each["folder"]).name for each in json.loads(printed)["studies"]]
+        assert sorted(done) == sorted(shown)

@@ -96,6 +96,24 @@ def test_measure_with_the_cine_checks_the_result_too(
     assert ended.document["quality"]["verdict"] in {"pass", "review", "fail"}
 
 
+def test_measure_speaks_like_measurements_json(
+    reference: Path, phantom_dicom: Path, lvseg_command: Command
+) -> None:
+    for more in ((), ("--cine", phantom_dicom)):
+        found = lvseg_command("measure", reference, *more, "--json").document
+        study = found["study"]
+        assert (study["pixel_spacing_mm"], study["slice_spacing_mm"]) == ([1.9, 1.7], 16.0)
+        assert found["edv_ml"] == round(found["edv_ml"], 2)
+        assert found["phase_index"] == [0, 1, 2, 3]
+
+
+def test_compare_shows_an_agreement_of_zero_points(reference: Path, lvseg_command: Command) -> None:
+    assert (
+        "EF, percentage points: bias 0.00, mae 0.00"
+        in lvseg_command("compare", reference, reference).out
+    )
+
+
 def test_compare_of_a_mask_with_itself_is_perfect(reference: Path, lvseg_command: Command) -> None:
     ended = lvseg_command("compare", reference, reference, "--json")
     assert (ended.status, ended.err) == (0, "")

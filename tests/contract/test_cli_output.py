@@ -140,6 +140,13 @@ def test_wrong_usage_with_json_prints_the_object(capsys: pytest.CaptureFixture[s
     assert "SOURCE" in document["error"]
 
 
+def test_an_empty_argument_is_not_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["segment", "", "-o", "out", "--json"]) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["exit"] == 2
+    assert captured.err == "lvseg: expected no empty arguments, found one: check the call\n"
+
+
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "Commands:" in capsys.readouterr().out

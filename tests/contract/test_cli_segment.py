@@ -302,6 +302,43 @@ def test_control_c_leaves_finished_studies_and_no_half_one(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["heart"]
 
 
+def test_control_c_with_json_lists_what_was_finished(
+    phantom_dicom: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lvseg.cli import segment
+
+    whole, calls = segment.write_formats, []
+
+    def write(result, folder, formats):  # type: ignore[no-untyped-def]
+        calls.append(folder)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(result, folder, formats)
+
+    monkeypatch.setattr(segment, "write_formats", write)
+    sources = (phantom_dicom, phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model)
+    ended = lvseg_command("segment", *sources, "--json")
+    assert (ended.status, ended.document["exit"]) == (130, 130)
+    (entry,) = ended.document["studies"]
+    assert entry["folder"] == str(tmp_path / "out" / "heart")
+    assert entry["measurements"]["schema"] == 1
+
+
+def test_an_output_below_the_source_is_no_source_of_the_next_run(
+    tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    picture(tmp_path / "a.png")
+    call = ("segment", tmp_path, "-o", tmp_path / "out", "--model", tiny_model, "--json")
+    for more in ((), ("--overwrite",)):
+        ended = lvseg_command(*call, *more)
+        assert ended.status == 0
+        assert [Path(each["folder"]).name for each in ended.document["studies"]] == ["a"]
+
+
 def test_quiet_prints_only_the_result(
     phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
 ) -> None:

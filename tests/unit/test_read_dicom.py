@@ -468,6 +468,11 @@ def test_no_name_leaks(tmp_path: Path) -> None:
     assert "1950" not in shown
 
 
+def test_the_name_is_struck_out_of_descriptions() -> None:
+    (row,) = study_from_datasets(stack(SeriesDescription="SAX doe, JANE 3")).series
+    assert row.description == "SAX ***, *** 3"
+
+
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     folder = save(stack(), tmp_path)

@@ -76,6 +76,22 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     refused(tmp_path, "empty folder", str(tmp_path))
 
 
+def test_earlier_results_below_the_source_are_no_sources(tmp_path: Path) -> None:
+    save(stack(), tmp_path / "series")
+    result = tmp_path / "out" / "series"
+    (result / "overlays").mkdir(parents=True)
+    picture = b"\x89PNG\r\n\x1a\n"
+    outputs = ("overlays/ed.png", "segmentation.nii.gz", "a_mask.png", "a_overlay.png")
+    for name in outputs:
+        (result / name).write_bytes(picture)
+    assert len(find_studies(tmp_path)) == 1 + len(outputs)  # nothing says yet whose they are
+    (result / "measurements.json").write_text('{\n "schema": 1,\n "lvseg": "0.1.0"\n}\n')
+    assert [ref.format for ref in find_studies(tmp_path)] == ["dicom"]
+    refused(tmp_path / "out", "results of lvseg", str(tmp_path / "out"))
+    (result / "own.png").write_bytes(picture)
+    assert [ref.format for ref in find_studies(tmp_path)] == ["dicom", "picture"]
+
+
 def test_no_such_path(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", "nothing", "nowhere")
 

@@ -11,6 +11,7 @@ import pytest
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, UsageError
 from lvseg.geometry import Plane
+from lvseg.read import read_mask, read_study
 from lvseg.write import write_cine_nifti, write_mask
 
 ARRAY = Source(format="array", name="made")
@@ -45,6 +46,46 @@ def test_a_stack_becomes_column_row_slice_phase_in_ras(tmp_path: Path) -> None:
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 1)
     assert image.header.get_xyzt_units() == ("mm", "msec")
     assert image.header.get_zooms() == (1.25, 1.5, 8.0, 40.0)
+
+
+def _source_file(path: Path, how: str) -> Path:
+    """A 4D file: steps of 1.7, 1.9 and 9 units, 0.04 units of time."""
+    matrix = np.diag([1.7, 1.9, -9.0, 1.0])
+    image = nib.Nifti1Image(np.zeros((18, 17, 3, 2), np.int16), None)
+    image.header["pixdim"][1:5] = [1.7, 1.9, 9.0, 0.04]
+    image.header["descrip"] = b"Doe^Jane"
+    image.header.set_xyzt_units("mm", "sec")
+    if how == "metres":
+        matrix[:3] /= 1000
+        image.header["pixdim"][1:4] /= 1000
+        image.header.set_xyzt_units("meter", "sec")
+    if how == "no sizes":
+        image.header["pixdim"][1:4] = 1
+    if how in ("sform", "metres"):
+        image.header.set_sform(matrix, code=2)
+    if how == "qform":
+        image.header.set_qform(matrix, code=3)
+    path.write_bytes(image.to_bytes())
+    return path
+
+
+@pytest.mark.parametrize("how", ["sform", "qform", "metres", "sizes only", "no sizes"])
+def test_the_mask_of_a_nifti_says_what_its_source_says(tmp_path: Path, how: str) -> None:
+    path = _source_file(tmp_path / "cine.nii", how)
+    cine = read_study(path).short_axis()
+    labels = np.zeros(cine.shape, np.uint8)
+    write_mask(Mask(labels, (0, 1)), tmp_path / "m.nii.gz", cine.source, times_ms=cine.times_ms)
+    before, after = nib.load(path), nib.load(tmp_path / "m.nii.gz")
+    np.testing.assert_array_equal(after.affine, before.affine)
+    assert after.header.get_zooms() == before.header.get_zooms()
+    assert after.header.get_xyzt_units() == before.header.get_xyzt_units()
+    for code in ("sform_code", "qform_code"):
+        assert int(after.header[code]) == int(before.header[code])
+    assert b"Doe" not in after.to_bytes()
+    mask = read_mask(tmp_path / "m.nii.gz")
+    assert mask.pixel_spacing_mm == cine.pixel_spacing_mm
+    assert mask.slice_spacing_mm == cine.slice_spacing_mm
+    assert (mask.pixel_spacing_mm is None) == (how == "no sizes")  # never 1
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (5, 4, 3, 2), (5, 4, 1), (5, 4, 1, 2)])

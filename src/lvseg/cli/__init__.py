@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from lvseg.cli import data, learn, segment, study, system  # noqa: F401  (they register commands)
 from lvseg.cli.app import app
 from lvseg.cli.output import INTERRUPTED, Output, explain, one_line
+from lvseg.errors import UsageError
 
 __all__ = ["app", "main"]
 
@@ -45,10 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = Output(as_json="--json" in given, debug="--debug" in given)
     # Libraries may log what a reader already reports as a finding.
     logging.basicConfig(handlers=None if out.debug else [logging.NullHandler()])
+    if arguments is None:  # a process of our own: being told to stop is like Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if "" in given:  # an unset variable of a script would mean the current folder
+            raise UsageError("expected no empty arguments, found one: check the call")
         status = app(args=given, prog_name="lvseg", standalone_mode=False)
     except typer.Abort:
         out.warn("interrupted")
+        if out.as_json:
+            out.result({"error": "interrupted", "exit": INTERRUPTED}, "")
         return INTERRUPTED
     except Exception as error:
         text, code = _explain(error)

@@ -44,6 +44,9 @@ def train(
     preset: Annotated[str | None, typer.Option(help="A recipe that comes with lvseg.")] = None,
     config: Annotated[Path | None, typer.Option(help="A recipe of your own, TOML.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    start: Annotated[
+        Path | None, typer.Option(help="A finished run whose weights to start from.")
+    ] = None,
 ) -> int:
     """Train a network on a data set.
 
@@ -56,7 +59,8 @@ def train(
     try:
         with out.progress("training") as bar:
             figures: dict[str, float] = {}
-            fit(options, data, output, resume=resume, report=follow(out, bar, figures))
+            report = follow(out, bar, figures)
+            fit(options, data, output, resume=resume, start=start, report=report)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("(go on with --resume)") from None
     document = {"run": output, "options": options.model_dump(mode="json"), "last": figures}
@@ -177,7 +181,8 @@ def evaluation_text(document: dict[str, Any]) -> str:
         table(rows_of(document)),
     ]
     if ef.get("bias") is not None:
-        figures = ", ".join(f"{key} {ef[key]:.2f}" for key in ("bias", "sd", "mae", "r") if ef[key])
+        known = [key for key in ("bias", "sd", "mae", "r") if ef[key] is not None]
+        figures = ", ".join(f"{key} {ef[key]:.2f}" for key in known)
         lines.append(f"EF, percentage points: {figures}")
     notes = [each for each in document["findings"] if each["severity"] != "info"]
     lines += [f"  {each['severity']}: {one_line(each['text'])}" for each in notes]

@@ -102,7 +102,10 @@ def segment(
     with out.progress("looking for studies"):
         planned = list(batch.plan(sources, output))
     work = Work(out, predictor, wanted, spacing, overwrite)
-    entries = [work.finish(entry, error) for entry, error in planned]
+    entries = []
+    for entry, error in planned:
+        entries.append(work.finish(entry, error))
+        out.blank["studies"].append(entries[-1].document())  # an interrupted batch tells these
     out.result({"studies": [entry.document() for entry in entries]}, batch_line(entries))
     return batch.status_of(entries)
 

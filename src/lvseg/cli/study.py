@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +12,10 @@ from lvseg.cli.learn import evaluation_text
 from lvseg.cli.output import Output, finding_lines, staged, table
 from lvseg.cli.segment import volumes_text
 from lvseg.errors import ReadError
-from lvseg.findings import Finding, verdict_of
+from lvseg.findings import Finding
 
 if TYPE_CHECKING:
-    from lvseg.cine import Mask, SeriesSummary
+    from lvseg.cine import SeriesSummary
     from lvseg.results import LVMeasurements
 
 __all__ = ["compare", "list_source", "measure"]
@@ -104,6 +104,7 @@ def measure(
     from lvseg import quality
     from lvseg.measure import measure as measure_mask
     from lvseg.read import read_mask, read_study
+    from lvseg.report import mask_document
 
     with out.progress("reading"):
         like = None if cine is None else read_study(cine).short_axis()
@@ -112,38 +113,9 @@ def measure(
     noticed = values.findings
     if like is not None:
         noticed = (*like.findings, *noticed, *quality.check(like, labels, values))
-    out.result(measure_document(mask, labels, values, noticed), measure_text(values, noticed))
+    document = mask_document(str(mask), labels, values, noticed)
+    out.result(document, measure_text(values, noticed))
     return 0
-
-
-def measure_document(
-    path: Path, mask: Mask, values: LVMeasurements, noticed: tuple[Finding, ...]
-) -> dict[str, Any]:
-    """Make the object of ``measure --json``: the keys of measurements.json that a mask can fill."""
-    from lvseg import __version__
-
-    phases, slices = mask.labels.shape[:2]
-    return {
-        "schema": 1,
-        "lvseg": __version__,
-        "study": {
-            "source": path,
-            "slices": slices,
-            "phases": phases,
-            "pixel_spacing_mm": mask.pixel_spacing_mm,
-            "slice_spacing_mm": mask.slice_spacing_mm,
-        },
-        "ed_phase": values.phases.end_diastole,
-        "es_phase": values.phases.end_systole,
-        "edv_ml": values.edv_ml,
-        "esv_ml": values.esv_ml,
-        "sv_ml": values.sv_ml,
-        "ef_percent": values.ef_percent,
-        "volume_ml": values.volume_ml,
-        "area_mm2": values.area_mm2,
-        "area_px": values.area_px,
-        "quality": {"verdict": verdict_of(noticed), "findings": noticed},
-    }
 
 
 def measure_text(values: LVMeasurements, noticed: tuple[Finding, ...]) -> str:

@@ -135,7 +135,7 @@ def doctor(out: Output) -> int:
     Versions, cores, engines, optional parts, models and data (LVSEG_DATA).
     """
     from lvseg import __version__
-    from lvseg.predict import available_runtimes
+    from lvseg.predict import available_runtimes, usable_cores
 
     document: dict[str, Any] = {
         "lvseg": __version__,
@@ -166,13 +166,6 @@ def _fact(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(str(item) for item in value) or "-"
     return "-" if value is None else str(value)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def requirements() -> list[tuple[str, str]]:

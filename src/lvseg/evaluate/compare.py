@@ -190,6 +190,10 @@ def _who(key: str) -> tuple[str, str | None]:
     return (folder or bare or name), phase
 
 
+def _by(spacing_mm: tuple[float, float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in spacing_mm)
+
+
 def _rows(
     key: str, first: Path, second: Path, case: Case | None, findings: list[Finding]
 ) -> list[ImageRow]:
@@ -249,8 +253,8 @@ def _spacing(
             Finding(
                 "spacing-differs",
                 "warning",
-                f"'{key}': pixel spacing {own} mm in the reference and {other} mm in the "
-                "prediction: the reference's is used",
+                f"'{key}': pixel spacing {_by(own)} mm in the reference and {_by(other)} mm "
+                "in the prediction: the reference's is used",
             )
         )
     if reference.planes and prediction.planes and not _same_place(reference, prediction):

@@ -135,6 +135,7 @@ def _read_file(ref: StudyRef, blob: Blob, files: Files, spacing_mm: float | None
 def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
     phases, slices, rows, columns = cine.shape
     kind = "NIfTI" if ref.format == "nifti" else "picture"
+    step_mm = cine.slice_spacing_mm
     return SeriesSummary(
         study_uid="",
         series_uid=ref.name,
@@ -146,7 +147,7 @@ def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
         slices=slices,
         phases=phases,
         pixel_spacing_mm=cine.pixel_spacing_mm,
-        slice_spacing_mm=cine.slice_spacing_mm,
+        slice_spacing_mm=None if step_mm is None else round(step_mm, 6),
         view=cine.view,
         score=1.0,
         reason=f"a {kind} is taken as it is",

@@ -18,7 +18,7 @@ from lvseg.errors import (
     UnknownSpacingError,
 )
 from lvseg.findings import Finding
-from lvseg.geometry import normal, slice_spacing_mm
+from lvseg.geometry import normal, slice_positions_mm, slice_spacing_mm
 from lvseg.read.frames import FrameInfo, by_position, canonical, recency
 from lvseg.read.headers import frames_of
 from lvseg.read.pixels import quiet, stored_frames
@@ -33,6 +33,8 @@ __all__ = ["has_cine", "read_frames", "study_from_datasets", "summaries"]
 Progress = Callable[[int, int], None]
 #: Nothing smaller is a heart.
 SMALLEST_SIDE = 16
+#: Slices of one grid are off it by less than this share of their distance.
+GRID_TOLERANCE = 0.15
 #: Another stack with at least this share of the best score makes the choice doubtful.
 RIVAL_SHARE = 0.8
 
@@ -207,7 +209,10 @@ def _others(best: Stack, ranked: Sequence[Stack]) -> tuple[tuple[Finding, ...], 
         if other is best:
             continue
         shared = set(other.group.series_uids) & set(best.group.series_uids)
-        if shared and other.phases > 1 and _angle_degrees(best, other) < REANGLED_DEGREES:
+        tilted = _angle_degrees(best, other) < REANGLED_DEGREES
+        rival = other.frames and other.score >= RIVAL_SHARE * best.score
+        new = _new_places(best, other)
+        if shared and other.phases > 1 and tilted and (new or _angle_degrees(best, other) > 1):
             complete = False
             text = (
                 f"{other.slices} slice(s) of the series lie at an angle of "
@@ -215,19 +220,46 @@ def _others(best: Stack, ranked: Sequence[Stack]) -> tuple[tuple[Finding, ...], 
                 "volumes would miss them"
             )
             findings.append(Finding("reangled-slice", "error", text))
-        elif shared:
+        elif new and other.phases == best.phases:
+            text = (
+                f"another series ({other.group.frames[0].rows} x {other.group.frames[0].columns} "
+                f"pixels) holds {new} slice(s) that continue this stack and were left out: "
+                "volumes may miss them"
+            )
+            findings.append(Finding("slices-elsewhere", "warning", text))
+        elif shared and not (rival and not tilted):
             text = (
                 f"{len(other.group.frames)} image(s) of the series are no part of the stack "
                 f"({other.reason})"
             )
             findings.append(Finding("unused-images", "info", text))
-        elif other.frames and other.score >= RIVAL_SHARE * best.score:
+        elif rival:
             text = (
                 f"another stack qualifies ({other.reason}); the one with the higher score, "
                 "or the later one, was taken"
             )
             findings.append(Finding("several-stacks", "warning", text))
     return tuple(findings), complete
+
+
+def _new_places(best: Stack, other: Stack) -> int:
+    """How many slices of another stack lie on the grid of this one, where it has none.
+
+    Only next to it or in its gaps, parallel, and none where the other has a slice off the grid.
+    """
+    if _angle_degrees(best, other) > 1 or other.phases < 2:
+        return 0
+    here = [frame.placed() for frame in best.frames[0]]
+    there = [frames[0].placed() for frames in by_position(other.group.frames)]
+    at = slice_positions_mm([*here, *there])
+    step = float(np.median(np.diff(at[: len(here)])))
+    own, offsets = (at[: len(here)] - at[0]) / step, (at[len(here) :] - at[0]) / step
+    if (np.abs(offsets - np.rint(offsets)) > GRID_TOLERANCE).any():
+        return 0
+    new = [place for place in offsets if np.abs(own - place).min() > 0.5]
+    low, high = min(new, default=0.0), max(new, default=0.0)
+    touches = low < own[-1] + 1.5 and high > -1.5
+    return len(new) if touches else 0
 
 
 def _unplaced(
@@ -292,7 +324,8 @@ def _spacing(stack: Stack | None) -> float | None:
     if stack is None:
         return None
     try:
-        return slice_spacing_mm([p[0].placed() for p in by_position(stack.group.frames)])
+        planes = [positions[0].placed() for positions in by_position(stack.group.frames)]
+        return round(slice_spacing_mm(planes), 6)
     except (UnknownSpacingError, IrregularStackError):
         return None
 

@@ -25,6 +25,8 @@ class FrameInfo:
     :param acquired: date and time of acquisition as one sortable text, "" where unknown.
     :param sequence: how it was acquired (scanning sequence, variant, name): slices of one stack
         agree in it.
+    :param contrast_ms: echo and inversion time, 0 where the header gives none: they are the same
+        in all phases of a cine.
     :param component: "phase" for velocity and phase images, otherwise "magnitude".
     :param trouble: why this image can be no part of a stack, "" if it can.
     """
@@ -46,6 +48,7 @@ class FrameInfo:
     acquisition_number: int | None
     acquired: str
     sequence: tuple[str, ...]
+    contrast_ms: tuple[float, float]
     component: str
     slope: float
     intercept: float

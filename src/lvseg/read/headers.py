@@ -1,10 +1,12 @@
 """DICOM headers to :class:`FrameInfo`: single-frame and Enhanced multi-frame MR.
 
-Only the elements named here are read; the patient's name and birth date are not among them.
+Only the elements named here are read. The patient's name is among them for one purpose: to strike
+it out of the description of a series. It is not kept.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable
 from functools import cache
@@ -40,6 +42,7 @@ _TAGS: list[int | str | tuple[int, int]] = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
     *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "SeriesDate", "SeriesTime"),
+    *("EchoTime", "InversionTime", "PatientName"),
     *("AcquisitionNumber", "InstanceNumber", "TriggerTime", "NominalCardiacTriggerDelayTime"),
     *("TemporalPositionIdentifier", "ScanningSequence", "SequenceVariant", "SequenceName"),
     *("PulseSequenceName", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
@@ -197,7 +200,7 @@ def _frame(
         study_uid=_text(dataset, "StudyInstanceUID"),
         series_uid=_text(dataset, "SeriesInstanceUID"),
         series_number=_integer(dataset, "SeriesNumber"),
-        description=_text(dataset, "SeriesDescription"),
+        description=_description(dataset),
         modality=_text(dataset, "Modality") or "unknown",
         sop_class_uid=_text(dataset, "SOPClassUID"),
         sop_uid=_text(dataset, "SOPInstanceUID"),
@@ -211,10 +214,14 @@ def _frame(
         acquisition_number=_whole(
             _number(parts, "FrameAcquisitionNumber") or _number([dataset], "AcquisitionNumber")
         ),
-        acquired=_acquired(dataset),
+        acquired=str(_find(parts, "FrameAcquisitionDateTime") or "") or _acquired(dataset),
         sequence=tuple(
             "/".join(str(word) for word in _listed(dataset.get(name)))
             for name in ("ScanningSequence", "SequenceVariant", "SequenceName", "PulseSequenceName")
+        ),
+        contrast_ms=(
+            _number(parts, "EffectiveEchoTime") or _number(parts, "EchoTime") or 0.0,
+            _inversion_ms(parts),
         ),
         component="phase" if words & _FLOW_WORDS else "magnitude",
         slope=_or(_number(parts, "RescaleSlope"), 1.0),
@@ -240,6 +247,24 @@ def _plane(parts: list[Dataset]) -> Plane | None:
         )
     except GeometryError:
         return None
+
+
+def _inversion_ms(parts: list[Dataset]) -> float:
+    """Inversion time; of several pulses (Enhanced MR, PS3.3 C.8.13.5.6) the first."""
+    several = _listed(_find(parts, "InversionTimes"))
+    try:
+        return float(several[0]) if several else _number(parts, "InversionTime") or 0.0
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _description(dataset: Dataset) -> str:
+    """The description of the series without the words of the patient's name."""
+    text = _text(dataset, "SeriesDescription")
+    words = [word for word in re.split(r"[\W_]+", _text(dataset, "PatientName")) if len(word) > 1]
+    if not words:
+        return text
+    return re.sub("|".join(map(re.escape, words)), "***", text, flags=re.IGNORECASE)
 
 
 def _acquired(dataset: Dataset) -> str:

@@ -38,11 +38,12 @@ class Volume:
     """What one NIfTI file holds.
 
     :param data: ``[T, Z, Y, X]``, scaled; :param shape: as in the file.
-    :param affine_ras: exactly as in the file, whether or not it means anything.
+    :param header: its bytes; :param affine_ras: as in the file, whether or not it means anything.
     """
 
     data: NDArray[np.float32]
     shape: tuple[int, ...]
+    header: bytes
     affine_ras: NDArray[np.float64]
     planes: tuple[Plane, ...] | None
     pixel_spacing_mm: tuple[float, float] | None
@@ -64,7 +65,10 @@ def read_volume(content: bytes, label: str) -> Volume:
         sizes.pop()
     dtype = image.get_data_dtype()
     if len(sizes) not in (2, 3, 4) or min(sizes) < 1:
-        raise ReadError(f"expected 2 to 4 dimensions, found shape {shape} in {label}")
+        raise ReadError(
+            f"expected 2 to 4 dimensions, found shape {shape} in {label}: "
+            "save each cine as a file of its own"
+        )
     if dtype.fields is not None or dtype.kind not in "iuf":
         raise ReadError(f"expected grey values, found {dtype} (colour or complex) in {label}")
     try:
@@ -150,6 +154,7 @@ def _placed(
     return Volume(
         data=data,
         shape=shape,
+        header=bytes(header.binaryblock),
         affine_ras=affine,
         planes=planes,
         pixel_spacing_mm=spacing,
@@ -224,6 +229,7 @@ def cine_from_volume(volume: Volume, *, name: str, location: str) -> Cine:
             location=location,
             affine_ras=volume.affine_ras,
             shape=volume.shape,
+            nifti_header=volume.header,
         ),
         planes=volume.planes,
         pixel_spacing_mm=volume.pixel_spacing_mm,

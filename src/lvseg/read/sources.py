@@ -34,6 +34,14 @@ _PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _PICTURE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 _HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
+#: The file that marks a study folder written by ``lvseg segment``, and what is in its first bytes.
+_RESULT_MARK, _RESULT_SIGN = "measurements.json", b'"lvseg"'
+#: What it writes, by name or by ending.
+_RESULT_NAMES = frozenset(
+    {_RESULT_MARK, "segmentation.nii.gz", "contours.json", "overlays"}
+    | {"segmentation.dcm", "report.dcm", "report.html"}
+)
+_RESULT_ENDINGS = ("_mask.png", "_overlay.png")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -148,7 +156,8 @@ def _no_permission(path: Path | str) -> ReadError:
 def walk(source: Path, files: Files) -> tuple[Blob, ...]:
     """Every file of a source, members of archives included, in order of their names.
 
-    Hidden files are left out. Symbolic links to folders below the source are not followed.
+    Hidden files are left out, and so is what ``lvseg segment`` wrote: an output folder may lie
+    below its source. Symbolic links to folders below the source are not followed.
 
     :raises ReadError: nothing there, no permission, a broken archive.
     """
@@ -177,9 +186,25 @@ def _in_folder(folder: Path) -> list[Path]:
 
     found: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        found.extend(Path(parent, name) for name in names if not _hidden(name))
+        left_out = _is_output if _is_result(Path(parent), names) else _hidden
+        folders[:] = [name for name in folders if not left_out(name)]
+        found.extend(Path(parent, name) for name in names if not left_out(name))
     return [path for path in found if path.is_file()]
+
+
+def _is_result(folder: Path, names: list[str]) -> bool:
+    """Whether ``lvseg segment`` wrote a study into a folder."""
+    if _RESULT_MARK not in names:
+        return False
+    try:
+        with (folder / _RESULT_MARK).open("rb") as file:
+            return _RESULT_SIGN in file.read(64)
+    except OSError:
+        return False
+
+
+def _is_output(name: str) -> bool:
+    return name in _RESULT_NAMES or name.endswith(_RESULT_ENDINGS) or _hidden(name)
 
 
 def _hidden(name: str) -> bool:

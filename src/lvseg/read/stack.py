@@ -21,6 +21,7 @@ from lvseg.read.frames import (
     canonical,
     recency,
 )
+from lvseg.read.heartbeat import beyond_one_beat, why_no_phases
 from lvseg.read.phases import Ordered, SamePixels, drop_duplicates, order_phases, usual_count
 
 __all__ = ["LEFT_VENTRICLE_AXIS", "Group", "Stack", "assess", "groups_of", "score"]
@@ -30,6 +31,8 @@ __all__ = ["LEFT_VENTRICLE_AXIS", "Group", "Stack", "assess", "groups_of", "scor
 LEFT_VENTRICLE_AXIS = (0.64, -0.67, -0.38)
 #: A cine has rarely fewer phases; stacks with fewer count for less.
 USUAL_PHASES = 10
+#: What is no single heartbeat counts for this much: any cine in the study is better.
+NOT_ONE_BEAT_SHARE = 0.02
 #: A slice of the same series tilted by less than this is a re-angled one, not another view.
 REANGLED_DEGREES = 15.0
 
@@ -87,7 +90,7 @@ def score(slices: int, phases: int, tilt_degrees: float) -> float:
 
 
 def groups_of(frames: Sequence[FrameInfo]) -> list[Group]:
-    """Candidates: magnitude MR images by series, frame size, pixel spacing and orientation.
+    """Candidates: magnitude MR images by series, kind, frame size, pixel spacing and orientation.
 
     Series of one position each are joined where all else agrees (one series per slice), and a
     series of one position is joined to a stack on whose grid it lies (a repeated slice).
@@ -98,7 +101,7 @@ def groups_of(frames: Sequence[FrameInfo]) -> list[Group]:
         pools: dict[tuple[object, ...], dict[str, list[FrameInfo]]] = {}
         for frame in parallel:
             spacing = tuple(round(value, 4) for value in frame.placed().pixel_spacing_mm)
-            kind = (frame.rows, frame.columns, spacing)
+            kind = (frame.rows, frame.columns, spacing, frame.sop_class_uid)
             pools.setdefault(kind, {}).setdefault(frame.series_uid, []).append(frame)
         for pool in pools.values():
             groups.extend(_joined([_group(members) for members in pool.values()]))
@@ -171,18 +174,24 @@ def assess(group: Group, same_pixels: SamePixels) -> Stack:
         return _refused(
             group, positions, phases, f"only {len(kept)} of {len(positions)} slices have all phases"
         )
+    why = why_no_phases(kept, ordered.rule)
+    if why:
+        return _refused(group, positions, phases, why)
     tilt = _tilt_degrees(kept[0][0])
     times, findings = _times(ordered, kept)
+    beats = beyond_one_beat(kept, times)
+    findings += _not_one_beat(beats)
     findings += _duplicates(dropped) + _repeated(ordered, kept) + _left_out(ordered)
     return Stack(
         group=group,
         frames=tuple(zip(*kept, strict=True)),
         slices=len(positions),
         phases=phases,
-        score=score(len(kept), phases, tilt),
+        score=score(len(kept), phases, tilt) * (NOT_ONE_BEAT_SHARE if beats else 1.0),
         reason=f"{_of(len(kept), len(positions))} parallel slices x {phases} phases, "
         f"ordered by {ordered.rule}, "
-        f"normal {tilt:.0f} degrees from the usual axis of the left ventricle",
+        f"normal {tilt:.0f} degrees from the usual axis of the left ventricle"
+        + (f"; not one heartbeat: {beats}" if beats else ""),
         order_rule=ordered.rule,
         times_ms=times,
         findings=findings + _gaps(ordered, kept),
@@ -211,6 +220,16 @@ def _times(
         return None, (note, unknown)
     table = np.array([[frame.trigger_ms for frame in frames] for frames in kept], np.float64)
     return tuple(float(value) for value in np.median(table, axis=0)), (note,)
+
+
+def _not_one_beat(beats: str) -> tuple[Finding, ...]:
+    if not beats:
+        return ()
+    text = (
+        f"{beats}: these are not phases of one heartbeat (perfusion, or many beats in real time?); "
+        "end-diastole, end-systole and ejection fraction may mean nothing"
+    )
+    return (Finding("not-one-heartbeat", "warning", text),)
 
 
 def _duplicates(dropped: int) -> tuple[Finding, ...]:

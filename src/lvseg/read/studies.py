@@ -89,7 +89,10 @@ def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: 
             f"(first: {why}): copy them again"
         )
     if count == 0:
-        return ReadError(f"expected images, found an empty folder at {source}: check the path")
+        return ReadError(
+            f"expected images, found an empty folder or results of lvseg alone at {source}: "
+            "check the path"
+        )
     return ReadError(
         f"expected DICOM, NIfTI, PNG, JPEG or TIFF, found none among {count} file(s) in {source}: "
         "check the path"
@@ -134,9 +137,7 @@ def _own_folder(source: Path, frames: list[FrameInfo]) -> str:
     if not source.is_dir() or any(blob.member for blob in blobs) or not blobs:
         return ""
     common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
-    parts = [
-        part for part in common.relative_to(source).parts if part.lower() not in GENERIC_NAMES
-    ]
+    parts = [part for part in common.relative_to(source).parts if part.lower() not in GENERIC_NAMES]
     return safe_name(parts[-1]) if parts else ""
 
 

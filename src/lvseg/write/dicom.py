@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine
-from lvseg.errors import GeometryError, IrregularStackError, UsageError
-from lvseg.geometry import POSITION_TOLERANCE_MM, Plane, normal, slice_spacing_mm
+from lvseg.errors import GeometryError, UsageError
+from lvseg.geometry import Plane, normal
 from lvseg.write.files import whole_file
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def write_dicom_cine(
         patient_id=patient_id,
         identity=_identity(cine, pixels, seed, patient_id),
         interval_ms=_interval_ms(cine.times_ms),
-        spacing_mm=_spacing_mm(cine.planes),
+        spacing_mm=cine.slice_spacing_mm,
         brightest=int(pixels.max()),
     )
     if enhanced:
@@ -121,15 +121,6 @@ def _interval_ms(times_ms: tuple[float, ...] | None) -> float | None:
     if times_ms is None or len(times_ms) < 2:
         return None
     return (times_ms[-1] - times_ms[0]) * len(times_ms) / (len(times_ms) - 1)
-
-
-def _spacing_mm(planes: tuple[Plane, ...]) -> float | None:
-    if len(planes) < 2:
-        return None
-    try:
-        return slice_spacing_mm(planes, tolerance_mm=POSITION_TOLERANCE_MM)
-    except IrregularStackError:
-        return None
 
 
 def attributes(**values: Any) -> Dataset:

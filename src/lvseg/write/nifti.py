@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,11 @@ FloatArray = NDArray[np.float64]
 
 #: NIfTI-1 codes of a transform: coordinates of the scanner, or of nothing in particular.
 _SCANNER, _UNKNOWN = 1, 0
+#: What a NIfTI header says about place and units besides ``pixdim``.
+_PLACE_FIELDS = (
+    *("sform_code", "srow_x", "srow_y", "srow_z", "qform_code", "quatern_b", "quatern_c"),
+    *("quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units", "toffset"),
+)
 #: Masks are mostly zeros: higher levels cost time and save nothing.
 _COMPRESSION_LEVEL = 6
 
@@ -29,7 +35,8 @@ def write_nifti_mask(
 ) -> tuple[Finding, ...]:
     """Write the labels as uint8 NIfTI; the suffix ``.nii.gz`` or ``.nii`` decides on compression.
 
-    From a NIfTI source: shape (2D, 3D or 4D) and affine of that file. Otherwise 4D (column, row,
+    From a NIfTI source: shape (2D, 3D or 4D), affine, sizes and units of that file, so that what
+    it does not know stays unknown. Otherwise 4D (column, row,
     slice, phase) with an index -> RAS affine in mm and, with ``times_ms``, the time step in ms.
 
     :returns: a warning ``irregular-affine`` when the stack has no single affine, so that the one
@@ -47,6 +54,9 @@ def write_nifti_mask(
                 f"{data.shape} (column, row, slice, phase): pass the source the mask was made from"
             )
         data = data.reshape(source.shape)
+    if source.format == "nifti" and source.nifti_header is not None:
+        _store(_like_source(data, source.nifti_header), path)
+        return ()
     if source.format == "nifti" and source.affine_ras is not None:
         _save(data, source.affine_ras, path, _step_ms(times_ms), known=True)
         return ()
@@ -133,6 +143,23 @@ def _save(
     image.header.set_xyzt_units("mm" if known else "unknown", "msec" if step_ms else "unknown")
     if step_ms is not None and data.ndim == 4:
         image.header["pixdim"][4] = step_ms
+    _store(image, path)
+
+
+def _like_source(data: NDArray[np.generic], content: bytes) -> Any:
+    """An image with the place, the sizes and the units of another header, and none of its texts."""
+    import nibabel as nib
+
+    second = 540 in (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
+    source = (nib.Nifti2Header if second else nib.Nifti1Header)(content, check=False)
+    image = nib.Nifti1Image(data, None, dtype=data.dtype)
+    for name in _PLACE_FIELDS:
+        image.header[name] = source[name]
+    image.header["pixdim"][: data.ndim + 1] = source["pixdim"][: data.ndim + 1]
+    return image
+
+
+def _store(image: Any, path: Path) -> None:
     payload = image.to_bytes()
     if path.name.lower().endswith(".gz"):
         # no time and no name in the header: equal content gives equal bytes
