@@ -110,6 +110,8 @@ def _segment(
     )
     clock.lap("predict")
     options = replace(settings.postprocess, threshold=predictor.card.output.threshold)
-    mask = postprocess.to_mask(preprocess.restore(scores, prepared, window), cine, options)
+    probabilities = preprocess.restore(scores, prepared, window)
+    mask = postprocess.to_mask(probabilities, cine, options)
+    noticed = postprocess.left_out(probabilities, mask, options)
     clock.lap("postprocess")
-    return mask, prepared.findings
+    return mask, (*prepared.findings, *noticed)

@@ -16,16 +16,19 @@ from scipy.sparse import csgraph
 
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError
+from lvseg.findings import Finding
 from lvseg.labels import Label
 
 __all__ = [
     "Options",
     "clean",
+    "drop_atrial_slices",
     "drop_orphan_slices",
     "fill_holes",
     "fill_short_gaps",
     "keep_longest_runs",
     "keep_ventricle",
+    "left_out",
     "smooth_over_time",
     "to_mask",
 ]
@@ -36,6 +39,12 @@ BoolArray = NDArray[np.bool_]
 _CANDIDATES = 4
 #: The pieces of :func:`clean` agree after one or two rounds; this bounds a pathological input.
 _ROUNDS = 8
+#: Fewer slices with cavity than this have no basal end to speak of.
+_FEWEST_SLICES = 4
+#: Where most slices shrink by less than a tenth, nothing tells atrium from ventricle.
+_BEATS = 0.9
+#: Pixels a phase, on average, from which a slice that was left out is worth a finding.
+_NOTABLE_PX = 50
 #: In-plane neighbours that share an edge; frames do not touch each other.
 _IN_PLANE = np.array([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
 
@@ -55,6 +64,9 @@ class Options:
     :param gap_phases: a slice empty for at most this many phases is filled; no beat empties and
         refills the middle of a ventricle within a tenth of a cycle.
     :param shortest_run: a slice that holds cavity for fewer phases in a row is flicker.
+    :param atrial_ratio: at the basal end, a slice whose cavity at end-systole is at least this
+        share of the one at end-diastole lies above the valve: ventricles shrink, atria fill. It
+        goes, with all slices beyond it. 0 = off.
     :param orphan_share: pieces beyond an empty slice are dropped when smaller than this share of
         the main piece; larger ones are kept, because then the empty slice is the fault.
     """
@@ -65,6 +77,7 @@ class Options:
     reach: float = 1.25
     gap_phases: int = 2
     shortest_run: int = 2
+    atrial_ratio: float = 0.95
     orphan_share: float = 0.25
 
 
@@ -100,6 +113,26 @@ def to_mask(probabilities: NDArray[np.float32], cine: Cine, options: Options | N
     )
 
 
+def left_out(
+    probabilities: NDArray[np.float32], mask: Mask, options: Options | None = None
+) -> tuple[Finding, ...]:
+    """Report the slices that the network saw cavity in and the clean-up emptied.
+
+    :param probabilities: what ``mask`` was made from, ``[T, Z, Y, X]``.
+    """
+    chosen = options or Options()
+    seen = (probabilities >= chosen.threshold).sum(axis=(2, 3)).mean(axis=0)
+    kept = mask.labels.any(axis=(0, 2, 3))
+    text = (
+        "Signal like a cavity was left out of this slice: it does not shrink in systole as a "
+        "ventricle does, or lies apart from the ventricle."
+    )
+    return tuple(
+        Finding("slice-left-out", "info", text, slice=int(index))
+        for index in np.flatnonzero(~kept & (seen >= _NOTABLE_PX))
+    )
+
+
 def smooth_over_time(
     probabilities: NDArray[np.float32], options: Options | None = None
 ) -> NDArray[np.float32]:
@@ -127,7 +160,7 @@ def clean(inside: BoolArray, options: Options | None = None) -> BoolArray:
         before = inside
         inside = fill_holes(keep_ventricle(inside, chosen))
         inside = keep_longest_runs(fill_short_gaps(inside, chosen), chosen)
-        inside = drop_orphan_slices(inside, chosen)
+        inside = drop_atrial_slices(drop_orphan_slices(inside, chosen), chosen)
         if np.array_equal(inside, before):
             break
     return inside
@@ -288,6 +321,38 @@ def keep_longest_runs(inside: BoolArray, options: Options | None = None) -> Bool
         for run in members[1:]:
             kept[run, index] = False
     return kept
+
+
+def drop_atrial_slices(inside: BoolArray, options: Options | None = None) -> BoolArray:
+    """Drop what lies above the valve: basal slices whose cavity does not shrink in systole.
+
+    End-diastole and end-systole are where the summed cavity of the apical two thirds is largest and
+    smallest, each averaged with its two neighbouring phases. Slices are looked at from the fullest
+    one towards the base; the first that does not shrink goes, and all beyond it. The apical side is
+    left alone: an aneurysm there may grow in systole. Fewer than ``cycle_phases`` phases, fewer
+    than four slices with cavity, or a stack that does not beat, come back unchanged.
+    """
+    chosen = options or Options()
+    area = inside.sum(axis=(2, 3)).astype(float)
+    held = np.flatnonzero(area.any(axis=0))
+    if len(area) < chosen.cycle_phases or held.size < _FEWEST_SLICES or chosen.atrial_ratio == 0:
+        return inside
+    third = held.size // 3
+    mean = area.mean(axis=0)
+    towards_base = held if mean[held[:third]].sum() < mean[held[-third:]].sum() else held[::-1]
+    beat = area[:, towards_base[: held.size - third]].sum(axis=1)
+    smooth = (np.roll(area, 1, axis=0) + area + np.roll(area, -1, axis=0)) / 3
+    full, small = smooth[int(beat.argmax())], smooth[int(beat.argmin())]
+    if np.median(small[held] / np.maximum(full[held], 1)) > _BEATS:
+        return inside
+    start = int(np.argmax(mean[towards_base]))
+    for place in range(max(start, held.size // 2), held.size):
+        index = towards_base[place]
+        if small[index] >= chosen.atrial_ratio * full[index]:
+            kept = inside.copy()
+            kept[:, towards_base[place:]] = False
+            return kept
+    return inside
 
 
 def drop_orphan_slices(inside: BoolArray, options: Options | None = None) -> BoolArray:

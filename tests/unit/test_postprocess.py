@@ -11,11 +11,13 @@ from lvseg.geometry import Plane
 from lvseg.postprocess import (
     Options,
     clean,
+    drop_atrial_slices,
     drop_orphan_slices,
     fill_holes,
     fill_short_gaps,
     keep_longest_runs,
     keep_ventricle,
+    left_out,
     smooth_over_time,
     to_mask,
 )
@@ -174,3 +176,56 @@ def test_nothing_and_everything_work_in_every_shape(shape):
 def test_probabilities_of_another_grid_are_refused():
     with pytest.raises(GeometryMismatchError, match=r"expected .*\(2, 1, 4, 5\).*\(2, 1, 5, 4\)"):
         to_mask(np.zeros((2, 1, 5, 4), np.float32), cine_of((2, 1, 4, 5)))
+
+
+def _beating_stack(areas_ed: list[int], areas_es: list[int], phases: int = 10) -> np.ndarray:
+    """Squares whose areas (in pixels) go from end-diastole (phase 0) to end-systole and back."""
+    inside = np.zeros((phases, len(areas_ed), 40, 40), bool)
+    for phase in range(phases):
+        share = (1 - np.cos(2 * np.pi * phase / phases)) / 2
+        for index, (ed, es) in enumerate(zip(areas_ed, areas_es, strict=True)):
+            side = round(np.sqrt(ed + share * (es - ed)))
+            inside[phase, index, 20 - side // 2 : 20 - side // 2 + side, 10 : 10 + side] = side > 0
+    return inside
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_basal_slices_that_grow_in_systole_are_atrium_and_go_with_all_beyond(
+    *, reverse: bool
+) -> None:
+    # apex to base: three that shrink, a full one, one that grows (atrium), one beyond that shrinks
+    ed, es = [100, 225, 324, 400, 225, 196], [25, 121, 196, 256, 256, 100]
+    inside = _beating_stack(ed, es)
+    if reverse:
+        inside = inside[:, ::-1]
+    kept = drop_atrial_slices(inside)
+    held = kept.any(axis=(0, 2, 3))
+    expected = [True, True, True, True, False, False]
+    assert held.tolist() == (expected[::-1] if reverse else expected)
+    np.testing.assert_array_equal(kept[:, held], inside[:, held])
+
+
+def test_an_apex_that_grows_in_systole_stays() -> None:
+    inside = _beating_stack([64, 225, 324, 400, 361, 324], [81, 121, 196, 256, 225, 196])
+    np.testing.assert_array_equal(drop_atrial_slices(inside), inside)
+
+
+def test_atrial_rule_needs_a_cycle_and_can_be_switched_off() -> None:
+    inside = _beating_stack([100, 225, 324, 400, 225, 196], [25, 121, 196, 256, 256, 100])
+    np.testing.assert_array_equal(drop_atrial_slices(inside[::2]), inside[::2])
+    np.testing.assert_array_equal(drop_atrial_slices(inside, Options(atrial_ratio=0)), inside)
+
+
+def test_a_slice_that_was_emptied_is_reported() -> None:
+    inside = _beating_stack([100, 225, 324, 400, 225, 196], [25, 121, 196, 256, 256, 100])
+    probabilities = inside.astype(np.float32)
+    mask = to_mask(probabilities, cine_of(inside.shape))
+    findings = left_out(probabilities, mask)
+    assert [(finding.code, finding.slice) for finding in findings] == [
+        ("slice-left-out", 4),
+        ("slice-left-out", 5),
+    ]
+    assert (
+        left_out(probabilities[:, :4], to_mask(probabilities[:, :4], cine_of((10, 4, 40, 40))))
+        == ()
+    )

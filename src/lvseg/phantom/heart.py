@@ -15,7 +15,7 @@ __all__ = ["beat"]
 
 Float32Array = NDArray[np.float32]
 
-_BLOOD, _WALL = 1.0, 0.29
+_BLOOD, _WALL, _TRABECULAE = 1.0, 0.29, 0.5
 #: Angle (degrees, clockwise from image right) and size (mm) of the heads of papillary muscles.
 _PAPILLARIES = ((-40.0, 5.2), (-14.0, 3.9), (58.0, 5.4), (86.0, 3.8))
 
@@ -116,9 +116,13 @@ def _left_cavity(
     rough = np.clip(np.cos(11 * grid.angle + 0.9 * grid.index), 0, 1) ** 2
     rough += 0.7 * np.clip(np.cos(19 * grid.angle - grid.index), 0, 1) ** 2
     depth = options.trabeculation * (0.4 + 2.2 * share) * np.clip(radius / 14, 0, 1)
+    # a layer where blood runs between trabeculae, which crowd together in systole
+    layer = options.trabeculation * (3.0 + 1.8 * heart.ejected) * np.clip(radius / 14, 0.3, 1)
     inside = _column(radius) - grid.reach[None]
     gone = _column(radius) <= 0
-    canvas.paint(np.where(gone, -9, inside - _column(depth) * rough[None]), blood)
+    canvas.paint(np.where(gone, -9, inside), _TRABECULAE, 0.15)
+    bright = inside - _column(layer) - _column(depth) * rough[None]
+    canvas.paint(np.where(gone, -9, bright), blood)
     if options.papillary:
         _papillaries(canvas, grid, radius, share, inside)
 

@@ -73,9 +73,6 @@ class Canvas:
         self, inside_mm: Float32Array, signal: float | Float32Array, rough: float = 0
     ) -> None:
         """Cover a shape with a signal; ``rough`` is the relative strength of the tissue texture."""
-        self.cover(soft(inside_mm, self._pixel_mm), signal, rough)
-
-    def cover(self, share: Float32Array, signal: float | Float32Array, rough: float = 0) -> None:
-        """Cover the given share of each pixel with a signal."""
+        share = soft(inside_mm, self._pixel_mm)
         value = np.float32(signal) * (1 + np.float32(rough) * self.grain)
         self.image += share * (value - self.image)
