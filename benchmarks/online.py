@@ -22,7 +22,7 @@ def main() -> None:
     options = parser.parse_args()
     words = ["evaluate", "--data", str(options.dataset), "--split", options.split, "--json"]
     output = subprocess.run(
-        [sys.executable, "-m", "lvseg", *words], check=True, capture_output=True
+        [sys.executable, "-m", "lvseg.cli", *words], check=True, capture_output=True
     ).stdout
     document = json.loads(output)
     document.pop("per_image")

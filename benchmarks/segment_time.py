@@ -26,7 +26,7 @@ from lvseg.predict import available_runtimes
 def one_run(study: Path, runtime: str) -> dict[str, Any]:
     """Run the command once and read its clock, CPU time and peak memory."""
     out = Path(tempfile.mkdtemp())
-    command = [sys.executable, "-m", "lvseg", "segment", str(study), "-o", str(out), "--json"]
+    command = [sys.executable, "-m", "lvseg.cli", "segment", str(study), "-o", str(out), "--json"]
     start = time.perf_counter()
     process = subprocess.Popen(
         [*command, "--runtime", runtime], stdout=subprocess.PIPE, stderr=subprocess.PIPE

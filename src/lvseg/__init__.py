@@ -10,10 +10,8 @@ Names load when they are first used (PEP 562), so ``import lvseg`` is quick. Typ
 type checkers stand in ``__init__.pyi``.
 """
 
-import sys
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 __version__ = "0.1.0"
 
@@ -63,28 +61,9 @@ def __getattr__(name):
     if name not in _HOME:
         raise AttributeError(f"module 'lvseg' has no attribute {name!r}")
     home = import_module(_HOME[name])
-    # Loading lvseg.measure has put the (callable) module here already: leave it.
+    # Loading lvseg.measure has put the module here, which can be called: leave it.
     return globals().setdefault(name, getattr(home, name))
 
 
 def __dir__():
     return sorted(__all__)
-
-
-class _CallableModule(ModuleType):
-    """A module that answers calls with its function of the same name."""
-
-    def __call__(self, *arguments, **options):
-        return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **options)
-
-
-class _Package(ModuleType):
-    """``lvseg.measure`` is a module and a public function: let the module answer calls."""
-
-    def __setattr__(self, name, value):
-        if isinstance(value, ModuleType) and name in _HOME:
-            value.__class__ = _CallableModule
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -217,6 +217,8 @@ def manifest_text(cases: Sequence[Case]) -> str:
 def write_manifest(cases: Sequence[Case], folder: Path) -> Path:
     """Write ``manifest.csv`` into an existing folder, whole or not at all; returns its path.
 
+    A step knows no other step, so this does not go through :func:`lvseg.write.whole_file`.
+
     :raises PatientLeakError: a patient in more than one split; nothing is written then.
     """
     leaking = _leaking_patients(cases)

@@ -12,13 +12,36 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.errors import GeometryMismatchError, NotACineError, ReadError
+from lvseg.errors import GeometryError, GeometryMismatchError, NotACineError, ReadError
 from lvseg.findings import Finding
-from lvseg.geometry import Plane
+from lvseg.geometry import Plane, slice_spacing_mm
+from lvseg.labels import Label
 
 __all__ = ["Cine", "InstanceRef", "Mask", "SeriesSummary", "Source", "Study", "View"]
 
 View = Literal["short-axis", "long-axis", "unknown"]
+
+
+def _place(grid: Cine | Mask, slices: int) -> None:
+    """Check the geometry of a new object; where it has planes, its spacings are theirs."""
+    if grid.planes is not None:
+        if len(grid.planes) != slices:
+            raise GeometryMismatchError(f"expected {slices} planes, found {len(grid.planes)}")
+        object.__setattr__(grid, "pixel_spacing_mm", grid.planes[0].pixel_spacing_mm)
+        object.__setattr__(grid, "slice_spacing_mm", _slice_spacing_mm(grid.planes))
+    stated = (*(grid.pixel_spacing_mm or ()), grid.slice_spacing_mm)
+    known = [value for value in stated if value is not None]
+    if not all(np.isfinite(value) and value > 0 for value in known):
+        raise GeometryError(
+            f"expected spacings above 0 mm (or None where they are unknown), found {known}"
+        )
+
+
+def _slice_spacing_mm(planes: tuple[Plane, ...]) -> float | None:
+    try:
+        return slice_spacing_mm(planes)
+    except GeometryError:  # one slice, or an irregular stack: there is no single distance
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +61,7 @@ class Source:
     :param location: the path as the user gave it.
     :param affine_ras: NIfTI only, index (i, j, k) -> RAS mm exactly as in the file, [4, 4].
     :param shape: NIfTI only, the array shape in the file.
+    :param nifti_header: NIfTI only, the header as in the file: units, sizes and how they are meant.
     :param instances: DICOM only, ``[T][Z]`` references to the source frames.
     :param order_rule: how the phases were put in order, e.g. ``"TriggerTime"``.
     """
@@ -49,6 +73,7 @@ class Source:
     series_uid: str | None = None
     affine_ras: NDArray[np.float64] | None = None
     shape: tuple[int, ...] | None = None
+    nifti_header: bytes | None = field(default=None, repr=False)
     instances: tuple[tuple[InstanceRef, ...], ...] | None = None
     order_rule: str = ""
 
@@ -59,14 +84,16 @@ class Cine:
 
     :param frames: float32 ``[T, Z, Y, X]``, finite; made read-only.
     :param planes: one per slice, in order along the normal; None = geometry unknown (pictures).
-        Slices with known spacing but unknown place have ``planes=None`` and ``pixel_spacing_mm``.
+        Slices with known spacing but unknown place have ``planes=None`` and the two spacings;
+        with planes, the spacings are those of the planes whatever is given.
     :param pixel_spacing_mm: (between rows, between columns); None = unknown, never 1.
-    :param slice_spacing_mm: centre to centre, for stacks without planes; None = unknown.
+    :param slice_spacing_mm: centre to centre; None = unknown, or not the same everywhere.
     :param times_ms: time of each phase after the R wave, ascending; None = unknown.
     :param findings: what the reader noticed.
-    :param complete: False when the reader knows that slices are missing or lack phases, so that
-        a volume summed over this stack would be wrong.
+    :param complete: False when the reader left slices out (they lack phases, or lie at an angle),
+        so that a volume summed over this stack would be wrong.
     :raises ReadError: broken arrays. GeometryMismatchError: counts that do not fit.
+    :raises GeometryError: a spacing that is not above 0.
     """
 
     frames: NDArray[np.float32]
@@ -87,8 +114,7 @@ class Cine:
         if not np.isfinite(self.frames).all():
             raise ReadError("expected finite pixel values, found NaN or infinity: repair the image")
         phases, slices = self.frames.shape[:2]
-        if self.planes is not None and len(self.planes) != slices:
-            raise GeometryMismatchError(f"expected {slices} planes, found {len(self.planes)}")
+        _place(self, slices)
         if self.times_ms is not None:
             if len(self.times_ms) != phases:
                 raise GeometryMismatchError(
@@ -99,8 +125,6 @@ class Cine:
         frames = np.ascontiguousarray(self.frames, np.float32)
         frames.setflags(write=False)
         object.__setattr__(self, "frames", frames)
-        if self.planes is not None and self.pixel_spacing_mm is None:
-            object.__setattr__(self, "pixel_spacing_mm", self.planes[0].pixel_spacing_mm)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -119,6 +143,8 @@ class Mask:
     :param pixel_spacing_mm: as in :class:`Cine`.
     :param slice_spacing_mm: as in :class:`Cine`.
     :param complete: as in :class:`Cine`.
+    :raises GeometryMismatchError: counts that do not fit, or a phase named twice.
+    :raises GeometryError: other labels, or a spacing that is not above 0.
     """
 
     labels: NDArray[np.uint8]
@@ -137,15 +163,21 @@ class Mask:
             raise GeometryMismatchError(
                 f"expected {self.labels.shape[0]} frame indices, found {len(self.frame_index)}"
             )
-        if self.planes is not None and len(self.planes) != self.labels.shape[1]:
+        if len(set(self.frame_index)) != len(self.frame_index) or min(self.frame_index) < 0:
             raise GeometryMismatchError(
-                f"expected {self.labels.shape[1]} planes, found {len(self.planes)}"
+                f"expected each phase once, as an index from 0, found {self.frame_index}"
             )
+        _place(self, self.labels.shape[1])
         labels = np.ascontiguousarray(self.labels, np.uint8)
+        if labels.max() > max(Label) or not (
+            labels is self.labels or (labels == self.labels).all()
+        ):
+            raise GeometryError(
+                f"expected the labels {[int(label) for label in Label]}, found values from "
+                f"{self.labels.min()} to {self.labels.max()}: cut or remap the mask first"
+            )
         labels.setflags(write=False)
         object.__setattr__(self, "labels", labels)
-        if self.planes is not None and self.pixel_spacing_mm is None:
-            object.__setattr__(self, "pixel_spacing_mm", self.planes[0].pixel_spacing_mm)
 
 
 @dataclass(frozen=True, slots=True)

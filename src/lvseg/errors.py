@@ -7,7 +7,7 @@
       ReadError           NotACineError  InconsistentStackError  UnsupportedEncodingError
       GeometryError       UnknownSpacingError  IrregularStackError  GeometryMismatchError
       ModelError          ModelCardError  ModelHashError  ModelInputError
-      MeasureError        NoCavityError  PhaseError
+      MeasureError        PhaseError
       DatasetError        PatientLeakError
 
 The text of an error is one line that answers: what was expected, what was found, where, and what
@@ -31,7 +31,6 @@ __all__ = [
     "ModelError",
     "ModelHashError",
     "ModelInputError",
-    "NoCavityError",
     "NotACineError",
     "PatientLeakError",
     "PhaseError",
@@ -124,10 +123,6 @@ class MeasureError(LvsegError):
     """A physiological quantity cannot be computed."""
 
     exit_code = 3
-
-
-class NoCavityError(MeasureError):
-    """No left ventricle cavity is in the mask."""
 
 
 class PhaseError(MeasureError):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lvseg.errors import GeometryError, IrregularStackError, UnknownSpacingError
 
 __all__ = [
+    "GAP_FACTOR",
     "PARALLEL_TOLERANCE",
     "POSITION_TOLERANCE_MM",
     "Plane",
@@ -115,6 +116,19 @@ def sort_order(planes: Sequence[Plane]) -> NDArray[np.intp]:
     return np.argsort(slice_positions_mm(planes), kind="stable")
 
 
+def _distances_mm(planes: Sequence[Plane]) -> FloatArray:
+    """Centre-to-centre distances of neighbours, shape [Z - 1], mm; raises as its callers say."""
+    if len(planes) < 2:
+        raise UnknownSpacingError(
+            "expected at least two slices to know the distance between them, found one"
+        )
+    steps = np.diff(slice_positions_mm(planes))
+    distances: FloatArray = np.abs(steps)
+    if (distances < POSITION_TOLERANCE_MM).any() or not (np.all(steps > 0) or np.all(steps < 0)):
+        raise IrregularStackError("expected slices in order along the normal, at distinct places")
+    return distances
+
+
 def slab_heights_mm(planes: Sequence[Plane]) -> FloatArray:
     """The height each slice stands for in Simpson's rule, shape [Z], mm.
 
@@ -124,14 +138,7 @@ def slab_heights_mm(planes: Sequence[Plane]) -> FloatArray:
     :raises UnknownSpacingError: fewer than two slices: nothing says how far one slice reaches.
     :raises IrregularStackError: slices at an angle, out of order or at the same position.
     """
-    if len(planes) < 2:
-        raise UnknownSpacingError(
-            "expected at least two slices to know the distance between them, found one"
-        )
-    distances = np.abs(np.diff(slice_positions_mm(planes)))
-    signed = np.diff(slice_positions_mm(planes))
-    if (distances < POSITION_TOLERANCE_MM).any() or not (np.all(signed > 0) or np.all(signed < 0)):
-        raise IrregularStackError("expected slices in order along the normal, at distinct places")
+    distances = _distances_mm(planes)
     usual = np.median(distances)
     before = np.concatenate([[usual], distances])
     after = np.concatenate([distances, [usual]])
@@ -139,18 +146,15 @@ def slab_heights_mm(planes: Sequence[Plane]) -> FloatArray:
     return result
 
 
-def slice_spacing_mm(
-    planes: Sequence[Plane], *, tolerance_mm: float = POSITION_TOLERANCE_MM
-) -> float:
+def slice_spacing_mm(planes: Sequence[Plane]) -> float:
     """The one centre-to-centre distance of a regular stack, mm.
 
     :raises UnknownSpacingError: fewer than two slices.
-    :raises IrregularStackError: neighbouring distances differ by more than the tolerance.
+    :raises IrregularStackError: neighbouring distances differ by more than
+        :data:`POSITION_TOLERANCE_MM`; slices at an angle, out of order or at the same position.
     """
-    if len(planes) < 2:
-        raise UnknownSpacingError("expected at least two slices, found one")
-    distances = np.abs(np.diff(slice_positions_mm(planes)))
-    if float(np.ptp(distances)) > tolerance_mm:
+    distances = _distances_mm(planes)
+    if float(np.ptp(distances)) > POSITION_TOLERANCE_MM:
         raise IrregularStackError(
             f"expected one slice distance, found {distances.min():.2f} to {distances.max():.2f} mm"
         )

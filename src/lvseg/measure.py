@@ -6,8 +6,10 @@ carries the same rules in its ``conventions``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -318,3 +320,13 @@ def _counts(pixels: IntArray) -> tuple[tuple[int, ...], ...]:
 
 def _floats(values: FloatArray) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
+
+
+class _CallableModule(ModuleType):
+    """``lvseg.measure`` is this module and a public function (docs/decisions/0004)."""
+
+    def __call__(self, mask: Mask, options: Options | None = None) -> LVMeasurements:
+        return measure(mask, options)
+
+
+sys.modules[__name__].__class__ = _CallableModule

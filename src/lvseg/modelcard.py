@@ -1,6 +1,6 @@
 """What a model file promises: its input, its output, where it comes from and what it scored.
 
-A card is JSON text beside the weights (``card.json`` beside ``model.onnx``). Inference, training
+A card is JSON text (:data:`CARD`) beside the weights (:data:`WEIGHTS`). Inference, training
 and evaluation all read the same :class:`InputSpec`, so there is one description of preprocessing.
 """
 
@@ -10,9 +10,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lvseg.errors import ModelCardError
+from lvseg.errors import ModelCardError, ModelHashError
 
-__all__ = ["InputSpec", "ModelCard", "OutputSpec", "TrainingData"]
+__all__ = ["CARD", "WEIGHTS", "InputSpec", "ModelCard", "OutputSpec", "TrainingData"]
+
+#: The two files of a model folder.
+CARD = "card.json"
+WEIGHTS = "model.onnx"
 
 
 class _Strict(BaseModel):
@@ -86,6 +90,18 @@ class ModelCard(_Strict):
             raise ModelCardError(
                 f"expected a model card of schema 1, found a fault in {where}: {first['msg']}"
             ) from error
+
+    def check_weights(self, sha256: str, where: object) -> None:
+        """Hold the weights to the card.
+
+        :param sha256: of the bytes found; :param where: their place, for the message.
+        :raises ModelHashError: they are not the ones the card was written for.
+        """
+        if sha256.lower() != self.sha256.lower():
+            raise ModelHashError(
+                f"expected weights with SHA-256 {self.sha256[:12]}..., found {sha256[:12]}... in "
+                f"{where}: the file was changed or damaged; install or copy the model again"
+            )
 
     def to_json(self) -> str:
         """The card as text, keys in the order of this class."""

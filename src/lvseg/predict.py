@@ -12,10 +12,17 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.errors import MissingExtraError, ModelCardError, ModelError, ModelHashError
-from lvseg.modelcard import ModelCard
+from lvseg.errors import MissingExtraError, ModelCardError, ModelError
+from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 
-__all__ = ["Predictor", "Runtime", "available_runtimes", "load_model", "predict"]
+__all__ = [
+    "Predictor",
+    "Runtime",
+    "available_runtimes",
+    "load_model",
+    "predict",
+    "usable_cores",
+]
 
 FloatArray = NDArray[np.float32]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
@@ -51,6 +58,13 @@ def available_runtimes() -> tuple[str, ...]:
     return tuple(name for name in ("openvino", "onnxruntime") if find_spec(name) is not None)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def load_model(folder: Path, *, runtime: Runtime = "auto", threads: int | None = None) -> Predictor:
     """Load ``model.onnx`` and ``card.json`` from a model folder.
 
@@ -59,24 +73,18 @@ def load_model(folder: Path, *, runtime: Runtime = "auto", threads: int | None =
     :raises ModelError: files missing or not loadable. ModelHashError: the weights are not those
         of the card. ModelCardError: a broken card. MissingExtraError: the engine is not installed.
     """
-    card_path, weights_path = folder / "card.json", folder / "model.onnx"
+    card_path, weights_path = folder / CARD, folder / WEIGHTS
     if not weights_path.is_file() or not card_path.is_file():
-        raise ModelError(f"expected model.onnx and card.json in the model folder {folder}")
+        raise ModelError(f"expected {WEIGHTS} and {CARD} in the model folder {folder}")
     try:
         card = ModelCard.from_json(card_path.read_text("utf-8"))
     except UnicodeDecodeError as error:
         raise ModelCardError(f"expected JSON text in {card_path}, found other bytes") from error
     weights = weights_path.read_bytes()
-    found = hashlib.sha256(weights).hexdigest()
-    if found != card.sha256:
-        raise ModelHashError(
-            f"expected weights with SHA-256 {card.sha256[:12]}..., found {found[:12]}... in "
-            f"{weights_path}: the file was changed or damaged; install the model again"
-        )
+    card.check_weights(hashlib.sha256(weights).hexdigest(), weights_path)
     engine = available_runtimes()[0] if runtime == "auto" else runtime
-    count = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads
     try:
-        run = _ENGINES[engine](weights, count or os.cpu_count() or 1)
+        run = _ENGINES[engine](weights, threads or usable_cores())
     except ImportError as error:
         raise MissingExtraError(f"the runtime {engine}", engine) from error
     except (RuntimeError, ValueError) as error:

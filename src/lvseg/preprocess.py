@@ -73,6 +73,8 @@ class Prepared:
 def normalise(frames: FloatArray, spec: InputSpec) -> FloatArray:
     """Scale each slice to 0..1 between two percentiles over all its phases, and clip.
 
+    Every second row and column is enough to find a percentile, in a quarter of the time.
+
     :param frames: ``[T, Z, Y, X]``. A slice without contrast becomes 0.
     """
     result = np.empty(frames.shape, np.float32)

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from lvseg.errors import ModelCardError, ModelError, ModelHashError
-from lvseg.modelcard import ModelCard
+from lvseg.errors import ModelCardError, ModelError
+from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 
-__all__ = ["CARD", "DEFAULT", "WEIGHTS", "ShippedModel", "locate", "shipped", "verify"]
+__all__ = ["DEFAULT", "ShippedModel", "locate", "shipped", "verify"]
 
 #: The model that is used when none is named.
 DEFAULT = "lv-sax-30"
-WEIGHTS = "model.onnx"
-CARD = "card.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +98,5 @@ def verify(folder: Path) -> ModelCard:
         ) from error
     except OSError as error:
         raise ModelError(f"cannot read the model in {folder}: {error.strerror}") from error
-    if found != card.sha256.lower():
-        raise ModelHashError(
-            f"expected weights with SHA-256 {card.sha256[:12]}..., found {found[:12]}... in "
-            f"{folder / WEIGHTS}: install the package or copy the model folder again"
-        )
+    card.check_weights(found, folder / WEIGHTS)
     return card

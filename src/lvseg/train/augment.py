@@ -164,20 +164,18 @@ def crop(parameters: Draw, images: Tensor, masks: Tensor, size: int) -> tuple[Te
 
 
 def recolour(parameters: Draw, images: Tensor) -> Tensor:
-    """Change the brightness of crops ``[N, 1, S, S]`` in 0..1; masks are not concerned."""
+    """Change the brightness of crops ``[N, 1, Y, X]`` in 0..1; masks are not concerned."""
 
     def wide(values: Tensor) -> Tensor:
         return values[:, None, None, None]
 
-    size = images.shape[-1]
-    bias = functional.interpolate(
-        parameters.bias, size=(size, size), mode="bicubic", align_corners=True
-    )
+    sides = (images.shape[2], images.shape[3])
+    bias = functional.interpolate(parameters.bias, size=sides, mode="bicubic", align_corners=True)
     result = images.clamp(0, 1) ** wide(parameters.gamma) * bias.exp()
     result = result * wide(parameters.gain) + wide(parameters.offset) * (images > 0)
     if bool(parameters.blur.any()):
         coarse = functional.avg_pool2d(result, 2)
-        blurred = functional.interpolate(coarse, size=(size, size), mode="bilinear")
+        blurred = functional.interpolate(coarse, size=sides, mode="bilinear")
         result = torch.where(wide(parameters.blur), blurred, result)
     if bool((parameters.noise > 0).any()):
         generator = Generator().manual_seed(parameters.noise_seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +10,13 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from lvseg.cases import Case, read_manifest, select
+from lvseg.cases import Case, image_path, image_sha256, mask_path, read_manifest, select
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError
+from lvseg.labels import Label
 from lvseg.modelcard import InputSpec
 from lvseg.preprocess import prepare, resample, scale_factors
-from lvseg.read import read_picture
+from lvseg.read import read_mask, read_picture
 
 __all__ = ["Slices", "load_slices", "normalise_crops"]
 
@@ -48,8 +48,9 @@ def load_slices(dataset: Path, split: str, spec: InputSpec) -> Slices:
     cases = select(read_manifest(dataset), split)
     images, masks, hashes = [], [], []
     for case in cases:
-        file = dataset / "images" / case.file
-        image, mask = read_picture(file), read_picture(dataset / "masks" / case.file) >= 128
+        file = image_path(dataset, case)
+        image = read_picture(file)
+        mask = read_mask(mask_path(dataset, case)).labels[0, 0] == Label.LV_CAVITY
         if image.shape != mask.shape:
             raise DatasetError(f"expected image and mask of one size, found two for {case.file}")
         spacing = case.pixel_spacing_mm
@@ -57,7 +58,7 @@ def load_slices(dataset: Path, split: str, spec: InputSpec) -> Slices:
         cine = Cine(image[None, None], Source("picture", file.stem), pixel_spacing_mm=pair)
         images.append(prepare(cine, spec).frames[0, 0])
         masks.append(resample(mask.astype(np.float32), scale_factors(pair, spec)))
-        hashes.append(hashlib.sha256(file.read_bytes()).hexdigest())
+        hashes.append(image_sha256(file))
     rows = max(image.shape[0] for image in images)
     columns = max(image.shape[1] for image in images)
     stack = torch.from_numpy(np.stack([_pad(image, rows, columns) for image in images]))[:, None]

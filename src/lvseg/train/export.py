@@ -20,7 +20,7 @@ from torch import nn
 
 from lvseg import __version__
 from lvseg.errors import ModelError, UsageError
-from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
+from lvseg.modelcard import CARD, WEIGHTS, InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.predict import available_runtimes, load_model
 from lvseg.train import checkpoint
 from lvseg.train.network import build, count_parameters
@@ -74,13 +74,13 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
     beside.mkdir(parents=True)
     try:
         weights = _onnx_bytes(network, options.input)
-        with whole_file(beside / "model.onnx") as file:
+        with whole_file(beside / WEIGHTS) as file:
             file.write_bytes(weights)
         with whole_file(beside / "model.safetensors") as file:
             file.write_bytes(to_bytes({k: v.contiguous() for k, v in network.state_dict().items()}))
         card = _card(options, data, name or options.name, weights, count_parameters(network))
         recipe = {**card.recipe, "epoch": progress.epoch, "steps": progress.step}
-        write_text(beside / "card.json", card.model_copy(update={"recipe": recipe}).to_json())
+        write_text(beside / CARD, card.model_copy(update={"recipe": recipe}).to_json())
         check_parity(network, beside)
         if folder.exists():
             shutil.rmtree(folder)
@@ -145,6 +145,7 @@ def _card(
         "peak_rate": options.peak_rate,
         "ema_decay": options.ema_decay,
         "seed": options.seed,
+        "started_from": data.get("started_from"),
     }
     return ModelCard(
         name=name,

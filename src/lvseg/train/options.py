@@ -28,6 +28,9 @@ class TrainOptions(BaseModel):
     :param peak_rate: learning rate after ``warmup_steps``, then a half cosine to 0.
     :param ema_decay: the exported weights are an exponential average over steps.
     :param empty_weight: how often a frame without cavity is drawn, relative to one with.
+    :param small_px, small_weight: a cavity below so many pixels is drawn so many times as often.
+    :param scout_every: every so many steps a smaller batch of twice the window's side, as large as
+        the full frames that are searched for the heart; 0 = never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +53,9 @@ class TrainOptions(BaseModel):
     momentum: float = 0.9
     ema_decay: float = 0.998
     empty_weight: float = 1.0
+    small_px: float = 400.0
+    small_weight: float = 1.0
+    scout_every: int = 0
     seed: int = 20261122
 
 

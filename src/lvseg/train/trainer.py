@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,10 +44,12 @@ def fit(
     run: Path,
     *,
     resume: bool = False,
+    start: Path | None = None,
     report: Report | None = None,
 ) -> Path:
     """Train and leave checkpoints and ``log.csv`` in ``run``.
 
+    :param start: an earlier run of the same network whose averaged weights are the first ones.
     :param report: called after each epoch with (epoch, epochs, figures).
     :returns: the run folder; ``best`` is the checkpoint to export, ``last`` the one to resume.
     :raises UsageError: the folder holds a run already and ``resume`` is off, or the other options.
@@ -58,6 +61,8 @@ def fit(
 
     torch.manual_seed(options.seed)  # initial weights
     network = build(options.network)
+    if start is not None:
+        checkpoint.load_average(start, "best", network)
     average = copy.deepcopy(network).eval()
     optimiser = _optimiser(network, options)
     generator = Generator().manual_seed(options.seed)
@@ -70,11 +75,7 @@ def fit(
         progress = checkpoint.restore(run, network, average, optimiser, generator)
         log = _read_log(run)[: progress.epoch]
     run.mkdir(parents=True, exist_ok=True)
-    record = {
-        "patients": sorted({case.patient_id for case in data.cases}),
-        "image_sha256": sorted(data.sha256),
-        "images": len(data.cases),
-    }
+    record = _record(data, start)
 
     for epoch in range(progress.epoch, options.epochs):
         loss = _epoch(options, data, network, average, optimiser, generator, epoch)
@@ -103,6 +104,23 @@ def fit(
         if report is not None:
             report(epoch + 1, options.epochs, figures)
     return run
+
+
+def _record(data: Slices, start: Path | None) -> dict[str, Any]:
+    """Which data taught the network: goes into every checkpoint, and from there onto the card."""
+    patients, hashes = {case.patient_id for case in data.cases}, set(data.sha256)
+    started_from = None
+    if start is not None:
+        options, progress, earlier = checkpoint.read_options(start, "best")
+        patients |= set(earlier["patients"])
+        hashes |= set(earlier["image_sha256"])
+        started_from = f"{options.name}, {progress.step} steps"
+    return {
+        "patients": sorted(patients),
+        "image_sha256": sorted(hashes),
+        "images": len(data.cases),
+        "started_from": started_from,
+    }
 
 
 def _optimiser(network: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
@@ -147,10 +165,11 @@ def _epoch(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, options)
         chosen = order[index * options.batch_size : (index + 1) * options.batch_size]
+        size = options.input.window_px
+        if options.scout_every and index % options.scout_every == 0:
+            size, chosen = 2 * size, chosen[: max(2, len(chosen) // 4)]  # the same work
         drawn = augment.draw(options.augment, data.centres[chosen], sides, generator)
-        images, masks = augment.crop(
-            drawn, data.images[chosen], data.masks[chosen], options.input.window_px
-        )
+        images, masks = augment.crop(drawn, data.images[chosen], data.masks[chosen], size)
         images = augment.recolour(drawn, normalise_crops(images, options.input))
         loss = dice_cross_entropy(
             network(images.contiguous(memory_format=torch.channels_last)), masks
@@ -165,9 +184,11 @@ def _epoch(
 
 
 def _order(data: Slices, options: TrainOptions, generator: Generator) -> Tensor:
-    """Indices of one epoch: drawn without replacement, round after round, empties thinned."""
+    """Indices of one epoch: drawn without replacement, round after round, by weight."""
     needed, indices = options.steps_per_epoch * options.batch_size, list[Tensor]()
     keep = torch.where(data.empty, options.empty_weight, 1.0)
+    small = ~data.empty & (data.masks.sum((1, 2, 3)) < options.small_px)
+    keep = torch.where(small, options.small_weight, keep)
     while sum(len(part) for part in indices) < needed:
         shuffled = torch.randperm(len(data.empty), generator=generator)
         copies = keep.floor() + (torch.rand(len(keep), generator=generator) < keep % 1).float()
@@ -225,4 +246,6 @@ def _read_log(run: Path) -> list[dict[str, float]]:
     if not (run / "log.csv").is_file():
         return []
     with (run / "log.csv").open(newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+    whole = ("epoch", "step")  # written again as they were
+    return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]

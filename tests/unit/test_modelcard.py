@@ -1,0 +1,77 @@
+"""A card is taken exactly, or refused with the place of the fault."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lvseg.errors import ModelCardError, ModelHashError
+from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
+
+
+def card():
+    return ModelCard(
+        name="tiny",
+        version="1",
+        sha256="ab" * 32,
+        input=InputSpec(spacing_mm=1.3),
+        output=OutputSpec(),
+        training=TrainingData(
+            name="none", citation="none", licence="none", patients=("p1",), split="training"
+        ),
+        recipe={"widths": [16, 32], "rate": 0.002, "seed": 7, "held_out": None},
+        parameters=2,
+        scores={"online": {"dice": 0.93}},
+        intended_use="tests",
+    )
+
+
+def changed(**parts):
+    return json.dumps(json.loads(card().to_json()) | parts)
+
+
+def test_a_card_survives_writing_and_reading():
+    text = card().to_json()
+    assert ModelCard.from_json(text) == card()
+    assert ModelCard.from_json(text).to_json() == text
+    assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (changed(schema_version=2), "schema_version"),
+        (changed(colour="red"), "colour"),
+        (changed(parameters="many"), "parameters"),
+        (changed(input={"spacing_mm": 1.3, "windows_px": 128}), "input.windows_px"),
+        (changed(output={"activation": "softmax"}), "output.activation"),
+        (changed(training={"name": "x"}), "training.citation"),
+        ("{", "the text"),
+        ("[]", "the text"),
+    ],
+)
+def test_unknown_missing_and_wrong_values_are_refused_with_their_place(text, where):
+    with pytest.raises(ModelCardError, match="schema 1") as caught:
+        ModelCard.from_json(text)
+    assert f"a fault in {where}:" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["name", "sha256", "input", "training", "intended_use"])
+def test_what_a_card_must_say_has_no_default(key):
+    parts = json.loads(card().to_json())
+    del parts[key]
+    with pytest.raises(ModelCardError, match=key):
+        ModelCard.from_json(json.dumps(parts))
+
+
+def test_a_card_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        card().name = "other"
+
+
+def test_weights_are_held_to_the_hash_in_either_case_of_letters():
+    card().check_weights("AB" * 32, "model.onnx")
+    with pytest.raises(ModelHashError, match=r"found cdcdcdcdcdcd\.\.\. in here"):
+        card().check_weights("cd" * 32, "here")
