@@ -7,7 +7,7 @@ built and their arrays are read-only; a function returns a new object.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from lvseg.findings import Finding
 from lvseg.geometry import Plane, slice_spacing_mm
 from lvseg.labels import Label
 
-__all__ = ["Cine", "InstanceRef", "Mask", "SeriesSummary", "Source", "Study", "View"]
+__all__ = ["Cine", "InstanceRef", "Mask", "SeriesSummary", "Source", "Study", "View", "base_first"]
 
 View = Literal["short-axis", "long-axis", "unknown"]
 
@@ -220,3 +220,22 @@ class Study:
         if not self.cines:
             raise NotACineError("expected a short-axis cine, found none in this study")
         return self.cines[0]
+
+
+def base_first(areas: NDArray[Any]) -> bool | None:
+    """Tell which end of a stack is the base: the ventricle is wider in its basal third.
+
+    :param areas: cavity area of each slice, [Z], any unit; the thirds are those of the slices from
+        the first to the last with cavity.
+    :returns: True for the end of slice 0; None where both thirds hold as much, or nothing.
+
+    >>> base_first(np.array([0, 9, 8, 6, 3, 0])), base_first(np.array([4, 4]))
+    (True, None)
+    """
+    held = np.flatnonzero(areas)
+    if held.size == 0:
+        return None
+    first, last = int(held[0]), int(held[-1])
+    third = max(1, (last - first + 1) // 3)
+    head, tail = areas[first : first + third].sum(), areas[last + 1 - third : last + 1].sum()
+    return None if head == tail else bool(head > tail)

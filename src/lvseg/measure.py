@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cine import Mask
+from lvseg.cine import Mask, base_first
 from lvseg.errors import IrregularStackError, PhaseError, UnknownSpacingError
 from lvseg.findings import Finding
 from lvseg.geometry import slab_heights_mm
@@ -296,13 +296,10 @@ def _conventions(options: Options) -> dict[str, str]:
 
 
 def _base_end(row: IntArray) -> str:
-    """Which end of the stack is the base: the one with more cavity in its outer third."""
+    """The outermost slice with cavity at the base, as a word."""
     first, last = _extent(row) or (0, 0)
-    third = max(1, (last - first + 1) // 3)
-    head, tail = int(row[first : first + third].sum()), int(row[last + 1 - third : last + 1].sum())
-    if first == last or head == tail:
-        return "unknown"
-    return f"slice {first}" if head > tail else f"slice {last}"
+    at_first = base_first(row)
+    return "unknown" if at_first is None else f"slice {first if at_first else last}"
 
 
 def _extent(row: IntArray) -> tuple[int, int] | None:

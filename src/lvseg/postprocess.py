@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-from lvseg.cine import Cine, Mask
+from lvseg.cine import Cine, Mask, base_first
 from lvseg.errors import GeometryMismatchError
 from lvseg.findings import Finding
 from lvseg.labels import Label
@@ -337,10 +337,9 @@ def drop_atrial_slices(inside: BoolArray, options: Options | None = None) -> Boo
     held = np.flatnonzero(area.any(axis=0))
     if len(area) < chosen.cycle_phases or held.size < _FEWEST_SLICES or chosen.atrial_ratio == 0:
         return inside
-    third = held.size // 3
     mean = area.mean(axis=0)
-    towards_base = held if mean[held[:third]].sum() < mean[held[-third:]].sum() else held[::-1]
-    beat = area[:, towards_base[: held.size - third]].sum(axis=1)
+    towards_base = held[::-1] if base_first(mean) else held
+    beat = area[:, towards_base[: held.size - held.size // 3]].sum(axis=1)
     smooth = (np.roll(area, 1, axis=0) + area + np.roll(area, -1, axis=0)) / 3
     full, small = smooth[int(beat.argmax())], smooth[int(beat.argmin())]
     if np.median(small[held] / np.maximum(full[held], 1)) > _BEATS:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lvseg.cine import Cine, Mask
+from lvseg.cine import Cine, Mask, base_first
 from lvseg.findings import Finding
 from lvseg.labels import Label
 from lvseg.results import LVMeasurements
@@ -78,8 +78,7 @@ def _coverage(areas: IntArray, phase: int) -> Iterator[Finding]:
     if held.size < FEWEST_SLICES:
         text = f"Only {held.size} slices hold cavity at end-diastole, too few for a good volume."
         yield Finding("few-slices", "warning", text, phase=phase)
-    apex = _apical_end(areas)
-    base = slices - 1 - apex
+    apex, base = (0, slices - 1) if base_first(areas) is False else (slices - 1, 0)
     apical, basal = areas[apex] / areas.max(), areas[base] / areas.max()
     if apical > MIDDLE_ONLY_SHARE and basal > APEX_CUT_SHARE:
         text = (
@@ -96,15 +95,6 @@ def _coverage(areas: IntArray, phase: int) -> Iterator[Finding]:
     if basal > 0:
         text = "The last slice at the base holds cavity: the stack may begin below the valve."
         yield Finding("base-not-passed", "info", text, base, phase)
-
-
-def _apical_end(areas: IntArray) -> int:
-    """Which end of the stack is the apex: the ventricle is narrower in its apical third."""
-    held = np.flatnonzero(areas)
-    first, last = int(held[0]), int(held[-1])
-    third = max(1, (last - first + 1) // 3)
-    head, tail = areas[first : first + third].sum(), areas[last + 1 - third : last + 1].sum()
-    return 0 if head < tail else len(areas) - 1
 
 
 def _gaps(areas: IntArray, mask: Mask) -> Iterator[Finding]:

@@ -106,6 +106,33 @@ def test_another_seed_gives_other_weights(dataset: Path, tmp_path: Path) -> None
     assert any(not torch.equal(value, second[key]) for key, value in first.items())
 
 
+def test_a_run_starts_from_another_and_says_so(dataset: Path, tmp_path: Path) -> None:
+    short = OPTIONS.model_copy(update={"epochs": 1, "peak_rate": 0.0, "weight_decay": 0.0})
+    first = trainer.fit(OPTIONS.model_copy(update={"epochs": 1}), dataset, tmp_path / "first")
+    second = trainer.fit(short, dataset, tmp_path / "second", start=first)
+    before, after = (load_file(run / "best.safetensors") for run in (first, second))
+    for key, value in before.items():
+        if key.startswith("average.") and key.endswith("weight"):  # at rate 0 nothing moves them
+            torch.testing.assert_close(after[key], value)
+    record = checkpoint.read_options(second, "best")[2]
+    assert record["started_from"] == "tiny, 4 steps"
+    assert record["patients"] == ["p0", "p1", "p2"]
+
+
+def test_small_cavities_and_empty_frames_are_drawn_by_weight(dataset: Path) -> None:
+    data = load_slices(dataset, "training", OPTIONS.input)
+    options = OPTIONS.model_copy(
+        update={"steps_per_epoch": 50, "empty_weight": 3.0, "small_px": 100.0, "small_weight": 2.0}
+    )
+    order = trainer._order(data, options, torch.Generator().manual_seed(0))
+    counts = torch.bincount(order, minlength=9)
+    # radius 5 -> about 78 pixels is small, radius 6 -> about 113 is not; picture 1 is empty
+    areas = data.masks.sum((1, 2, 3))
+    weights = torch.where(data.empty, 3.0, torch.where(areas < 100, 2.0, 1.0))
+    assert set(weights.tolist()) == {1.0, 2.0, 3.0}
+    torch.testing.assert_close(counts / counts.sum(), weights / weights.sum(), atol=0.02, rtol=0)
+
+
 def test_it_learns_a_bright_disc(dataset: Path, tmp_path: Path) -> None:
     options = OPTIONS.model_copy(
         update={

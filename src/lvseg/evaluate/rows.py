@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg import metrics
+from lvseg.cine import base_first
 from lvseg.errors import GeometryMismatchError
 from lvseg.findings import Finding
 
@@ -166,13 +167,9 @@ def _with_regions(rows: list[ImageRow]) -> list[ImageRow]:
     diastole = _phase_named(areas, "ED")
     if diastole is None:
         diastole = max(areas, key=lambda phase: areas[phase])
-    third = max(1, len(order) // 3)
-    ends = (order[:third], order[-third:])
-    low, high = (
-        sum(r.reference_px for r in known if r.phase == diastole and r.slice_index in end)
-        for end in ends
-    )
-    regions = REGIONS if low >= high else REGIONS[::-1]
+    at_ed = [row for row in known if row.phase == diastole]
+    held = [sum(row.reference_px for row in at_ed if row.slice_index == index) for index in order]
+    regions = REGIONS[::-1] if base_first(np.array(held)) is False else REGIONS
     result = []
     for row in rows:
         if row.slice_index is None:
