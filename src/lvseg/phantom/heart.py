@@ -117,7 +117,7 @@ def _left_cavity(
     rough += 0.7 * np.clip(np.cos(19 * grid.angle - grid.index), 0, 1) ** 2
     depth = options.trabeculation * (0.4 + 2.2 * share) * np.clip(radius / 14, 0, 1)
     # a layer where blood runs between trabeculae, which crowd together in systole
-    layer = options.trabeculation * (3.0 + 1.8 * heart.ejected) * np.clip(radius / 14, 0.3, 1)
+    layer = options.trabeculation * (4.0 + 5.5 * heart.ejected) * np.clip(radius / 14, 0.3, 1)
     inside = _column(radius) - grid.reach[None]
     gone = _column(radius) <= 0
     canvas.paint(np.where(gone, -9, inside), _TRABECULAE, 0.15)
