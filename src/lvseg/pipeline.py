@@ -29,8 +29,7 @@ Progress = Callable[[str, int, int], None]
 class Settings:
     """Choices of the main path; the threshold of the clean-up is the model card's.
 
-    :param flips: average four mirrored predictions of each frame: on held-out validation patients of a
-        shorter run this raised Dice by almost 0.01; docs/decisions/0005.
+    :param flips: average four mirrored predictions of each frame (docs/decisions/0005).
     """
 
     postprocess: postprocess.Options = field(default_factory=postprocess.Options)

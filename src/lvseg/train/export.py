@@ -153,7 +153,7 @@ def _card(
         version=__version__,
         sha256=hashlib.sha256(weights).hexdigest(),
         input=options.input,
-        output=OutputSpec(),
+        output=OutputSpec(threshold=options.threshold),
         training=TrainingData(
             name="Sunnybrook Cardiac Data",
             citation=CITATION,

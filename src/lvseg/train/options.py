@@ -29,6 +29,7 @@ class TrainOptions(BaseModel):
     :param ema_decay: the exported weights are an exponential average over steps.
     :param empty_weight: how often a frame without cavity is drawn, relative to one with.
     :param small_px, small_weight: a cavity below so many pixels is drawn so many times as often.
+    :param threshold: probability from which the exported model calls a pixel cavity.
     :param scout_every: every so many steps a smaller batch of twice the window's side, as large as
         the full frames that are searched for the heart; 0 = never.
     """
@@ -56,6 +57,7 @@ class TrainOptions(BaseModel):
     small_px: float = 400.0
     small_weight: float = 1.0
     scout_every: int = 0
+    threshold: float = 0.5
     seed: int = 20261122
 
 
