@@ -98,7 +98,7 @@ def _segment(
     size = settings.batch_size
     prepared = preprocess.prepare(cine, predictor.card.input)
     clock.lap("prepare")
-    scouts = predict(preprocess.scouts(prepared), predictor, batch_size=size)
+    scouts = predict(preprocess.scouts(prepared), predictor, batch_size=size, flips=settings.flips)
     window = preprocess.find_window(prepared, scouts)
     clock.lap("locate")
     scores = predict(

@@ -41,7 +41,7 @@ _CANDIDATES = 4
 _ROUNDS = 8
 #: Fewer slices with cavity than this have no basal end to speak of.
 _FEWEST_SLICES = 4
-#: Where most slices shrink by less than a tenth, nothing tells atrium from ventricle.
+#: Where most slices shrink by less, nothing tells atrium from ventricle.
 _BEATS = 0.9
 #: Pixels a phase, on average, from which a slice that was left out is worth a finding.
 _NOTABLE_PX = 50
@@ -54,6 +54,8 @@ class Options:
     """Choices of the clean-up.
 
     :param threshold: probability from which a pixel is cavity; 0.5 = more likely than not.
+    :param faint_from: in a slice of a picture or short series whose highest probability is at least
+        this, the threshold is taken of that value, so that a faint small cavity is not lost.
     :param smoothing: weight of each neighbouring phase in the average over time; 0 = off. A
         quarter suppresses flicker and hardly flattens end-systole, which lasts several phases.
     :param cycle_phases: phases from which a cine is dense enough in time for smoothing and for the
@@ -72,6 +74,7 @@ class Options:
     """
 
     threshold: float = 0.5
+    faint_from: float = 0.15
     smoothing: float = 0.25
     cycle_phases: int = 8
     reach: float = 1.25
@@ -95,13 +98,14 @@ def to_mask(probabilities: NDArray[np.float32], cine: Cine, options: Options | N
             f"found {probabilities.shape}"
         )
     labels = np.zeros(cine.shape, np.uint8)
+    levels = _levels(probabilities, chosen)
     # Averages over time cannot exceed their parts: outside this window nothing can become cavity.
-    candidates = probabilities.max(axis=(0, 1)) >= chosen.threshold
+    candidates = np.asarray((probabilities >= levels).any(axis=(0, 1)))
     window = _bounds(candidates)
     if window is not None:
         rows, columns = window
         smooth = smooth_over_time(probabilities[:, :, rows, columns], chosen)
-        inside = clean(smooth >= chosen.threshold, chosen)
+        inside = clean(smooth >= levels, chosen)
         labels[:, :, rows, columns] = np.where(inside, np.uint8(Label.LV_CAVITY), np.uint8(0))
     return Mask(
         labels,
@@ -113,13 +117,18 @@ def to_mask(probabilities: NDArray[np.float32], cine: Cine, options: Options | N
     )
 
 
+def _levels(probabilities: NDArray[np.float32], options: Options) -> NDArray[np.float32]:
+    """The probability from which a pixel of each slice is cavity, [Z, 1, 1]."""
+    peak = probabilities.max(axis=(0, 2, 3))
+    faint = (peak >= options.faint_from) & (len(probabilities) < options.cycle_phases)
+    levels = np.float32(options.threshold) * np.where(faint, np.minimum(peak, 1), np.float32(1))
+    return np.asarray(levels, np.float32)[:, None, None]
+
+
 def left_out(
     probabilities: NDArray[np.float32], mask: Mask, options: Options | None = None
 ) -> tuple[Finding, ...]:
-    """Report the slices that the network saw cavity in and the clean-up emptied.
-
-    :param probabilities: what ``mask`` was made from, ``[T, Z, Y, X]``.
-    """
+    """Report the slices in which ``[T, Z, Y, X]`` had cavity and the clean-up emptied it."""
     chosen = options or Options()
     seen = (probabilities >= chosen.threshold).sum(axis=(2, 3)).mean(axis=0)
     kept = mask.labels.any(axis=(0, 2, 3))

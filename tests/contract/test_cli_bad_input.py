@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,14 +83,14 @@ sys.exit(main(sys.argv[1:]))
 def test_a_folder_without_read_permission_is_3_and_one_line(
     tmp_path: Path, phantom_dicom: Path, tiny_model: Path
 ) -> None:
-    # Everything the unprivileged process needs lies below one folder that it may enter.
-    place = tmp_path / "shared"
+    # Everything the unprivileged process needs lies below one folder it may enter; pytest's own
+    # folders are closed to it.
+    place = Path(tempfile.mkdtemp()) / "shared"
     shutil.copytree(phantom_dicom, place / "secret")
     shutil.copytree(tiny_model, place / "model")
     (place / "out").mkdir()
-    for path in (place / "out", *place.parents, place):
-        if path.is_relative_to(tmp_path.parents[1]):
-            path.chmod(0o777)
+    for path in (place / "out", place, place.parent):
+        path.chmod(0o777)
     (place / "secret").chmod(0)
     arguments = ["segment", place / "secret", "-o", place / "out", "--model", place / "model"]
     arguments += ["--runtime", "onnxruntime", "--json"]
@@ -99,6 +100,7 @@ def test_a_folder_without_read_permission_is_3_and_one_line(
         )
     finally:
         (place / "secret").chmod(0o700)
+        shutil.rmtree(place.parent)
     assert done.returncode == 3, done.stderr
     assert_one_line(done.stderr)
     assert json.loads(done.stdout)["studies"][0]["exit"] == 3

@@ -165,6 +165,8 @@ def test_a_stopped_process_leaves_finished_folders_alone_and_no_half_one(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a test run in the background passes on that interrupts are ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         while process.poll() is None and not any(out.glob(".heart-2.*.part")):
             time.sleep(0.002)

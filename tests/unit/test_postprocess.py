@@ -229,3 +229,15 @@ def test_a_slice_that_was_emptied_is_reported() -> None:
         left_out(probabilities[:, :4], to_mask(probabilities[:, :4], cine_of((10, 4, 40, 40))))
         == ()
     )
+
+
+def test_a_faint_cavity_is_drawn_in_a_picture_and_not_in_a_cine() -> None:
+    # peak 0.4, threshold 0.6: cut at 0.6 * 0.4 = 0.24; a rim of 0.2 stays out; 0.14 is no cavity
+    picture = np.zeros((1, 1, 30, 30), np.float32)
+    picture[0, 0, 9:21, 9:21] = 0.2
+    picture[0, 0, 10:20, 10:20] = 0.4
+    options = Options(threshold=0.6)
+    assert to_mask(picture, cine_of(picture.shape), options).labels.sum() == 100
+    assert to_mask(picture * 0.35, cine_of(picture.shape), options).labels.sum() == 0
+    cine = np.repeat(picture, 10, axis=0)
+    assert to_mask(cine, cine_of(cine.shape), options).labels.sum() == 0
