@@ -29,14 +29,12 @@ def online(document: dict[str, Any]) -> str:
 
     def cells(name: str, group: dict[str, Any]) -> list[str]:
         low, high = group["dice"]["ci95"]
-        good = group.get("good_contours_percent")
         return [
             name,
             str(group.get("n_images", group["n_patients"])),
             f"{group['dice']['mean']:.3f} ({low:.3f} to {high:.3f})",
             f"{group['jaccard']['mean']:.3f}",
             "" if group["dice"].get("median") is None else f"{group['dice']['median']:.3f}",
-            "" if good is None else f"{good:.1f}",
         ]
 
     rows = [cells("all slices", result), cells("mean per patient", result["per_patient_mean"])]
@@ -47,7 +45,7 @@ def online(document: dict[str, Any]) -> str:
         f"EF from areas against the experts', {ef['n']} patients: bias {ef['bias']:+.1f} points, "
         f"SD {ef['sd']:.1f}, mean absolute error {ef['mae']:.1f}, r {ef['r']:.3f}."
     )
-    head = ["over", "n", "Dice (95 % interval)", "Jaccard", "median Dice", "good contours %"]
+    head = ["over", "n", "Dice (95 % interval)", "Jaccard", "median Dice"]
     return markdown(head, rows) + "\n\n" + sentence
 
 
@@ -101,7 +99,7 @@ def installed_size(document: dict[str, Any]) -> str:
     return (
         f"{document['installed_mb']:.0f} MB in a fresh environment, everything that comes with it "
         "included "
-        f" (written by `{document['command']}`); `lvseg demo` took {seconds} seconds there, "
+        f"(written by `{document['command']}`); `lvseg demo` took {seconds} seconds there, "
         "three times in a row."
     )
 
