@@ -167,6 +167,9 @@ def test_export_is_whole_and_agrees_with_torch(dataset: Path, tmp_path: Path) ->
         "model.onnx",
         "model.safetensors",
     ]
+    weights = (folder / "model.onnx").read_bytes()
+    assert b"site-packages" not in weights  # nothing about the computer that exported it
+    assert b".py" not in weights
     card = load_model(folder, runtime="onnxruntime").card
     assert card.training.patients == ("p0", "p1", "p2")
     assert card.input == short.input

@@ -91,6 +91,15 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
     return folder
 
 
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes about where each node came from: files of this computer."""
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.ClearField("metadata_props")
+
+
 def _store_halved(model: onnx.ModelProto) -> None:
     """Store large weights as float16 behind a Cast, which engines fold away when they load."""
     graph = model.graph
@@ -129,6 +138,7 @@ def _onnx_bytes(network: nn.Module, spec: InputSpec) -> bytes:
     if program is None:
         raise ModelError("the ONNX exporter returned nothing")
     model = program.model_proto
+    _forget_origin(model)
     _store_halved(model)
     weights: bytes = model.SerializeToString()
     return weights
