@@ -171,9 +171,9 @@ def _epoch(
         drawn = augment.draw(options.augment, data.centres[chosen], sides, generator)
         images, masks = augment.crop(drawn, data.images[chosen], data.masks[chosen], size)
         images = augment.recolour(drawn, normalise_crops(images, options.input))
-        loss = dice_cross_entropy(
-            network(images.contiguous(memory_format=torch.channels_last)), masks
-        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
+            logits = network(images.contiguous(memory_format=torch.channels_last))
+        loss = dice_cross_entropy(logits.float(), masks)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
