@@ -89,6 +89,7 @@ class Cine:
     :param pixel_spacing_mm: (between rows, between columns); None = unknown, never 1.
     :param slice_spacing_mm: centre to centre; None = unknown, or not the same everywhere.
     :param times_ms: time of each phase after the R wave, ascending; None = unknown.
+    :param heart_rate_bpm: beats a minute while the cine was acquired; None = unknown.
     :param findings: what the reader noticed.
     :param complete: False when the reader left slices out (they lack phases, or lie at an angle),
         so that a volume summed over this stack would be wrong.
@@ -105,6 +106,7 @@ class Cine:
     view: View = "unknown"
     findings: tuple[Finding, ...] = ()
     complete: bool = True
+    heart_rate_bpm: float | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or min(self.frames.shape) < 1:

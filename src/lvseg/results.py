@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lvseg.cine import Cine, Mask
 from lvseg.findings import Finding, Verdict, verdict_of
 from lvseg.modelcard import ModelCard
 
-__all__ = ["LVMeasurements", "Phases", "StudyResult"]
+__all__ = ["Certainty", "LVMeasurements", "Phases", "StudyResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,10 @@ class LVMeasurements:
     :param volume_ml: cavity volume of each phase, [F].
     :param area_mm2: cavity area of each phase and slice, [F][Z]; None without pixel spacing.
     :param area_px: the same in pixels, always known, [F][Z].
+    :param heart_rate_bpm: of the cine, None where its header does not tell.
+    :param cardiac_output_l_min: stroke volume times heart rate.
+    :param peak_ejection_rate_ml_s: fastest fall of the volume curve, as a positive number.
+    :param peak_filling_rate_ml_s: fastest rise of the volume curve.
     :param slices_ed: (first, last) slice index that holds cavity at end-diastole, likewise ``es``.
     :param conventions: name -> the rule applied (volume, papillary muscles, base, apex, phases).
     """
@@ -40,16 +47,34 @@ class LVMeasurements:
     esv_ml: float | None
     sv_ml: float | None
     ef_percent: float | None
+    heart_rate_bpm: float | None = None
+    cardiac_output_l_min: float | None = None
+    peak_ejection_rate_ml_s: float | None = None
+    peak_filling_rate_ml_s: float | None = None
     slices_ed: tuple[int, int] | None = None
     slices_es: tuple[int, int] | None = None
     conventions: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Certainty:
+    """How well the mask probably agrees with an expert's, without having one.
+
+    :param expected_dice: of the whole study, 0..1, from the model's calibration.
+    :param by_slice: the same for each phase and slice, [F][Z]; None where the slice is empty.
+    """
+
+    expected_dice: float
+    by_slice: tuple[tuple[float | None, ...], ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyResult:
     """A cine, its mask, the measurements and everything noticed on the way.
 
+    :param certainty: None where the model's card has no calibration, or nothing was found.
+    :param probabilities: of the cavity before clean-up, [T, Z, Y, X] 0..1; None unless asked for.
     :param seconds: stage -> wall seconds (read, prepare, locate, predict, postprocess, measure...).
     """
 
@@ -59,6 +84,8 @@ class StudyResult:
     findings: tuple[Finding, ...]
     card: ModelCard | None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    certainty: Certainty | None = None
+    probabilities: NDArray[np.float32] | None = None
 
     @property
     def verdict(self) -> Verdict:

@@ -10,7 +10,8 @@ import pytest
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Plane
-from lvseg.write.contours import contours_document, outlines, write_contours
+from lvseg.outlines import outlines
+from lvseg.write.contours import contours_document, write_contours
 
 
 def shoelace(polygon):

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError
 from lvseg.labels import LABELS, Label
-from lvseg.write.contours import outlines
+from lvseg.outlines import outlines
 from lvseg.write.files import whole_file
 
 __all__ = [
