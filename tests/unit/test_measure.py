@@ -62,7 +62,7 @@ def test_volumes_are_areas_times_slab_heights():
     assert values.phases.end_diastole == 0
     assert values.phases.end_systole == 2
     assert values.phases.how == "largest and smallest volume"
-    assert values.findings == ()
+    assert codes(values) == [("unknown-heart-rate", "info"), ("few-phases", "info")]
 
 
 def test_areas_are_counted_and_scaled_slice_by_slice():

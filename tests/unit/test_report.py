@@ -12,8 +12,8 @@ from lvseg.cine import Cine, Mask, Source
 from lvseg.findings import Finding
 from lvseg.geometry import Plane
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
-from lvseg.report import measurements_document, to_json
-from lvseg.results import LVMeasurements, Phases, StudyResult
+from lvseg.report import mask_document, measurements_document, to_json
+from lvseg.results import Certainty, LVMeasurements, Phases, StudyResult
 
 CARD = ModelCard(
     name="lv-sax",
@@ -24,6 +24,12 @@ CARD = ModelCard(
     training=TrainingData(name="none", citation="", licence="", patients=(), split="none"),
     parameters=1,
     intended_use="tests",
+)
+RATES = (
+    "heart_rate_bpm",
+    "cardiac_output_l_min",
+    "peak_ejection_rate_ml_s",
+    "peak_filling_rate_ml_s",
 )
 FINDINGS = (
     Finding("base-not-passed", "info", "The last slice at the base holds cavity.", 0, 3),
@@ -65,7 +71,8 @@ def test_the_names_and_their_order_are_those_of_the_contract():
     assert list(document)[:14] == [*head.split(), "area_mm2", "quality", "seconds"]
     study = "source format slices phases pixel_spacing_mm slice_spacing_mm"
     assert list(document["study"])[:6] == study.split()
-    assert list(document["quality"]) == ["verdict", "findings"]
+    quality = "verdict findings expected_dice expected_dice_by_slice"
+    assert list(document["quality"]) == quality.split()
     keys = "code severity text slice phase"
     assert list(document["quality"]["findings"][0]) == keys.split()
     assert list(document["seconds"])[:4] == ["read", "predict", "write", "total"]
@@ -87,6 +94,24 @@ def test_values_are_rounded_and_in_their_place():
     assert document["quality"]["findings"][1]["slice"] is None
     assert document["phases_rule"] == "largest and smallest volume"
     assert document["study"]["order_rule"] == "TriggerTime"
+
+
+def test_heart_rate_output_and_rates_are_rounded_too():
+    whole = result()
+    measured = dict(zip(RATES, (64.96, 4.678, 412.349, 298.25), strict=True))
+    whole = replace(whole, measurements=replace(whole.measurements, **measured))
+    document = measurements_document(whole)
+    assert [document[name] for name in RATES] == [65.0, 4.68, 412.3, 298.2]
+    of_a_mask = mask_document("m.nii.gz", whole.mask, whole.measurements, ())
+    assert [of_a_mask[name] for name in RATES] == [65.0, 4.68, 412.3, 298.2]
+    assert of_a_mask["quality"]["expected_dice"] is None
+
+
+def test_the_expected_dice_stands_beside_the_verdict():
+    certainty = Certainty(0.91249, ((0.95, None, 0.8126), (0.9, 0.87654, None)))
+    quality = measurements_document(result(certainty=certainty))["quality"]
+    assert quality["expected_dice"] == 0.912
+    assert quality["expected_dice_by_slice"] == [[0.95, None, 0.813], [0.9, 0.877, None]]
 
 
 def test_seconds_name_every_stage_and_their_sum():
@@ -119,7 +144,13 @@ def test_what_is_unknown_is_null():
     assert document["study"]["pixel_spacing_mm"] is None
     assert document["study"]["slice_spacing_mm"] is None
     assert document["study"]["source"] == "photo"
-    assert document["quality"] == {"verdict": "pass", "findings": []}
+    assert document["quality"] == {
+        "verdict": "pass",
+        "findings": [],
+        "expected_dice": None,
+        "expected_dice_by_slice": None,
+    }
+    assert [document[name] for name in RATES] == [None] * 4
     assert document["area_px"] == [[7]]
 
 

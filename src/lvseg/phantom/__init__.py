@@ -63,6 +63,7 @@ def beating_ventricle(options: PhantomOptions | None = None) -> tuple[Cine, Mask
         times_ms=times,
         view="short-axis",
         complete=complete,
+        heart_rate_bpm=options.heart_rate_bpm,
     )
     mask = Mask(labels, tuple(range(options.phases)), planes=planes, complete=complete)
     return cine, mask, heart.truth()

@@ -19,7 +19,7 @@ from lvseg.errors import (
 )
 from lvseg.findings import Finding
 from lvseg.geometry import normal, slice_positions_mm, slice_spacing_mm
-from lvseg.read.frames import FrameInfo, by_position, canonical, recency
+from lvseg.read.frames import FrameInfo, by_position, canonical, heart_rate, recency
 from lvseg.read.headers import frames_of
 from lvseg.read.pixels import quiet, stored_frames
 from lvseg.read.sources import Files
@@ -108,14 +108,16 @@ def read_frames(
     )
     extra, complete = _others(best, ranked)
     extra += _unplaced(best, ranked, frames)
+    rate_bpm, uneven = heart_rate(best.frames)
     cine = Cine(
         frames=_pixels(best, files, progress),
         source=source,
         planes=tuple(frame.placed() for frame in best.frames[0]),
         times_ms=best.times_ms,
         view="short-axis",
-        findings=(*findings, *best.findings, *extra),
+        findings=(*findings, *best.findings, *extra, *uneven),
         complete=best.complete and complete,
+        heart_rate_bpm=rate_bpm,
     )
     return Study((cine,), rows)
 

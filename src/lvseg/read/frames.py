@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.findings import Finding
 from lvseg.geometry import PARALLEL_TOLERANCE, POSITION_TOLERANCE_MM, Plane, normal
 
 if TYPE_CHECKING:
     from lvseg.read.pixels import Instance
 
-__all__ = ["FrameInfo", "by_orientation", "by_position", "canonical", "recency", "time_values"]
+__all__ = [
+    "FrameInfo",
+    "by_orientation",
+    "by_position",
+    "canonical",
+    "heart_rate",
+    "recency",
+    "time_values",
+]
+
+#: Between breath-holds the heart rate changes by a tenth; more than this is another state, or an
+#: irregular rhythm.
+LARGEST_RATE_SPREAD = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +42,7 @@ class FrameInfo:
         in all phases of a cine.
     :param component: "phase" for velocity and phase images, otherwise "magnitude".
     :param trouble: why this image can be no part of a stack, "" if it can.
+    :param heart_rate_bpm: beats a minute while it was acquired.
     """
 
     study_uid: str
@@ -54,6 +68,7 @@ class FrameInfo:
     intercept: float
     trouble: str
     instance: Instance
+    heart_rate_bpm: float | None = None
 
     def placed(self) -> Plane:
         """The plane of a frame that is part of a stack."""
@@ -144,3 +159,29 @@ def time_values(frames: Sequence[FrameInfo], rule: str) -> list[float] | None:
     if any(value is None for value in values):
         return None
     return [float(value) for value in values]
+
+
+def heart_rate(
+    phases: Sequence[Sequence[FrameInfo]],
+) -> tuple[float | None, tuple[Finding, ...]]:
+    """The median heart rate of the frames ``[T][Z]`` that state one, in beats a minute.
+
+    None if no frame does. A finding if the medians of the slices, which were acquired in different
+    breath-holds, differ by more than a fifth of the median: the slices then show different beats.
+    """
+    slices = [
+        [frame.heart_rate_bpm for frame in frames if frame.heart_rate_bpm is not None]
+        for frames in zip(*phases, strict=True)
+    ]
+    known = [rates for rates in slices if rates]
+    if not known:
+        return None, ()
+    median = float(np.median(np.concatenate(known)))
+    each = [float(np.median(rates)) for rates in known]
+    if max(each) - min(each) <= LARGEST_RATE_SPREAD * median:
+        return median, ()
+    text = (
+        f"the heart rate differs between slices, from {min(each):.0f} to {max(each):.0f} beats a "
+        "minute: phases of one number may not show the same moment"
+    )
+    return median, (Finding("heart-rate-varies", "warning", text),)

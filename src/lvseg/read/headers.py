@@ -43,6 +43,7 @@ _TAGS: list[int | str | tuple[int, int]] = [
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
     *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "SeriesDate", "SeriesTime"),
     *("EchoTime", "InversionTime", "PatientName"),
+    *("HeartRate", "NominalInterval", "CardiacRRIntervalSpecified"),
     *("AcquisitionNumber", "InstanceNumber", "TriggerTime", "NominalCardiacTriggerDelayTime"),
     *("TemporalPositionIdentifier", "ScanningSequence", "SequenceVariant", "SequenceName"),
     *("PulseSequenceName", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
@@ -51,6 +52,8 @@ _TAGS: list[int | str | tuple[int, int]] = [
     *("RescaleSlope", "RescaleIntercept", "DimensionIndexSequence"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 ]
+#: Heart rates outside are typing errors or placeholders, not hearts.
+_SLOWEST_BPM, _FASTEST_BPM = 20.0, 250.0
 _FLOW_WORDS = {"P", "PHASE", "VELOCITY", "PHASE MAP", "PHASE CONTRAST"}
 
 
@@ -228,6 +231,7 @@ def _frame(
         intercept=_or(_number(parts, "RescaleIntercept"), 0.0),
         trouble=trouble,
         instance=instance,
+        heart_rate_bpm=_heart_rate_bpm(parts),
     )
 
 
@@ -256,6 +260,20 @@ def _inversion_ms(parts: list[Dataset]) -> float:
         return float(several[0]) if several else _number(parts, "InversionTime") or 0.0
     except (TypeError, ValueError):
         return 0.0
+
+
+def _heart_rate_bpm(parts: list[Dataset]) -> float | None:
+    """Heart rate, else 60000 / the R-R interval in ms; None where all are absent or implausible.
+
+    HeartRate and NominalInterval: PS3.3 C.8.3.1. R-R intervals of Enhanced MR: C.7.6.16.2.7 for
+    a frame, C.7.6.18.1 for the whole object.
+    """
+    rates = [_number(parts, "HeartRate")]
+    for name in ("NominalInterval", "RRIntervalTimeNominal", "CardiacRRIntervalSpecified"):
+        interval_ms = _number(parts, name)
+        rates.append(60000 / interval_ms if interval_ms else None)
+    plausible = [r for r in rates if r is not None and _SLOWEST_BPM <= r <= _FASTEST_BPM]
+    return plausible[0] if plausible else None
 
 
 def _description(dataset: Dataset) -> str:

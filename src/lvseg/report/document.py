@@ -8,7 +8,7 @@ from typing import Any
 
 from lvseg.cine import Cine, Mask
 from lvseg.findings import Finding, verdict_of
-from lvseg.results import LVMeasurements, StudyResult
+from lvseg.results import Certainty, LVMeasurements, StudyResult
 
 __all__ = ["SCHEMA", "mask_document", "measurements_document", "to_json"]
 
@@ -21,9 +21,11 @@ _STAGES = ("read", "predict", "write")
 def measurements_document(result: StudyResult) -> dict[str, Any]:
     """Describe a result as the JSON object of ``measurements.json``, schema 1.
 
-    Volumes in ml, areas in mm2 and percent have 2 decimals, seconds and spacings 3 and 4.
-    ``volume_ml`` and ``area_mm2`` have one entry per phase in ``phase_index``; both are null where
-    they cannot be known, and so is every other value. ``seconds.total`` is the sum of the stages.
+    Volumes in ml, areas in mm2, percent and cardiac output have 2 decimals, the heart rate and peak
+    rates 1, seconds and Dice 3, spacings 4.
+    ``volume_ml``, ``area_mm2`` and ``quality.expected_dice_by_slice`` have one entry per phase in
+    ``phase_index``; they are null where they cannot be known, and so is every other value.
+    ``seconds.total`` is the sum of the stages.
     """
     values = result.measurements
     return {
@@ -36,7 +38,7 @@ def measurements_document(result: StudyResult) -> dict[str, Any]:
         ),
         "study": _study(result.cine),
         **_figures(values),
-        "quality": _quality(result.findings),
+        "quality": _quality(result.findings, result.certainty),
         "seconds": _seconds(result.seconds),
         "phase_index": list(result.mask.frame_index),
         **_details(values),
@@ -82,6 +84,10 @@ def _figures(values: LVMeasurements) -> dict[str, Any]:
 
 def _details(values: LVMeasurements) -> dict[str, Any]:
     return {
+        "heart_rate_bpm": _rounded(values.heart_rate_bpm, 1),
+        "cardiac_output_l_min": _rounded(values.cardiac_output_l_min),
+        "peak_ejection_rate_ml_s": _rounded(values.peak_ejection_rate_ml_s, 1),
+        "peak_filling_rate_ml_s": _rounded(values.peak_filling_rate_ml_s, 1),
         "phases_rule": values.phases.how,
         "slices_ed": None if values.slices_ed is None else list(values.slices_ed),
         "slices_es": None if values.slices_es is None else list(values.slices_es),
@@ -90,10 +96,16 @@ def _details(values: LVMeasurements) -> dict[str, Any]:
     }
 
 
-def _quality(findings: tuple[Finding, ...]) -> dict[str, Any]:
+def _quality(findings: tuple[Finding, ...], certainty: Certainty | None = None) -> dict[str, Any]:
     return {
         "verdict": verdict_of(findings),
         "findings": [_finding(finding) for finding in findings],
+        "expected_dice": None if certainty is None else _rounded(certainty.expected_dice, 3),
+        "expected_dice_by_slice": (
+            None
+            if certainty is None
+            else [[_rounded(dice, 3) for dice in row] for row in certainty.by_slice]
+        ),
     }
 
 

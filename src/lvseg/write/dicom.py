@@ -37,7 +37,7 @@ _SCALED_MAXIMUM = 4095
 class Recording:
     """What both writers need: the cine, stored pixels uint16 [T, Z, Y, X], identity.
 
-    :param interval_ms: length of the heart cycle; None where the times are unknown.
+    :param interval_ms: length of the heart cycle; None where heart rate and times are unknown.
     :param spacing_mm: between slice centres; None where the stack has no single one.
     :param brightest: largest stored pixel, for the display window.
     """
@@ -50,6 +50,11 @@ class Recording:
     interval_ms: float | None
     spacing_mm: float | None
     brightest: int
+
+    @property
+    def gated(self) -> bool:
+        """Whether each frame has its time in a heart cycle of known length."""
+        return self.interval_ms is not None and self.cine.times_ms is not None
 
     def uid(self, *parts: object) -> str:
         """Make a UID for one object of this recording, from a UUID (PS3.5 B.2)."""
@@ -79,7 +84,7 @@ def write_dicom_cine(
         pixels=pixels,
         patient_id=patient_id,
         identity=_identity(cine, pixels, seed, patient_id),
-        interval_ms=_interval_ms(cine.times_ms),
+        interval_ms=_interval_ms(cine),
         spacing_mm=cine.slice_spacing_mm,
         brightest=int(pixels.max()),
     )
@@ -113,11 +118,16 @@ def _stored(frames: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 def _identity(cine: Cine, pixels: NDArray[np.uint16], seed: int, patient_id: str) -> str:
     content = hashlib.sha256(pixels.tobytes())
-    content.update(repr((cine.planes, cine.times_ms, pixels.shape, seed, patient_id)).encode())
+    timing = (cine.times_ms, cine.heart_rate_bpm)
+    content.update(repr((cine.planes, *timing, pixels.shape, seed, patient_id)).encode())
     return content.hexdigest()
 
 
-def _interval_ms(times_ms: tuple[float, ...] | None) -> float | None:
+def _interval_ms(cine: Cine) -> float | None:
+    """Length of the heart cycle; without a heart rate, simulated phases fill the cycle."""
+    times_ms = cine.times_ms
+    if cine.heart_rate_bpm:
+        return 60000 / cine.heart_rate_bpm
     if times_ms is None or len(times_ms) < 2:
         return None
     return (times_ms[-1] - times_ms[0]) * len(times_ms) / (len(times_ms) - 1)

@@ -32,7 +32,7 @@ def enhanced_dataset(recording: Recording) -> Dataset:
     dataset.DimensionIndexSequence = [
         _dimension(organisation, _IN_STACK, _FRAME_CONTENT, "Position in stack"),
         _dimension(organisation, _TRIGGER_DELAY, _CARDIAC, "Time after R wave")
-        if recording.interval_ms is not None
+        if recording.gated
         else _dimension(organisation, _TIME_INDEX, _FRAME_CONTENT, "Temporal position"),
     ]
     dataset.SharedFunctionalGroupsSequence = [_shared(recording)]
@@ -47,7 +47,7 @@ def enhanced_dataset(recording: Recording) -> Dataset:
 def _image(recording: Recording) -> Dataset:
     """Enhanced MR Image (C.8.13.1), Cardiac Synchronization (C.7.6.18.1), multi-frame header."""
     phases, slices = recording.pixels.shape[:2]
-    interval = recording.interval_ms
+    interval = recording.interval_ms if recording.gated else None
     dataset = attributes(
         ImageType=_TYPE,
         InstanceNumber=1,
