@@ -31,7 +31,7 @@ def row(name: str, patient: str, predictor: Any) -> dict[str, Any]:
     result = run(dicom, predictor)
     ours = result.measurements
     areas = np.array(ours.area_mm2)
-    order = _order_to_experts(result.cine, dicom)
+    order = order_to_experts(result.cine, dicom)
     same = {
         phase: sum(
             areas[frame.phase, order[frame.slice]] * frame.slab_height_mm
@@ -65,7 +65,7 @@ def row(name: str, patient: str, predictor: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _order_to_experts(cine: Any, dicom: Path) -> list[int]:
+def order_to_experts(cine: Any, dicom: Path) -> list[int]:
     """The experts' slice index (order of image numbers) -> ours (order along the normal)."""
     from lvseg.datasets.stack import index_stack
 

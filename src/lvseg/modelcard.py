@@ -12,7 +12,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lvseg.errors import ModelCardError, ModelHashError
 
-__all__ = ["CARD", "WEIGHTS", "InputSpec", "ModelCard", "OutputSpec", "TrainingData"]
+__all__ = [
+    "CARD",
+    "WEIGHTS",
+    "Calibration",
+    "InputProfile",
+    "InputSpec",
+    "ModelCard",
+    "OutputSpec",
+    "TrainingData",
+]
 
 #: The two files of a model folder.
 CARD = "card.json"
@@ -48,6 +57,34 @@ class OutputSpec(_Strict):
     threshold: float = 0.5
 
 
+class Calibration(_Strict):
+    """From the network's own doubt to the Dice to expect (:mod:`lvseg.quality.certainty`).
+
+    Fitted on ``slices`` slices of ``patients`` patients whom the network that judged them had not
+    seen. Below ``review_below`` a study, below ``slice_review_below`` a slice is worth a look.
+    """
+
+    intercept: float
+    slope: float
+    area_slope: float
+    review_below: float
+    slice_review_below: float
+    patients: int
+    slices: int
+
+
+class InputProfile(_Strict):
+    """What the training pictures look like (:mod:`lvseg.quality.likeness`).
+
+    ``mean`` and ``precision`` (inverse covariance) are of its features; a study whose distance is
+    above ``limit`` is unlike them.
+    """
+
+    mean: tuple[float, ...]
+    precision: tuple[tuple[float, ...], ...]
+    limit: float
+
+
 class TrainingData(_Strict):
     """Which data taught the model. Hashes are SHA-256 of the image files, for leak checks."""
 
@@ -71,6 +108,8 @@ class ModelCard(_Strict):
     training: TrainingData
     recipe: dict[str, str | int | float | bool | list[int] | list[float] | None] = {}
     parameters: int
+    calibration: Calibration | None = None
+    profile: InputProfile | None = None
     scores: dict[str, dict[str, float]] = {}
     licence: str = "Apache-2.0"
     intended_use: str

@@ -1,0 +1,98 @@
+"""Does the input look like the pictures that taught the network?
+
+A few plain features of the heart window are compared with their spread over the training pictures.
+A network says something about any picture; on one unlike those it knows, that means little.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lvseg.findings import Finding
+from lvseg.modelcard import InputProfile
+
+__all__ = ["FEATURES", "distance", "features", "unlike"]
+
+FloatArray = NDArray[np.float64]
+Frames = NDArray[np.float32]
+
+#: What is measured in each frame, in this order.
+FEATURES = (
+    "mean",
+    "spread",
+    "skewness",
+    "edges",
+    "grain",
+    "cavity",
+    "cavity_spread",
+    "rim",
+)
+#: So many frames describe a study; more only cost time.
+_FRAMES = 24
+#: A smaller cavity says little about its own brightness.
+_FEWEST_PX = 30
+#: The wall of the ventricle lies between these distances from the cavity, in pixels of 1.3 mm.
+_RIM_PX = (2, 7)
+
+
+def features(inputs: Frames, scores: Frames) -> FloatArray:
+    """Features of each frame that holds a cavity, ``[N, len(FEATURES)]``; at most 24 frames.
+
+    :param inputs: what the network saw, ``[N, 1, Y, X]`` in 0..1; :param scores: what it answered,
+        probabilities of the same shape.
+    """
+    areas = (scores[:, 0] > 0.5).sum(axis=(1, 2))
+    held = np.flatnonzero(areas >= _FEWEST_PX)
+    if held.size > _FRAMES:
+        held = held[np.linspace(0, held.size - 1, _FRAMES).round().astype(int)]
+    rows = [_describe(inputs[i, 0].astype(np.float64), scores[i, 0] > 0.5) for i in held]
+    return np.array(rows, np.float64).reshape(-1, len(FEATURES))
+
+
+def _describe(frame: FloatArray, inside: NDArray[np.bool_]) -> list[float]:
+    mean, spread = float(frame.mean()), float(frame.std()) + 1e-6
+    down, right = np.gradient(frame)
+    grain = frame - ndimage.gaussian_filter(frame, 1.0)
+    depth = ndimage.distance_transform_edt(~inside)
+    rim = (depth >= _RIM_PX[0]) & (depth <= _RIM_PX[1])
+    return [
+        mean,
+        spread,
+        float(((frame - mean) ** 3).mean()) / spread**3,
+        float(np.hypot(down, right).mean()) / spread,
+        float(np.log(grain.std() / spread + 1e-6)),
+        (float(frame[inside].mean()) - mean) / spread,
+        float(frame[inside].std()) / spread,
+        (float(frame[rim].mean()) - mean) / spread,
+    ]
+
+
+def distance(found: FloatArray, profile: InputProfile) -> float:
+    """Mahalanobis distance of the mean features ``[N, K]`` from the training pictures.
+
+    Source: Mahalanobis, Proc Natl Inst Sci India 1936;2:49-55.
+    """
+    offset = found.mean(axis=0) - np.array(profile.mean)
+    return float(np.sqrt(max(0.0, offset @ np.array(profile.precision) @ offset)))
+
+
+def unlike(inputs: Frames, scores: Frames, profile: InputProfile | None) -> tuple[Finding, ...]:
+    """A finding where the input is unlike the training pictures; none without a profile or cavity.
+
+    :param inputs, scores: as in :func:`features`.
+    """
+    if profile is None:
+        return ()
+    found = features(inputs, scores)
+    if not len(found):
+        return ()
+    far = distance(found, profile)
+    if far <= profile.limit:
+        return ()
+    text = (
+        f"The images are unlike those that taught the network (distance {far:.1f}, usual up to "
+        f"{profile.limit:.1f}): its masks must be looked at."
+    )
+    return (Finding("unlike-training-data", "warning", text),)
