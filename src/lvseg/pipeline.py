@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lvseg import postprocess, preprocess, quality
 from lvseg.cine import Cine, Mask, Study
 from lvseg.findings import Finding
@@ -17,7 +20,7 @@ from lvseg.measure import Options as MeasureOptions
 from lvseg.measure import measure
 from lvseg.predict import Predictor, predict
 from lvseg.read import StudyRef, read_study
-from lvseg.results import StudyResult
+from lvseg.results import Certainty, StudyResult
 
 __all__ = ["Progress", "Settings", "run", "segment"]
 
@@ -30,12 +33,24 @@ class Settings:
     """Choices of the main path; the threshold of the clean-up is the model card's.
 
     :param flips: average four mirrored predictions of each frame (docs/decisions/0005).
+    :param keep_probabilities: the result holds them too, for a fractional DICOM SEG.
     """
 
     postprocess: postprocess.Options = field(default_factory=postprocess.Options)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     batch_size: int = 16
     flips: bool = True
+    keep_probabilities: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Segmented:
+    """A mask and what was noticed while it was made."""
+
+    mask: Mask
+    findings: tuple[Finding, ...]
+    certainty: Certainty | None
+    probabilities: NDArray[np.float32] | None
 
 
 class _Clock:
@@ -53,7 +68,7 @@ class _Clock:
 
 def segment(cine: Cine, predictor: Predictor, settings: Settings | None = None) -> Mask:
     """The cavity on every phase and slice of a cine, on the cine's own grid."""
-    return _segment(cine, predictor, settings or Settings(), _Clock(), None)[0]
+    return _segment(cine, predictor, settings or Settings(), _Clock(), None).mask
 
 
 def run(
@@ -79,21 +94,33 @@ def run(
         )
     cine = study.short_axis()
     clock.lap("read")
-    mask, noticed = _segment(cine, predictor, settings, clock, progress)
-    measurements = measure(mask, settings.measure)
+    segmented = _segment(cine, predictor, settings, clock, progress)
+    mask = segmented.mask
+    measurements = measure(
+        mask, settings.measure, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm
+    )
     findings = (
         *cine.findings,
-        *noticed,
+        *segmented.findings,
         *measurements.findings,
         *quality.check(cine, mask, measurements),
     )
     clock.lap("measure")
-    return StudyResult(cine, mask, measurements, findings, predictor.card, clock.seconds)
+    return StudyResult(
+        cine,
+        mask,
+        measurements,
+        findings,
+        predictor.card,
+        clock.seconds,
+        segmented.certainty,
+        segmented.probabilities,
+    )
 
 
 def _segment(
     cine: Cine, predictor: Predictor, settings: Settings, clock: _Clock, progress: Progress | None
-) -> tuple[Mask, tuple[Finding, ...]]:
+) -> _Segmented:
     """Find the heart on a few full frames, then segment one window of every frame."""
     size = settings.batch_size
     prepared = preprocess.prepare(cine, predictor.card.input)
@@ -101,17 +128,27 @@ def _segment(
     scouts = predict(preprocess.scouts(prepared), predictor, batch_size=size, flips=settings.flips)
     window = preprocess.find_window(prepared, scouts)
     clock.lap("locate")
+    inputs = preprocess.cut(prepared, window)
     scores = predict(
-        preprocess.cut(prepared, window),
+        inputs,
         predictor,
         batch_size=size,
         flips=settings.flips,
         progress=(lambda done, total: progress("predict", done, total)) if progress else None,
     )
     clock.lap("predict")
-    options = replace(settings.postprocess, threshold=predictor.card.output.threshold)
+    card = predictor.card
+    options = replace(settings.postprocess, threshold=card.output.threshold)
     probabilities = preprocess.restore(scores, prepared, window)
     mask = postprocess.to_mask(probabilities, cine, options)
-    noticed = postprocess.left_out(probabilities, mask, options)
     clock.lap("postprocess")
-    return mask, (*prepared.findings, *noticed)
+    ratio = prepared.factors[0] * prepared.factors[1]
+    certainty = quality.expect_dice(probabilities, mask, card.calibration, pixel_ratio=ratio)
+    findings = (
+        *prepared.findings,
+        *postprocess.left_out(probabilities, mask, options),
+        *quality.unsure(certainty, card.calibration, mask.frame_index),
+        *quality.unlike(inputs, scores, card.profile),
+    )
+    kept = probabilities if settings.keep_probabilities else None
+    return _Segmented(mask, findings, certainty, kept)

@@ -11,7 +11,7 @@ from PIL import Image
 from read_maker import image, to_bytes
 
 from lvseg.cine import Cine, Source
-from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
+from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.read import read_mask
 
 AFFINE = np.diag([1.5, 1.25, 9.0, 1.0])
@@ -83,10 +83,10 @@ def test_a_mask_takes_the_geometry_of_its_cine(tmp_path: Path) -> None:
             read_mask(write(tmp_path / "w.nii", labels(*shape)), like=cine)
 
 
-def test_dicom_comes_later_and_the_rest_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "seg.dcm").write_bytes(to_bytes(image()))
-    with pytest.raises(UnsupportedEncodingError, match="comes later"):
-        read_mask(tmp_path / "seg.dcm")
+def test_a_dicom_image_and_the_rest_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "image.dcm").write_bytes(to_bytes(image()))
+    with pytest.raises(ReadError, match="found DICOM of modality MR"):
+        read_mask(tmp_path / "image.dcm")
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(ReadError, match="something else"):
         read_mask(tmp_path / "a.txt")

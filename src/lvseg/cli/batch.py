@@ -40,7 +40,8 @@ MEASUREMENTS = "measurements.json"
 #: What a study folder of ours may hold; anything else in it belongs to the user and is kept.
 RESULT_NAMES = frozenset(
     {MEASUREMENTS, "segmentation.nii.gz", "contours.json", "overlays"}
-    | {"segmentation.dcm", "report.dcm", "report.html"}
+    | {"segmentation.dcm", "segmentation_ed.dcm", "segmentation_es.dcm"}
+    | {"report.dcm", "report.html", "contours"}
 )
 #: File systems stop at 255 bytes; suffixes and a number must fit too.
 LONGEST_NAME = 100

@@ -3,41 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from lvseg.errors import UsageError
 from lvseg.findings import Finding
 
 if TYPE_CHECKING:
+    from lvseg.read import StudyRef
     from lvseg.results import StudyResult
 
-__all__ = ["LATER", "WRITERS", "chosen_formats", "write_formats"]
+__all__ = ["WRITERS", "Wanted", "chosen_formats", "write_formats"]
 
 #: What a writer noticed, e.g. that no single affine fits the stack.
 Findings = tuple[Finding, ...]
-#: Promised by the file-format contract, not written by this version.
-LATER = ("dicom-seg", "dicom-sr", "report")
 
 
-def _nifti(result: StudyResult, folder: Path) -> Findings:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to write.
+
+    :param names: of :data:`WRITERS`; None = what the source allows.
+    :param seg_phases: one DICOM SEG of the whole cine, or one of each of ED and ES.
+    :param fractional: the SEG holds probabilities instead of a mask.
+    """
+
+    names: tuple[str, ...] | None = None
+    seg_phases: Literal["all", "ed-es"] = "all"
+    fractional: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One study on its way to disk."""
+
+    result: StudyResult
+    folder: Path
+    wanted: Wanted
+    study: StudyRef | Path | None
+    written: list[Path] = field(default_factory=list)  # DICOM SEGs, for the SR to refer to
+
+    @cached_property
+    def originals(self) -> Mapping[str, Any]:
+        """Headers of the source images."""
+        from lvseg.read import original_headers
+
+        if self.study is None:
+            return {}
+        return original_headers(self.study, self.result.cine)
+
+
+def _nifti(job: _Job) -> Findings:
     from lvseg.write import write_mask
 
-    cine, path = result.cine, folder / "segmentation.nii.gz"
-    return write_mask(result.mask, path, cine.source, times_ms=cine.times_ms)
+    cine, path = job.result.cine, job.folder / "segmentation.nii.gz"
+    return write_mask(job.result.mask, path, cine.source, times_ms=cine.times_ms)
 
 
-def _contours(result: StudyResult, folder: Path) -> Findings:
+def _contours(job: _Job) -> Findings:
     from lvseg.write import write_contours
 
-    write_contours(result.mask, result.cine, folder / "contours.json")
+    write_contours(job.result.mask, job.result.cine, job.folder / "contours.json")
     return ()
 
 
-def _png(result: StudyResult, folder: Path) -> Findings:
+def _sunnybrook(job: _Job) -> Findings:
+    from lvseg.write import write_contour_text
+
+    folder, originals = job.folder / "contours", job.originals
+    return write_contour_text(job.result.mask, job.result.cine, folder, originals)[1]
+
+
+def _png(job: _Job) -> Findings:
     from lvseg.write import write_mask, write_overlay
 
+    result, folder = job.result, job.folder
     cine, mask, source = result.cine, result.mask, result.cine.source
     if source.format == "picture":
         write_mask(mask, folder / f"{source.name}_mask.png", source)
@@ -53,39 +96,98 @@ def _png(result: StudyResult, folder: Path) -> Findings:
     return ()
 
 
-#: name -> the function that writes it into a study folder.
-WRITERS: Mapping[str, Callable[[StudyResult, Path], Findings]] = MappingProxyType(
-    {"nifti": _nifti, "png": _png, "contours": _contours}
+def _segmentation(job: _Job) -> Findings:
+    from lvseg.write import SegOptions, write_segmentations
+
+    options = SegOptions(phases=job.wanted.seg_phases, fractional=job.wanted.fractional)
+    paths, noticed = write_segmentations(job.result, job.folder, job.originals, options)
+    job.written.extend(paths)
+    return noticed
+
+
+def _structured_report(job: _Job) -> Findings:
+    from lvseg.write import write_structured_report
+
+    path = job.folder / "report.dcm"
+    return write_structured_report(job.result, path, job.originals, job.written)
+
+
+def _report(job: _Job) -> Findings:
+    from lvseg.report import to_html
+    from lvseg.write import write_text
+
+    write_text(job.folder / "report.html", to_html(job.result))
+    return ()
+
+
+#: name -> the function that writes it into a study folder, in the order of writing: the two
+#: reports come last and tell what the others noticed.
+WRITERS: Mapping[str, Callable[[_Job], Findings]] = MappingProxyType(
+    {
+        "nifti": _nifti,
+        "png": _png,
+        "contours": _contours,
+        "sunnybrook": _sunnybrook,
+        "dicom-seg": _segmentation,
+        "dicom-sr": _structured_report,
+        "report": _report,
+    }
 )
+#: What each kind of source gets without a choice.
+DEFAULTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "picture": ("png",),
+        "dicom": ("nifti", "png", "contours", "dicom-seg", "dicom-sr", "report"),
+    }
+)
+_OTHERS = ("nifti", "png", "contours", "report")
+#: Formats that need more than some sources have, and what that is.
+_NEEDS_PLACE = ("nifti",)
+_NEEDS_DICOM = ("dicom-seg", "dicom-sr")
 
 
 def chosen_formats(text: str | None) -> tuple[str, ...] | None:
     """Parse ``--formats``; None = not given: what the source allows.
 
-    :raises UsageError: an unknown name, or one of a later version.
+    :raises UsageError: an unknown name.
     """
     if text is None:
         return None
-    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
-    known = ", ".join(WRITERS)
-    for name in names:
-        if name in LATER:
-            raise UsageError(f"--formats {name} is not available in this version; it has {known}")
-        if name not in WRITERS:
-            raise UsageError(f"expected --formats from {known}, found {name!r}")
-    return names
+    names = {part.strip().lower() for part in text.split(",") if part.strip()}
+    for name in sorted(names - set(WRITERS)):
+        raise UsageError(f"expected --formats from {', '.join(WRITERS)}, found {name!r}")
+    return tuple(name for name in WRITERS if name in names)
 
 
-def write_formats(result: StudyResult, folder: Path, formats: tuple[str, ...] | None) -> Findings:
-    """Write the chosen formats; without a choice a picture gets PNG and the rest gets all.
+def write_formats(
+    result: StudyResult,
+    folder: Path,
+    wanted: Wanted | None = None,
+    study: StudyRef | Path | None = None,
+) -> Findings:
+    """Write the chosen formats; without a choice what the source allows.
 
+    :param study: where the result comes from; DICOM objects take their patient and study from it.
     :returns: what the writers noticed.
-    :raises UsageError: a NIfTI is asked for a picture, which has no place in space.
+    :raises UsageError: a format that the source cannot have.
     """
-    picture = result.cine.source.format == "picture"
-    if picture and "nifti" in (formats or ()):
-        raise UsageError("--formats nifti needs a place in space, a picture has none; use png")
+    wanted, kind = wanted or Wanted(), result.cine.source.format
+    if wanted.names is not None:
+        _check(wanted.names, kind)
+    names = DEFAULTS.get(kind, _OTHERS) if wanted.names is None else wanted.names
     noticed: Findings = ()
-    for name in formats or (("png",) if picture else tuple(WRITERS)):
-        noticed += WRITERS[name](result, folder)
+    job = _Job(result, folder, wanted, study)
+    for name in names:
+        told = {*job.result.findings}  # SEG and SR notice the same things in the source
+        found = tuple(finding for finding in WRITERS[name](job) if finding not in told)
+        noticed += found
+        job = replace(job, result=replace(job.result, findings=(*job.result.findings, *found)))
     return noticed
+
+
+def _check(names: tuple[str, ...], kind: str) -> None:
+    for name in names:
+        if kind == "picture" and name in _NEEDS_PLACE:
+            raise UsageError("--formats nifti needs a place in space, a picture has none; use png")
+        if kind != "dicom" and name in _NEEDS_DICOM:
+            raise UsageError(f"--formats {name} needs a DICOM source, found a {kind}")

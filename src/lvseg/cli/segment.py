@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -13,12 +13,13 @@ import typer
 
 from lvseg.cli import batch
 from lvseg.cli.app import command
-from lvseg.cli.formats import chosen_formats, write_formats
+from lvseg.cli.formats import Wanted, chosen_formats, write_formats
 from lvseg.cli.output import Output, finding_lines
 from lvseg.errors import UsageError
 
 if TYPE_CHECKING:
     from lvseg.predict import Predictor
+    from lvseg.read import StudyRef
     from lvseg.results import LVMeasurements, StudyResult
 
 __all__ = [
@@ -42,6 +43,20 @@ class Runtime(StrEnum):
     auto = "auto"
     onnxruntime = "onnxruntime"
     openvino = "openvino"
+
+
+class SegPhases(StrEnum):
+    """Which phases a DICOM SEG holds."""
+
+    all = "all"
+    ed_es = "ed-es"
+
+
+class SegType(StrEnum):
+    """What a DICOM SEG holds."""
+
+    binary = "binary"
+    fractional = "fractional"
 
 
 class Engine(StrEnum):
@@ -77,8 +92,18 @@ def segment(
     ] = None,
     formats: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="From nifti,png,contours; default: what fits."),
+        typer.Option(
+            metavar="LIST",
+            help="From nifti, png, contours, sunnybrook, dicom-seg, dicom-sr, report; "
+            "default: what fits.",
+        ),
     ] = None,
+    seg_phases: Annotated[
+        SegPhases, typer.Option(help="DICOM SEG of the whole cine, or one each of ED and ES.")
+    ] = SegPhases.all,
+    seg_type: Annotated[
+        SegType, typer.Option(help="DICOM SEG as a mask, or with probabilities.")
+    ] = SegType.binary,
     runtime: Annotated[Runtime, typer.Option(help="Inference engine.")] = Runtime.auto,
     engine: Annotated[Engine, typer.Option(help="Where a batch runs.")] = Engine.local,
     overwrite: Annotated[
@@ -88,15 +113,16 @@ def segment(
 ) -> int:
     """Segment and measure the left ventricle.
 
-    Every study of the sources gets a folder with its masks, measurements.json, contours and
-    pictures. A study that fails does not stop the others.
+    Every study of the sources gets a folder with its masks, measurements.json, contours, pictures,
+    report.html and, from DICOM, a SEG and an SR. A study that fails does not stop the others.
     """
     out.blank["studies"] = []
     if engine is Engine.ray:
         raise UsageError("--engine ray is not available in this version; use --engine local")
     if spacing is not None and not 0 < spacing < float("inf"):
         raise UsageError(f"expected --spacing above 0 mm, found {spacing:g}")
-    wanted = chosen_formats(formats)
+    fractional = seg_type is SegType.fractional
+    wanted = Wanted(chosen_formats(formats), seg_phases.value, fractional)
     batch.open_root(output)
     predictor = load_predictor(model, runtime, threads)
     with out.progress("looking for studies"):
@@ -116,7 +142,7 @@ class Work:
 
     out: Output
     predictor: Predictor
-    formats: tuple[str, ...] | None = None
+    wanted: Wanted = field(default_factory=Wanted)
     spacing_mm: float | None = None
     overwrite: bool = False
     tell: bool = True
@@ -133,29 +159,35 @@ class Work:
             return replace(entry, folder=None, error=text, exit=status)
 
     def _do(self, entry: batch.Entry) -> batch.Entry:
-        from lvseg.pipeline import run
+        from lvseg.pipeline import Settings, run
 
         assert entry.study is not None  # noqa: S101 - for mypy
         assert entry.folder is not None  # noqa: S101 - for mypy
         batch.check_free(entry.folder, overwrite=self.overwrite)
         with self.out.progress(entry.folder.name) as bar:
-            result = run(entry.study, self.predictor, spacing_mm=self.spacing_mm, progress=bar)
-            document = write_study(result, entry.folder, self.formats)
+            settings = Settings(keep_probabilities=self.wanted.fractional)
+            result = run(
+                entry.study, self.predictor, settings, spacing_mm=self.spacing_mm, progress=bar
+            )
+            document = write_study(result, entry.folder, self.wanted, entry.study)
         if self.tell:
             self.out.say(summary_line(result, entry.folder))
         return replace(entry, measurements=document)
 
 
 def write_study(
-    result: StudyResult, folder: Path, formats: tuple[str, ...] | None
+    result: StudyResult, folder: Path, wanted: Wanted, study: StudyRef | None = None
 ) -> dict[str, Any]:
-    """Write one study folder, whole or not at all; returns the content of measurements.json."""
+    """Write one study folder, whole or not at all; returns the content of measurements.json.
+
+    :param study: where the result comes from.
+    """
     from lvseg.report import measurements_document, to_json
     from lvseg.write import write_text
 
     started = perf_counter()
     with batch.study_folder(folder) as building:
-        findings = (*result.findings, *write_formats(result, building, formats))
+        findings = (*result.findings, *write_formats(result, building, wanted, study))
         seconds = {**result.seconds, "write": perf_counter() - started}
         timed = replace(result, findings=findings, seconds=seconds)
         write_text(building / batch.MEASUREMENTS, to_json(timed))

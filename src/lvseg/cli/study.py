@@ -95,7 +95,7 @@ def compare(
 @command("measure", example="lvseg measure out/study/segmentation.nii.gz --cine dicom_folder")
 def measure(
     out: Output,
-    mask: Annotated[Path, typer.Argument(metavar="MASK", help="NIfTI or picture, 1 = cavity.")],
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help="NIfTI, DICOM SEG or picture.")],
     cine: Annotated[
         Path | None, typer.Option(help="The study of the mask: its geometry and times.")
     ] = None,
@@ -109,7 +109,9 @@ def measure(
     with out.progress("reading"):
         like = None if cine is None else read_study(cine).short_axis()
         labels = read_mask(mask, like=like)
-    values = measure_mask(labels)
+    known = None if like is None else (like.times_ms, like.heart_rate_bpm)
+    times_ms, heart_rate_bpm = known or (None, None)
+    values = measure_mask(labels, times_ms=times_ms, heart_rate_bpm=heart_rate_bpm)
     noticed = values.findings
     if like is not None:
         noticed = (*like.findings, *noticed, *quality.check(like, labels, values))
@@ -126,6 +128,13 @@ def measure_text(values: LVMeasurements, noticed: tuple[Finding, ...]) -> str:
         lines.append(
             f"end-diastole: phase {ends.end_diastole}, end-systole: phase {ends.end_systole}"
         )
+    for name, value, unit in (
+        ("cardiac output", values.cardiac_output_l_min, "l/min"),
+        ("peak ejection rate", values.peak_ejection_rate_ml_s, "ml/s"),
+        ("peak filling rate", values.peak_filling_rate_ml_s, "ml/s"),
+    ):
+        if value is not None:
+            lines.append(f"{name}: {value:.1f} {unit}")
     if values.volume_ml is not None:
         lines.append("ml by phase: " + " ".join(f"{volume:.1f}" for volume in values.volume_ml))
     return "\n".join([*lines, *finding_lines(noticed)])

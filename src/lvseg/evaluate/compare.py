@@ -17,15 +17,20 @@ from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
 from lvseg.findings import Finding
 from lvseg.labels import Label
 from lvseg.read import read_mask
+from lvseg.read.segmentation import is_segmentation
 
 __all__ = ["compare"]
 
 #: What a mask file may end in, any case; the longest first.
-EXTENSIONS = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+EXTENSIONS = (".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+#: A file of this kind is a mask only if it is a DICOM Segmentation.
+DICOM = ".dcm"
 #: Endings of a name that say "mask" and nothing else.
 MASK_WORDS = ("_mask", "_seg", "_gt")
 #: What ``lvseg segment`` calls the mask of a study: its folder carries the name.
 STUDY_MASK = "segmentation"
+#: And the DICOM files of one phase, each with what it adds to the name of the study.
+STUDY_PHASES = {"segmentation_ed": "_ed", "segmentation_es": "_es"}
 #: Pictures for people that ``lvseg segment`` writes beside its masks.
 OVERLAYS = ("overlays", "_overlay")
 #: Names of the two phases, as a word of a file name.
@@ -58,7 +63,8 @@ def compare(
 
     Files of two folders belong together when their paths below the folders are equal, or else when
     their names are and each stands once. A ``_mask`` at the end of a name, the extension and
-    its case do not count; ``<study>/segmentation.nii.gz`` goes by the name of its folder. Where the
+    its case do not count; ``<study>/segmentation.nii.gz`` goes by the name of its folder, and so
+    does ``segmentation.dcm``, which counts where there is no NIfTI mask of that name. Where the
     reference is a data set folder, its manifest gives patient, phase and pixel spacing of a mask.
 
     A row is one slice of one phase where either mask has a cavity.
@@ -116,25 +122,51 @@ def _masks(folder: Path, findings: list[Finding]) -> dict[str, _Found]:
         key, marked = _strip(place)
         if OVERLAYS[0] in place.split("/")[:-1] or key.endswith(OVERLAYS[1]) or not path.is_file():
             continue
-        if key.rsplit("/", 1)[-1] == STUDY_MASK and "/" in key:
-            key = key.rsplit("/", 1)[0]
+        if _is_dicom(path) and not is_segmentation(path):
+            continue
+        key = _study_key(key)
         new, old = _Found(path, key, marked), found.get(key)
-        if old is not None:
-            if old.marked == new.marked:
-                raise DatasetError(
-                    f"expected one mask for each name, found {old.path} and {new.path}: remove one"
-                )
-            new, old = (new, old) if new.marked else (old, new)
-            findings.append(
-                Finding("not-a-mask", "info", f"left out {old.path}: {new.path.name} is the mask")
-            )
-        found[key] = new
+        found[key] = new if old is None else _better(old, new, findings)
     if not found:
         raise DatasetError(
             f"expected masks ({', '.join(EXTENSIONS)}) below {below}, found none: name the folder "
             "that holds them"
         )
     return found
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.name.lower().endswith(DICOM)
+
+
+def _study_key(key: str) -> str:
+    """Masks that ``lvseg segment`` wrote go by the name of their folder.
+
+    >>> _study_key("p05/segmentation"), _study_key("p05/segmentation_ed"), _study_key("p05")
+    ('p05', 'p05_ed', 'p05')
+    """
+    folder, _, name = key.rpartition("/")
+    if not folder:
+        return key
+    if name == STUDY_MASK:
+        return folder
+    return folder + STUDY_PHASES[name] if name in STUDY_PHASES else key
+
+
+def _better(old: _Found, new: _Found, findings: list[Finding]) -> _Found:
+    """Of two files of one name the mask: the one that says so, or the one that is not DICOM."""
+    if old.marked != new.marked:
+        kept, other = (new, old) if new.marked else (old, new)
+        why = f"{kept.path.name} is the mask"
+    elif _is_dicom(old.path) != _is_dicom(new.path):
+        kept, other = (new, old) if _is_dicom(old.path) else (old, new)
+        why = f"{kept.path.name} stands for it"
+    else:
+        raise DatasetError(
+            f"expected one mask for each name, found {old.path} and {new.path}: remove one"
+        )
+    findings.append(Finding("not-a-mask", "info", f"left out {other.path}: {why}"))
+    return kept
 
 
 def _match(

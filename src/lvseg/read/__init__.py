@@ -14,10 +14,19 @@ from lvseg.cine import Cine, SeriesSummary, Study
 from lvseg.errors import UsageError
 from lvseg.findings import Finding
 from lvseg.read.mask import read_mask
+from lvseg.read.originals import original_headers
 from lvseg.read.sources import Blob, Files
 from lvseg.read.studies import StudyRef, scan
 
-__all__ = ["StudyRef", "find_studies", "list_series", "read_mask", "read_picture", "read_study"]
+__all__ = [
+    "StudyRef",
+    "find_studies",
+    "list_series",
+    "original_headers",
+    "read_mask",
+    "read_picture",
+    "read_study",
+]
 
 Progress = Callable[[int, int], None]
 

@@ -1,4 +1,4 @@
-"""Existing masks: NIfTI label images and black-and-white pictures."""
+"""Existing masks: NIfTI label images, DICOM Segmentations and black-and-white pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
-from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
+from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.read.sources import HEAD_BYTES, Blob, Files, sniff
 
 __all__ = ["read_mask"]
@@ -22,13 +22,14 @@ WHITE = 128
 def read_mask(path: Path, *, like: Cine | None = None) -> Mask:
     """Read a mask of the left ventricle cavity, 1 = cavity.
 
-    NIfTI of two to four dimensions with the labels 0 and 1; a picture of 0 and 255, or of 0 and 1.
-    An empty mask is read as such.
+    NIfTI of two to four dimensions with the labels 0 and 1; DICOM Segmentation of any type; a
+    picture of 0 and 255, or of 0 and 1. An empty mask is read as such.
 
     :param like: the cine that the mask belongs to; its geometry is taken over, its sizes must fit.
-        A mask of one phase counts as phase 0 of it.
+        A mask of one phase counts as phase 0 of it, but a DICOM Segmentation says itself which
+        image each frame was drawn on.
     :raises ReadError: unreadable, or other labels. GeometryMismatchError: it does not fit.
-    :raises UnsupportedEncodingError: DICOM SEG, which is not read yet.
+    :raises UnsupportedEncodingError: no decoder for the pixels of a DICOM Segmentation.
     """
     if path.is_dir():
         raise ReadError(f"expected a mask file, found a folder at {path}: name the file")
@@ -37,11 +38,13 @@ def read_mask(path: Path, *, like: Cine | None = None) -> Mask:
         content = files.read(blob)
     kind = sniff(content[:HEAD_BYTES], blob.name)
     if kind == "dicom":
-        raise UnsupportedEncodingError(
-            f"expected a NIfTI or picture mask, found DICOM at {path}: DICOM SEG comes later"
-        )
+        from lvseg.read.segmentation import mask_from_segmentation
+
+        return mask_from_segmentation(content, path, like)
     if kind is None:
-        raise ReadError(f"expected a NIfTI or picture mask, found something else at {path}")
+        raise ReadError(
+            f"expected a NIfTI, DICOM SEG or picture mask, found something else at {path}"
+        )
     mask = _from_picture(content, path) if kind == "picture" else _from_nifti(content, path)
     return mask if like is None else _fitted(mask, like, path)
 

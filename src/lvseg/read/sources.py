@@ -39,7 +39,8 @@ _RESULT_MARK, _RESULT_SIGN = "measurements.json", b'"lvseg"'
 #: What it writes, by name or by ending.
 _RESULT_NAMES = frozenset(
     {_RESULT_MARK, "segmentation.nii.gz", "contours.json", "overlays"}
-    | {"segmentation.dcm", "report.dcm", "report.html"}
+    | {"segmentation.dcm", "segmentation_ed.dcm", "segmentation_es.dcm"}
+    | {"report.dcm", "report.html", "contours"}
 )
 _RESULT_ENDINGS = ("_mask.png", "_overlay.png")
 

@@ -7,20 +7,27 @@ from pathlib import Path
 from lvseg.cine import Mask, Source
 from lvseg.errors import UsageError
 from lvseg.findings import Finding
+from lvseg.write.contour_text import write_contour_text
 from lvseg.write.contours import write_contours
 from lvseg.write.dicom import write_dicom_cine
 from lvseg.write.files import whole_file, write_text
 from lvseg.write.nifti import write_cine_nifti, write_nifti_mask
 from lvseg.write.pictures import write_overlay, write_picture_mask
+from lvseg.write.segmentation import SegOptions, write_segmentations
+from lvseg.write.structured_report import write_structured_report
 
 __all__ = [
+    "SegOptions",
     "whole_file",
     "write_cine_nifti",
+    "write_contour_text",
     "write_contours",
     "write_dicom_cine",
     "write_mask",
     "write_overlay",
     "write_picture_mask",
+    "write_segmentations",
+    "write_structured_report",
     "write_text",
 ]
 

@@ -1,0 +1,96 @@
+"""Outlines as the text files of the Sunnybrook set, so that official contours and ours lie over
+each other.
+
+One file an image, ``IM-0001-NNNN-icontour-auto.txt`` (NNNN = number of the image), one ``x y`` pair
+a line. The official contours were drawn on images enlarged twice, so their numbers are pixel-centre
+coordinates plus a quarter of a pixel (measured in :mod:`lvseg.datasets.contours`); ours are written
+the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvseg.cine import Cine, Mask
+from lvseg.errors import GeometryMismatchError
+from lvseg.findings import Finding
+from lvseg.outlines import Polygon
+from lvseg.write.contours import cavity_outlines
+from lvseg.write.files import write_text
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = ["CONTOUR_OFFSET_PX", "contour_text", "write_contour_text"]
+
+#: Added to the numbers of a contour file to give pixel-centre coordinates.
+CONTOUR_OFFSET_PX = -0.25
+
+
+def contour_text(polygon: Polygon) -> str:
+    """A polygon [N, 2] (x, y), pixel centres at whole numbers, as the text of an official file.
+
+    Two digits after the point as in the official files: 0.005 pixel.
+    """
+    # + 0.0 turns a negative zero into zero
+    points = np.round(polygon - CONTOUR_OFFSET_PX, 2) + 0.0
+    return "".join(f"{x:.2f} {y:.2f}\n" for x, y in points)
+
+
+def write_contour_text(
+    mask: Mask, cine: Cine, folder: Path, originals: Mapping[str, Dataset] | None = None
+) -> tuple[tuple[Path, ...], tuple[Finding, ...]]:
+    """Write the outline of every frame with cavity; equal masks give equal bytes.
+
+    The number of an image is its Instance Number (PS3.3 C.7.6.1), as in the official files, where
+    ``originals`` gives a different one for each image. Otherwise images are counted from 1 slice by
+    slice, the phases of a slice one after the other, as scanners number a cine.
+
+    :param originals: SOP Instance UID -> header of the source object.
+    :returns: the files, by phase then slice (none for an empty mask), and a finding
+        ``contour-simplified`` when a frame has holes or several pieces: a file holds one outline,
+        that of the largest piece.
+    :raises GeometryMismatchError: mask and cine are not on the same grid.
+    """
+    phases, slices = cine.shape[:2]
+    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.frame_index) >= phases:
+        raise GeometryMismatchError(
+            f"expected a mask on the grid {cine.shape} of the cine, found "
+            f"{mask.labels.shape} with phases up to {max(mask.frame_index)}"
+        )
+    numbers = _instance_numbers(cine, originals) or [
+        [z * phases + t + 1 for z in range(slices)] for t in range(phases)
+    ]
+    written, simplified = [], 0
+    for labels, phase in zip(mask.labels, mask.frame_index, strict=True):
+        for index, slice_labels in enumerate(labels):
+            polygons = cavity_outlines(slice_labels)
+            if not polygons:
+                continue
+            name = f"IM-0001-{numbers[phase][index]:04d}-icontour-auto.txt"
+            written.append(write_text(folder / name, contour_text(polygons[0])))
+            simplified += len(polygons) > 1
+    if not simplified:
+        return tuple(written), ()
+    text = f"{simplified} contour file(s) hold the largest piece only, without its holes"
+    return tuple(written), (Finding("contour-simplified", "warning", text),)
+
+
+def _instance_numbers(
+    cine: Cine, originals: Mapping[str, Dataset] | None
+) -> list[list[int]] | None:
+    """Instance Numbers [T][Z]; None unless each image has one of its own."""
+    instances = cine.source.instances
+    if instances is None or not originals:
+        return None
+    headers = [[originals.get(ref.sop_instance_uid) for ref in row] for row in instances]
+    found = [[None if h is None else h.get("InstanceNumber") for h in row] for row in headers]
+    if any(value is None or value == "" or int(value) < 0 for row in found for value in row):
+        return None
+    numbers = [[int(value) for value in row] for row in found]
+    flat = [value for row in numbers for value in row]
+    return numbers if len(set(flat)) == len(flat) else None
