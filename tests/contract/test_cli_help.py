@@ -18,6 +18,7 @@ COMMANDS = [
     ["compare"],
     ["prepare", "sunnybrook"],
     ["prepare", "images"],
+    ["augment"],
     ["check"],
     ["train"],
     ["export"],

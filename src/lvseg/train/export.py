@@ -149,7 +149,7 @@ def _card(
 ) -> ModelCard:
     recipe: dict[str, Any] = {
         "preset": options.name,
-        "network": "residual U-Net",
+        "network": options.network.kind,
         "widths": list(options.network.widths),
         "batch_size": options.batch_size,
         "optimiser": options.optimiser,
