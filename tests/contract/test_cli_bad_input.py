@@ -138,16 +138,6 @@ def test_an_output_that_is_a_file_is_2_and_one_line(
     assert_one_line(ended.err)
 
 
-@pytest.mark.parametrize("name", ["dicom-seg", "dicom-sr", "report"])
-def test_formats_of_a_later_version_say_so(
-    name: str, phantom_dicom: Path, tmp_path: Path, lvseg_command: Callable[..., Ended]
-) -> None:
-    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path / "o", "--formats", name)
-    assert ended.status == 2
-    assert "not available in this version" in ended.err
-    assert_one_line(ended.err)
-
-
 @pytest.mark.parametrize(
     "options",
     [

@@ -49,6 +49,9 @@ def test_a_dicom_study_gets_its_folder(
         "heart/contours.json",
         "heart/overlays/ed.png",
         "heart/overlays/es.png",
+        "heart/segmentation.dcm",
+        "heart/report.dcm",
+        "heart/report.html",
     }
     measurements = json.loads((out / "heart" / "measurements.json").read_text())
     assert set(measurements) >= KEYS
@@ -126,6 +129,10 @@ def test_spacing_of_a_picture_is_used_and_never_guessed(
         ("contours", {"contours.json"}),
         ("nifti", {"segmentation.nii.gz"}),
         ("png, Contours", {"overlays", "contours.json"}),
+        ("dicom-seg", {"segmentation.dcm"}),
+        ("dicom-sr,dicom-seg", {"segmentation.dcm", "report.dcm"}),
+        ("report", {"report.html"}),
+        ("sunnybrook", {"contours"}),
     ],
 )
 def test_formats_choose_the_files(
@@ -140,6 +147,18 @@ def test_formats_choose_the_files(
     assert lvseg_command("segment", phantom_dicom, "-o", out, *options).status == 0
     found = {path.name for path in (out / "heart").iterdir()}
     assert found == {*names, "measurements.json"}
+
+
+@pytest.mark.parametrize("name", ["dicom-seg", "dicom-sr", "nifti"])
+def test_a_format_that_a_picture_cannot_have_says_so(
+    name: str, tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    source = picture(tmp_path / "slice.png")
+    options = ("-o", tmp_path / "o", "--formats", name, "--model", tiny_model)
+    ended = lvseg_command("segment", source, *options)
+    assert ended.status == 2
+    assert f"--formats {name} needs a" in ended.err
+    assert ended.err.count("\n") == 1
 
 
 def test_one_failing_study_does_not_stop_the_others(
@@ -287,11 +306,11 @@ def test_control_c_leaves_finished_studies_and_no_half_one(
 
     whole, calls = segment.write_formats, []
 
-    def write(result, folder, formats):  # type: ignore[no-untyped-def]
+    def write(result, folder, *more):  # type: ignore[no-untyped-def]
         calls.append(folder)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return whole(result, folder, formats)
+        return whole(result, folder, *more)
 
     monkeypatch.setattr(segment, "write_formats", write)
     shutil.copytree(phantom_dicom, tmp_path / "other")
@@ -313,11 +332,11 @@ def test_control_c_with_json_lists_what_was_finished(
 
     whole, calls = segment.write_formats, []
 
-    def write(result, folder, formats):  # type: ignore[no-untyped-def]
+    def write(result, folder, *more):  # type: ignore[no-untyped-def]
         calls.append(folder)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return whole(result, folder, formats)
+        return whole(result, folder, *more)
 
     monkeypatch.setattr(segment, "write_formats", write)
     sources = (phantom_dicom, phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model)

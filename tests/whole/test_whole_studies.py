@@ -63,6 +63,9 @@ def test_segment_writes_what_the_contract_says(single: Path) -> None:
         "contours.json",
         "overlays/ed.png",
         "overlays/es.png",
+        "segmentation.dcm",
+        "report.dcm",
+        "report.html",
     }
     document = json.loads((single / "measurements.json").read_text())
     assert document["study"]["slices"] == 12
