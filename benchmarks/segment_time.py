@@ -1,7 +1,8 @@
 """Time and peak memory of ``lvseg segment`` on one real study, stage by stage.
 
 Each run is a whole process, import included; engines take turns, so that a busy machine slows
-both. Usage: ``python benchmarks/segment_time.py [STUDY] [--rounds 5]``.
+both. One engine also runs without DICOM SEG, SR and report, to tell what these add.
+Usage: ``python benchmarks/segment_time.py [STUDY] [--rounds 5]``.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from header import DATA, save
 
 from lvseg.predict import available_runtimes
 
+#: The outputs without DICOM SEG, SR and report.
+FILES_ONLY = ("--formats", "nifti,png,contours")
 
-def one_run(study: Path, runtime: str) -> dict[str, Any]:
+
+def one_run(study: Path, runtime: str, *more: str) -> dict[str, Any]:
     """Run the command once and read its clock, CPU time and peak memory."""
     out = Path(tempfile.mkdtemp())
     command = [sys.executable, "-m", "lvseg.cli", "segment", str(study), "-o", str(out), "--json"]
     start = time.perf_counter()
     process = subprocess.Popen(
-        [*command, "--runtime", runtime], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "--runtime", runtime, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     output = process.stdout.read() if process.stdout else b""
     _, status, usage = os.wait4(process.pid, 0)
@@ -76,15 +80,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in available_runtimes()}
+    first, files_only = available_runtimes()[0], []
     for _ in range(options.rounds + 1):
         for name, rows in runs.items():
             rows.append(one_run(options.study, name))
+        files_only.append(one_run(options.study, first, *FILES_ONLY))
     result = {name: summary(rows[1:]) for name, rows in runs.items()}  # the first one warms caches
     protocol = (
         f"{options.rounds} whole processes per engine after one to warm up, engines in turn, "
-        "DICOM to measurements, NIfTI, contours and overlays; medians"
+        "DICOM to measurements, NIfTI, contours, overlays, DICOM SEG, SR and report; medians"
     )
-    save("segment-time", protocol, {"study": options.study.parent.name, "engines": result})
+    added = [
+        whole["wall_s"] - part["wall_s"]
+        for whole, part in zip(runs[first][1:], files_only[1:], strict=True)
+    ]
+    outputs = {
+        "engine": first,
+        "without_seg_sr_report": summary(files_only[1:]),
+        "seg_sr_report_add_s": {
+            "median": round(statistics.median(added), 3),
+            "min": round(min(added), 3),
+            "max": round(max(added), 3),
+        },
+    }
+    document = {"study": options.study.parent.name, "engines": result, "outputs": outputs}
+    save("segment-time", protocol, document)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,12 @@ def segment_time(document: dict[str, Any]) -> str:
     note = (
         f"{document['study']}, {frames} frames, {machine['cores']} cores ({machine['processor']})."
     )
+    if "outputs" in document:
+        added = document["outputs"]["seg_sr_report_add_s"]
+        note += (
+            f" Of this, DICOM SEG, SR and report take {added['median']:.1f} s "
+            f"({added['min']:.1f} to {added['max']:.1f})."
+        )
     return markdown(["engine", "seconds", "CPU s", "peak MB", "stages s"], rows) + "\n\n" + note
 
 
