@@ -11,12 +11,18 @@ from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Plane
 from lvseg.outlines import outlines
-from lvseg.write.contours import contours_document, write_contours
+from lvseg.write.contours import cavity_outlines, contours_document, write_contours
 
 
 def shoelace(polygon):
     x, y = np.asarray(polygon, float).T
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+def centroid(polygon):
+    x, y = np.asarray(polygon, float).T
+    cross = x * np.roll(y, -1) - y * np.roll(x, -1)
+    return tuple(((c + np.roll(c, -1)) @ cross) / (3 * cross.sum()) for c in (x, y))
 
 
 def drawn(labels, **geometry):
@@ -67,11 +73,46 @@ def test_the_place_in_the_patient_follows_the_plane():
         Plane((10.0, 20.0, 9.0 * z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (1.5, 1.2)) for z in range(2)
     )
     mask, cine = drawn(labels, planes=planes)
-    (entry,) = contours_document(mask, cine)["contours"]
+    document = contours_document(mask, cine)
+    (entry,) = document["contours"]
     assert (entry["phase"], entry["slice"], entry["hole"]) == (0, 1, False)
-    place = entry["points_px"].index([2.5, 3.0])
-    # x: 10 + 2.5 x 1.2 = 13; y: 20 + 3 x 1.5 = 24.5; z: 9
-    assert entry["points_mm"][place] == [13.0, 24.5, 9.0]
+    # a diamond of area 1: half a diagonal is sqrt(0.5) = 0.7071
+    place = entry["points_px"].index([2.7071, 3.0])
+    # x: 10 + 2.7071 x 1.2 = 13.2485; y: 20 + 3 x 1.5 = 24.5; z: 9
+    assert entry["points_mm"][place] == [13.2485, 24.5, 9.0]
+    assert document["slices"][1] == {
+        "origin_mm": [10.0, 20.0, 9.0],
+        "column_step": [1.0, 0.0, 0.0],
+        "row_step": [0.0, 1.0, 0.0],
+        "pixel_spacing_mm": [1.5, 1.2],
+        "slab_height_mm": 9.0,
+    }
+
+
+def test_a_polygon_has_the_area_and_the_centre_of_its_pixels():
+    labels = np.zeros((9, 8), np.uint8)
+    labels[2:5, 1:5] = 1
+    labels[2, 4] = 0  # 3 x 4 pixels less one at the corner
+    (polygon,) = cavity_outlines(labels)
+    assert shoelace(polygon) == pytest.approx(11)
+    # x: (3 x (1 + 2 + 3) + 2 x 4) / 11; y: (3 x 2 + 4 x 3 + 4 x 4) / 11
+    assert centroid(polygon) == pytest.approx((26 / 11, 34 / 11))
+
+
+def test_a_hole_has_the_area_of_its_pixels():
+    labels = np.zeros((12, 12), np.uint8)
+    labels[2:10, 2:10] = 1
+    labels[5:7, 5:7] = 0
+    assert [shoelace(p) for p in cavity_outlines(labels)] == pytest.approx([64, -4])
+
+
+@pytest.mark.parametrize("heights", [(0.0,), (0.0, 9.0, 4.0)])
+def test_slab_heights_that_are_not_known_are_null(heights):
+    planes = tuple(
+        Plane((0.0, 0.0, z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (1.5, 1.2)) for z in heights
+    )
+    document = contours_document(*drawn(np.zeros((1, len(heights), 4, 5)), planes=planes))
+    assert [entry["slab_height_mm"] for entry in document["slices"]] == [None] * len(heights)
 
 
 def test_without_planes_millimetres_are_null():
@@ -79,6 +120,7 @@ def test_without_planes_millimetres_are_null():
     labels[0, 0, 2:4, 2:4] = 1
     document = contours_document(*drawn(labels, pixel_spacing_mm=(1.5, 1.2)))
     assert document["patient"] is None
+    assert document["slices"] is None
     assert document["contours"][0]["points_mm"] is None
     assert document["pixel_spacing_mm"] == [1.5, 1.2]
 

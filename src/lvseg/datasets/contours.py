@@ -5,7 +5,7 @@ Sunnybrook set step by half a pixel, because they were drawn on images enlarged 
 of half-pixel number 2x lies a quarter of a pixel before x. Measured on the 204 endocardial
 contours whose expert masks are public: mask centroid minus polygon centroid is -0.249 (columns)
 and -0.259 (rows) pixels, and the step of grey values across the contour grows the same way.
-:func:`read_contour` takes the quarter away.
+:func:`read_contour` takes the quarter away, :mod:`lvseg.write.contour_text` adds it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.errors import DatasetError
+from lvseg.write.contour_text import CONTOUR_OFFSET_PX
 
 __all__ = ["CONTOUR_OFFSET_PX", "area_px", "centroid_px", "coverage", "fill", "read_contour"]
 
 FloatArray = NDArray[np.float64]
 
-#: Added to the numbers of a contour file to give pixel-centre coordinates (see the module).
-CONTOUR_OFFSET_PX = -0.25
 #: A pixel belongs to the cavity when at least this share of it lies inside the contour.
 INSIDE_SHARE = 0.5
 

@@ -87,10 +87,20 @@ def _instance_numbers(
     instances = cine.source.instances
     if instances is None or not originals:
         return None
-    headers = [[originals.get(ref.sop_instance_uid) for ref in row] for row in instances]
-    found = [[None if h is None else h.get("InstanceNumber") for h in row] for row in headers]
-    if any(value is None or value == "" or int(value) < 0 for row in found for value in row):
+    numbers = [
+        [_instance_number(originals.get(ref.sop_instance_uid)) for ref in row] for row in instances
+    ]
+    known = [[value for value in row if value is not None] for row in numbers]
+    flat = [value for row in known for value in row]
+    return known if known == numbers and len(set(flat)) == len(flat) else None
+
+
+def _instance_number(header: Dataset | None) -> int | None:
+    """None where it is absent or no whole number from 0."""
+    if header is None:
         return None
-    numbers = [[int(value) for value in row] for row in found]
-    flat = [value for row in numbers for value in row]
-    return numbers if len(set(flat)) == len(flat) else None
+    try:
+        number = int(str(header["InstanceNumber"].value))
+    except (KeyError, ValueError, TypeError):
+        return None
+    return number if number >= 0 else None
