@@ -1,0 +1,49 @@
+"""Geometry: image and mask cut and deformed together, in one resampling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lvseg.train.augment.drawing import Draw
+from lvseg.train.augment.fields import spline_field
+
+__all__ = ["crop"]
+
+
+def _displacement(parameters: Draw, size: int) -> Tensor:
+    """Elastic displacement of each crop pixel in pixels (row, column), [N, S, S, 2]."""
+    field = functional.interpolate(
+        parameters.elastic, size=(size, size), mode="bicubic", align_corners=True
+    )
+    if parameters.elastic_fine is not None:
+        field = field + spline_field(parameters.elastic_fine, (size, size))
+    return field.permute(0, 2, 3, 1)
+
+
+def _grid(parameters: Draw, sides: tuple[int, int], size: int) -> Tensor:
+    """Where each crop pixel looks in the source, normalised for ``grid_sample``, [N, S, S, 2]."""
+    device = parameters.centre.device
+    axis = torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2
+    offsets = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)
+    field = _displacement(parameters, size)
+    source = torch.einsum("nij,nhwj->nhwi", parameters.matrix, offsets + field)
+    source = source + parameters.centre[:, None, None, :]
+    rows, columns = sides
+    return torch.stack(
+        [(2 * source[..., 1] + 1) / columns - 1, (2 * source[..., 0] + 1) / rows - 1], -1
+    )
+
+
+def crop(parameters: Draw, images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Cut and deform a batch; image and mask move together.
+
+    :param images, masks: ``[N, 1, Y, X]`` float in 0..1; outside them is 0.
+    :returns: crops ``[N, 1, size, size]``; mask edges become soft by the interpolation.
+    """
+    sides = (images.shape[2], images.shape[3])
+    grid = _grid(parameters.to(images.device), sides, size)
+    both = torch.cat([images, masks], 1)
+    crops = functional.grid_sample(both, grid, mode="bilinear", align_corners=False)
+    return crops[:, :1], crops[:, 1:]
