@@ -21,6 +21,7 @@ COMMANDS = [
     ["augment"],
     ["check"],
     ["train"],
+    ["tune"],
     ["export"],
     ["evaluate"],
     ["models"],

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-EXTRAS = ("torch", "monai", "onnx", "onnxscript", "safetensors", "openvino")
+EXTRAS = ("torch", "monai", "onnx", "onnxscript", "safetensors", "openvino", "optuna", "sqlalchemy")
 HEAVY = ("matplotlib", "highdicom", "onnxruntime", "nibabel", "pydicom", "scipy")
 
 

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-OPTIONAL = ("torch", "monai", "onnx", "onnxscript", "safetensors", "openvino", "tensorboard")
+OPTIONAL = (
+    *("torch", "monai", "onnx", "onnxscript", "safetensors", "openvino", "tensorboard"),
+    *("optuna", "sqlalchemy"),
+)
 
 CODE = f"""
 import sys

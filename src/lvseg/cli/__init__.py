@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lvseg.cli import data, learn, segment, study, system  # noqa: F401  (they register commands)
+from lvseg.cli import data, learn, segment, study, system, tune  # noqa: F401  (they register commands)
 from lvseg.cli.app import app
 from lvseg.cli.output import INTERRUPTED, Output, explain, one_line
 from lvseg.errors import UsageError
@@ -18,7 +18,18 @@ from lvseg.errors import UsageError
 __all__ = ["app", "main"]
 
 #: The order of the help: the main job first.
-ORDER = ("segment", "list", "demo", "measure", "compare", "check", "train", "export", "evaluate")
+ORDER = (
+    "segment",
+    "list",
+    "demo",
+    "measure",
+    "compare",
+    "check",
+    "train",
+    "tune",
+    "export",
+    "evaluate",
+)
 app.registered_commands.sort(
     key=lambda each: ORDER.index(str(each.name)) if each.name in ORDER else len(ORDER)
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "evaluation_text", "export", "train"]
 
 #: Top-level modules of the optional part ``train``.
-TRAINING_LIBRARIES = frozenset({"torch", "monai", "onnx", "onnxscript", "safetensors"})
+TRAINING_LIBRARIES = frozenset(
+    {"torch", "monai", "tensorboard", "onnx", "onnxscript", "safetensors"}
+)
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 @contextmanager
@@ -47,22 +59,39 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="A finished run whose weights to start from.")
     ] = None,
+    device: Annotated[
+        Device, typer.Option(help="auto = a CUDA GPU if there is one.")
+    ] = Device.auto,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Refuse operations that do not repeat exactly.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write logs to RUN/tensorboard.")
+    ] = False,
 ) -> int:
     """Train a network on a data set.
 
-    Ctrl-C or a crash costs at most one epoch; --resume goes on. Needs the optional part 'train'.
+    Ctrl-C or a crash costs at most one epoch; --resume goes on. Several GPUs or machines: start it
+    with torchrun (torchrun --nproc-per-node 2 -m lvseg.cli train ...). Needs the optional part
+    'train'.
     """
     with training_libraries():
         from lvseg.train.trainer import fit
 
         options = recipe(preset, config)
+    if deterministic:
+        options = options.model_copy(update={"deterministic": True})
+    leads = os.environ.get("RANK", "0") == "0"  # of torchrun: one process speaks
+    figures: dict[str, float] = {}
     try:
-        with out.progress("training") as bar:
-            figures: dict[str, float] = {}
-            report = follow(out, bar, figures)
-            fit(options, data, output, resume=resume, start=start, report=report)
+        with training_libraries(), out.progress("training") if leads else nullcontext() as bar:
+            report = None if bar is None else follow(out, bar, figures)
+            how: dict[str, Any] = {"device": device.value, "board": tensorboard}
+            fit(options, data, output, resume=resume, start=start, report=report, **how)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("(go on with --resume)") from None
+    if not leads:
+        return 0
     document = {"run": output, "options": options.model_dump(mode="json"), "last": figures}
     out.result(document, f"run: {output}\n{figures_text(figures)}")
     return 0

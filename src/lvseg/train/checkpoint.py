@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Generator, Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from lvseg.errors import ModelError
 from lvseg.train.options import TrainOptions
 from lvseg.write import whole_file, write_text
 
-__all__ = ["Progress", "load_average", "read_options", "restore", "save"]
+__all__ = ["Progress", "State", "load_average", "read_options", "restore", "save"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +33,53 @@ class Progress:
     best_epoch: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """What changes from step to step; all of it goes into a checkpoint.
+
+    :param average: the network of the averaged weights, the one to judge and to export.
+    :param generator: of every random number that is drawn by the loop.
+    :param scaler: of the loss, for float16; switched off otherwise.
+    """
+
+    network: nn.Module
+    average: nn.Module
+    optimiser: Optimizer
+    generator: Generator
+    scaler: GradScaler
+
+
 def save(
     run: Path,
     name: str,
-    network: nn.Module,
-    average: nn.Module,
-    optimiser: Optimizer,
-    generator: Generator,
+    state: State,
     options: TrainOptions,
     progress: Progress,
     data: dict[str, Any],
 ) -> None:
-    """Write ``<name>.safetensors`` and ``<name>.json`` into a run folder, each as a whole."""
-    tensors: dict[str, Tensor] = {"generator": generator.get_state()}
-    tensors |= {f"network.{key}": value for key, value in network.state_dict().items()}
-    tensors |= {f"average.{key}": value for key, value in average.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
+    """Write ``<name>.safetensors`` and ``<name>.json`` into a run folder, each as a whole.
+
+    The progress is in both: after a crash between the two, that of the tensors counts.
+    """
+    tensors: dict[str, Tensor] = {"generator": state.generator.get_state()}
+    tensors |= {f"network.{key}": value for key, value in state.network.state_dict().items()}
+    tensors |= {f"average.{key}": value for key, value in state.average.state_dict().items()}
+    for index, values in state.optimiser.state_dict()["state"].items():
         tensors |= {
-            f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()
+            f"optimiser.{index}.{key}": torch.as_tensor(value)
+            for key, value in values.items()
+            if value is not None  # SGD without momentum keeps nothing
         }
-    tensors = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
+    tensors |= {
+        f"scaler.{key}": torch.tensor(float(value)) for key, value in _scaling(state).items()
+    }
+    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+    steps = {key: getattr(progress, key) for key in Progress.__dataclass_fields__}
     with whole_file(run / f"{name}.safetensors") as file:
-        file.write_bytes(to_bytes(tensors))
+        file.write_bytes(to_bytes(tensors, metadata={"progress": json.dumps(steps)}))
     document = {
         "schema": 1,
-        "progress": {key: getattr(progress, key) for key in Progress.__dataclass_fields__},
+        "progress": steps,
         "options": options.model_dump(mode="json"),
         "data": data,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -81,26 +105,34 @@ def read_options(run: Path, name: str = "last") -> tuple[TrainOptions, Progress,
     return options, Progress(**document["progress"]), document["data"]
 
 
-def restore(
-    run: Path,
-    network: nn.Module,
-    average: nn.Module,
-    optimiser: Optimizer,
-    generator: Generator,
-) -> Progress:
+def restore(run: Path, state: State) -> Progress:
     """Put the state of ``last`` back, so that training goes on as if it had not stopped."""
     _, progress, _ = read_options(run)
+    with safe_open(run / "last.safetensors", "pt") as file:
+        noted = (file.metadata() or {}).get("progress")
+    if noted is not None:
+        progress = Progress(**json.loads(noted))
     tensors = load_file(run / "last.safetensors")
-    network.load_state_dict(_part(tensors, "network."))
-    average.load_state_dict(_part(tensors, "average."))
-    state: dict[int, dict[str, Tensor]] = {}
+    state.network.load_state_dict(_part(tensors, "network."))
+    state.average.load_state_dict(_part(tensors, "average."))
+    values: dict[int, dict[str, Tensor]] = {}
     for key, value in _part(tensors, "optimiser.").items():
         index, field = key.split(".", 1)
-        state.setdefault(int(index), {})[field] = value
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
-    generator.set_state(tensors["generator"])
+        values.setdefault(int(index), {})[field] = value
+    groups = state.optimiser.state_dict()["param_groups"]
+    state.optimiser.load_state_dict({"state": values, "param_groups": groups})
+    state.generator.set_state(tensors["generator"])
+    scaling = _part(tensors, "scaler.")
+    if state.scaler.is_enabled() and scaling:
+        whole = {key: type(value)(scaling[key]) for key, value in _scaling(state).items()}
+        state.scaler.load_state_dict(whole)
     return progress
+
+
+def _scaling(state: State) -> dict[str, float]:
+    """Numbers of the loss scaler; none where it is switched off."""
+    numbers: dict[str, float] = state.scaler.state_dict()
+    return numbers
 
 
 def load_average(run: Path, name: str, network: nn.Module) -> None:

@@ -1,4 +1,7 @@
-"""Data set folder -> tensors, through the same reading and preparing as inference."""
+"""Data set folder -> tensors, through the same reading and preparing as inference.
+
+Or, for the study's networks, as whole frames of one size (:func:`load_frames`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
@@ -18,7 +22,10 @@ from lvseg.modelcard import InputSpec
 from lvseg.preprocess import prepare, resample, scale_factors
 from lvseg.read import read_mask, read_picture
 
-__all__ = ["Slices", "load_slices", "normalise_crops"]
+__all__ = ["Slices", "load_frames", "load_slices", "normalise_crops"]
+
+#: The study's rule: a resized mask is cavity from here on, of 255.
+CAVITY_FROM = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,31 +53,67 @@ def load_slices(dataset: Path, split: str, spec: InputSpec) -> Slices:
     :raises DatasetError: nothing in the split, or image and mask differ in size.
     """
     cases = select(read_manifest(dataset), split)
-    images, masks, hashes = [], [], []
+    images, masks = [], []
     for case in cases:
-        file = image_path(dataset, case)
-        image = read_picture(file)
-        mask = read_mask(mask_path(dataset, case)).labels[0, 0] == Label.LV_CAVITY
-        if image.shape != mask.shape:
-            raise DatasetError(f"expected image and mask of one size, found two for {case.file}")
+        image, mask = _read_pair(dataset, case)
         spacing = case.pixel_spacing_mm
         pair = None if spacing is None else (spacing, spacing)
-        cine = Cine(image[None, None], Source("picture", file.stem), pixel_spacing_mm=pair)
+        source = Source("picture", image_path(dataset, case).stem)
+        cine = Cine(image[None, None], source, pixel_spacing_mm=pair)
         images.append(prepare(cine, spec).frames[0, 0])
         masks.append(resample(mask.astype(np.float32), scale_factors(pair, spec)))
-        hashes.append(image_sha256(file))
     rows = max(image.shape[0] for image in images)
     columns = max(image.shape[1] for image in images)
     stack = torch.from_numpy(np.stack([_pad(image, rows, columns) for image in images]))[:, None]
     truth = torch.from_numpy(np.stack([_pad(mask, rows, columns) for mask in masks]))[:, None]
     centres = [_centre(mask) for mask in masks]
     empty = torch.tensor([not mask.any() for mask in masks])
-    return Slices(stack, truth, torch.tensor(centres), empty, cases, tuple(hashes))
+    return Slices(stack, truth, torch.tensor(centres), empty, cases, _hashes(dataset, cases))
+
+
+def load_frames(dataset: Path, split: str, side_px: int) -> Slices:
+    """Read every picture of a split with its mask as the study does.
+
+    Resized to ``side_px`` squared by Pillow (bicubic, its default), image / 255, mask >= 128 of 255
+    is cavity; all centres are those of the frame.
+
+    :raises DatasetError: nothing in the split, image and mask differ in size, more than 8 bit.
+    """
+    cases = select(read_manifest(dataset), split)
+    images = torch.empty(len(cases), 1, side_px, side_px)
+    masks = torch.empty_like(images)
+    for index, case in enumerate(cases):
+        image, mask = _read_pair(dataset, case)
+        if image.max() > 255:
+            raise DatasetError(f"expected 8 bit pictures, found {image.max():g} in {case.file}")
+        images[index, 0] = torch.from_numpy(_resize(image, side_px)) / 255
+        inside = _resize(255 * mask.astype(np.uint8), side_px) >= CAVITY_FROM
+        masks[index, 0] = torch.from_numpy(inside)
+    centres = torch.full((len(cases), 2), (side_px - 1) / 2)
+    return Slices(images, masks, centres, ~masks.flatten(1).any(1), cases, _hashes(dataset, cases))
+
+
+def _resize(picture: np.ndarray, side_px: int) -> np.ndarray:
+    """Resize a picture [Y, X] of 0..255 as 8 bit."""
+    return np.array(Image.fromarray(picture.astype(np.uint8)).resize((side_px, side_px)))
+
+
+def _read_pair(dataset: Path, case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Image [Y, X] float32 and cavity [Y, X] bool of a case."""
+    image = read_picture(image_path(dataset, case))
+    mask = read_mask(mask_path(dataset, case)).labels[0, 0] == Label.LV_CAVITY
+    if image.shape != mask.shape:
+        raise DatasetError(f"expected image and mask of one size, found two for {case.file}")
+    return image, mask
+
+
+def _hashes(dataset: Path, cases: tuple[Case, ...]) -> tuple[str, ...]:
+    return tuple(image_sha256(image_path(dataset, case)) for case in cases)
 
 
 def normalise_crops(crops: Tensor, spec: InputSpec) -> Tensor:
     """What :func:`lvseg.preprocess.cut` does to a window, for a batch ``[N, 1, S, S]``."""
-    limits = torch.tensor([spec.low_percent, spec.high_percent]) / 100
+    limits = torch.tensor([spec.low_percent, spec.high_percent], device=crops.device) / 100
     low, high = torch.quantile(crops[:, :, ::2, ::2].flatten(1), limits, dim=1)
     spread = torch.where(high > low, high - low, torch.inf)
     scaled: Tensor = (crops - low[:, None, None, None]) / spread[:, None, None, None]

@@ -62,11 +62,16 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
 
     :param name: the model's name; None = the preset's.
     :raises ModelError: no checkpoint, or ONNX and torch disagree.
-    :raises UsageError: the folder exists and ``overwrite`` is off.
+    :raises UsageError: the folder exists and ``overwrite`` is off, or the run is on whole frames.
     """
     if folder.exists() and not overwrite:
         raise UsageError(f"{folder} exists: add --overwrite, or name a new folder")
     options, progress, data = checkpoint.read_options(run, "best")
+    if options.frame == "whole":
+        raise UsageError(
+            f"expected a run on windows, found one on whole frames in {run}: a model looks for the "
+            "heart and cuts a window, so only such runs can be exported"
+        )
     network = build(options.network)
     checkpoint.load_average(run, "best", network)
     network.eval()

@@ -1,41 +1,40 @@
 """The training loop, straight down the page.
 
-Options, data, network, optimiser, learning-rate rule, loop, checkpoint: in that order. All
-randomness of the loop comes from one generator whose state is in the checkpoint, so a resumed
-run takes the same steps as one that never stopped.
+Options, data, network, optimiser, loop, checkpoint: in that order. All randomness of the loop
+comes from one generator whose state is in the checkpoint (dropout is seeded anew each epoch), so a
+resumed run takes the same steps as one that never stopped. Several processes under ``torchrun``
+take the same steps together (:mod:`lvseg.train.distributed`).
 """
 
 from __future__ import annotations
 
 import copy
-import csv
-import io
-import math
-from collections.abc import Callable
-from dataclasses import replace
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from lvseg.errors import UsageError
-from lvseg.modelcard import InputSpec
-from lvseg.preprocess import Prepared, cut, find_window, restore, scouts
 from lvseg.train import augment, checkpoint
-from lvseg.train.checkpoint import Progress
-from lvseg.train.dataset import Slices, load_slices, normalise_crops
-from lvseg.train.loss import dice_cross_entropy
+from lvseg.train.augment import Draw
+from lvseg.train.checkpoint import Progress, State
+from lvseg.train.dataset import Slices, load_frames, load_slices, normalise_crops
+from lvseg.train.distributed import Device, Team, gather
+from lvseg.train.loss import LOSSES
+from lvseg.train.monitor import overlaps, validate, watch
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
-from lvseg.write import write_text
+from lvseg.train.record import draw_curves, post, read_log, tensorboard, write_log
+from lvseg.train.schedule import learning_rate, set_step
 
-__all__ = ["fit", "learning_rate", "validate"]
+__all__ = ["fit", "learning_rate", "load_split", "validate"]
 
 Report = Callable[[int, int, dict[str, float]], None]
-LOG_FIELDS = ("epoch", "step", "learning_rate", "loss", "validation_dice", "validation_jaccard")
 
 
 def fit(
@@ -46,64 +45,117 @@ def fit(
     resume: bool = False,
     start: Path | None = None,
     report: Report | None = None,
+    device: Device = "auto",
+    board: bool = False,
 ) -> Path:
-    """Train and leave checkpoints and ``log.csv`` in ``run``.
+    """Train and leave checkpoints, ``log.csv`` and ``curves.png`` in ``run``.
 
     :param start: an earlier run of the same network whose averaged weights are the first ones.
-    :param report: called after each epoch with (epoch, epochs, figures).
+    :param report: called after each epoch with (epoch, epochs, figures), by the first process.
+    :param device: ``auto`` is a CUDA device if there is one.
+    :param board: also write TensorBoard logs into ``run/tensorboard``.
     :returns: the run folder; ``best`` is the checkpoint to export, ``last`` the one to resume.
-    :raises UsageError: the folder holds a run already and ``resume`` is off, or the other options.
+    :raises UsageError: the folder holds a run already and ``resume`` is off, or the other options;
+        the options do not fit the device or the number of processes.
     """
-    data = load_slices(dataset, options.train_split, options.input)
-    held_out = None
-    if options.validation_split is not None:
-        held_out = load_slices(dataset, options.validation_split, options.input)
+    with gather(device) as team, _determinism(options.deterministic):
+        _check(options, team)
+        data = load_split(dataset, options.train_split, options)
+        held_out = None
+        if options.validation_split is not None:
+            held_out = load_split(dataset, options.validation_split, options)
+        state = _initial(options, start, team)
+        progress = _progress(options, run, resume, state)
+        log = read_log(run)[: progress.epoch]
+        record = _record(data, start)
+        network = team.wrap(state.network)
+        run.mkdir(parents=True, exist_ok=True)
+        with tensorboard(run, progress.epoch, board and team.leads) as writer:
+            for epoch in range(progress.epoch, options.epochs):
+                figures = _epoch(options, data, network, state, team, epoch)
+                if not team.leads:
+                    continue
+                progress = replace(progress, epoch=epoch + 1, step=int(figures["step"]))
+                due = (epoch + 1) % options.validate_every == 0 or epoch + 1 == options.epochs
+                better = held_out is None
+                if held_out is not None and due:
+                    seen = watch(state.average, held_out, options)
+                    figures |= {f"validation_{key}": value for key, value in seen.items()}
+                    dice = seen["dice"]
+                    better = progress.best_dice is None or dice > progress.best_dice
+                    if better:
+                        progress = replace(progress, best_dice=dice, best_epoch=epoch + 1)
+                log.append(figures)
+                if better:
+                    checkpoint.save(run, "best", state, options, progress, record)
+                write_log(run, log)
+                checkpoint.save(run, "last", state, options, progress, record)
+                post(writer, figures)
+                if report is not None:
+                    report(epoch + 1, options.epochs, figures)
+        if team.leads:
+            draw_curves(log, run / "curves.png")
+        team.wait()
+    return run
 
+
+def load_split(dataset: Path, split: str, options: TrainOptions) -> Slices:
+    """Read the pictures of a split as the options' networks take them.
+
+    :raises DatasetError: nothing in the split, or image and mask differ in size.
+    """
+    if options.frame == "whole":
+        return load_frames(dataset, split, options.frame_px)
+    return load_slices(dataset, split, options.input)
+
+
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    """Make torch refuse what does not repeat itself, if ``wanted``, for the time of a run."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _check(options: TrainOptions, team: Team) -> None:
+    if options.precision == "float16" and team.device.type != "cuda":
+        raise UsageError("float16 is for CUDA: use precision bfloat16 or float32 on a CPU")
+    smallest = _scout_size(options.batch_size) if options.scout_every else options.batch_size
+    if smallest < team.size:
+        raise UsageError(
+            f"expected at least one picture of a batch for each of {team.size} processes, found "
+            f"{smallest}: raise batch_size, or use fewer processes"
+        )
+
+
+def _initial(options: TrainOptions, start: Path | None, team: Team) -> State:
+    """Network, optimiser and generator before the first step; the same in every process."""
     torch.manual_seed(options.seed)  # initial weights
     network = build(options.network)
     if start is not None:
         checkpoint.load_average(start, "best", network)
+    network = network.to(team.device)
     average = copy.deepcopy(network).eval()
-    optimiser = _optimiser(network, options)
+    network = team.joined(network)
+    scaler = torch.amp.GradScaler(team.device.type, enabled=options.precision == "float16")
     generator = Generator().manual_seed(options.seed)
-    progress, log = Progress(), list[dict[str, float]]()
-    if (run / "last.json").is_file():
-        if not resume:
-            raise UsageError(f"{run} holds a run already: add --resume, or name a new folder")
-        if checkpoint.read_options(run)[0] != options:
-            raise UsageError(f"{run} was started with other options: name a new folder")
-        progress = checkpoint.restore(run, network, average, optimiser, generator)
-        log = _read_log(run)[: progress.epoch]
-    run.mkdir(parents=True, exist_ok=True)
-    record = _record(data, start)
+    return State(network, average, _optimiser(network, options), generator, scaler)
 
-    for epoch in range(progress.epoch, options.epochs):
-        loss = _epoch(options, data, network, average, optimiser, generator, epoch)
-        step = (epoch + 1) * options.steps_per_epoch
-        figures = {
-            "epoch": epoch + 1,
-            "step": step,
-            "learning_rate": learning_rate(step - 1, options),
-            "loss": loss,
-        }
-        progress = replace(progress, epoch=epoch + 1, step=step)
-        due = (epoch + 1) % options.validate_every == 0 or epoch + 1 == options.epochs
-        better = held_out is None
-        if held_out is not None and due:
-            dice, jaccard = validate(average, held_out, options.input)
-            figures |= {"validation_dice": dice, "validation_jaccard": jaccard}
-            better = progress.best_dice is None or dice > progress.best_dice
-            if better:
-                progress = replace(progress, best_dice=dice, best_epoch=epoch + 1)
-        log.append(figures)
-        state = (network, average, optimiser, generator, options, progress, record)
-        if better:
-            checkpoint.save(run, "best", *state)
-        _write_log(run, log)
-        checkpoint.save(run, "last", *state)
-        if report is not None:
-            report(epoch + 1, options.epochs, figures)
-    return run
+
+def _progress(options: TrainOptions, run: Path, resume: bool, state: State) -> Progress:
+    """Where to go on: nowhere yet, or where the run in the folder stopped, with its state."""
+    if not (run / "last.json").is_file():
+        return Progress()
+    if not resume:
+        raise UsageError(f"{run} holds a run already: add --resume, or name a new folder")
+    if checkpoint.read_options(run)[0] != options:
+        raise UsageError(f"{run} was started with other options: name a new folder")
+    return checkpoint.restore(run, state)
 
 
 def _record(data: Slices, start: Path | None) -> dict[str, Any]:
@@ -129,7 +181,7 @@ def _optimiser(network: nn.Module, options: TrainOptions) -> torch.optim.Optimiz
             network.parameters(),
             lr=options.peak_rate,
             momentum=options.momentum,
-            nesterov=True,
+            nesterov=options.momentum > 0,
             weight_decay=options.weight_decay,
         )
     return torch.optim.AdamW(
@@ -137,50 +189,98 @@ def _optimiser(network: nn.Module, options: TrainOptions) -> torch.optim.Optimiz
     )
 
 
-def learning_rate(step: int, options: TrainOptions) -> float:
-    """Linear warm-up, then a half cosine to 0 (Loshchilov 2017, eq. 5, one cycle)."""
-    if step < options.warmup_steps:
-        return options.peak_rate * (step + 1) / options.warmup_steps
-    total = options.epochs * options.steps_per_epoch - options.warmup_steps
-    done = (step - options.warmup_steps) / max(1, total)
-    return options.peak_rate * (1 + math.cos(math.pi * min(1.0, done))) / 2
-
-
 def _epoch(
     options: TrainOptions,
     data: Slices,
     network: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    generator: Generator,
+    state: State,
+    team: Team,
     epoch: int,
-) -> float:
-    """One epoch of steps; returns the mean loss."""
+) -> dict[str, float]:
+    """One epoch of steps; returns its mean loss and overlap over all processes.
+
+    :param network: that of the state, as it is called in training.
+    """
     network.train()
-    sides = (data.images.shape[2], data.images.shape[3])
-    order = _order(data, options, generator)
-    total = 0.0
+    torch.manual_seed(options.seed + 7919 * (1 + epoch * team.size + team.rank))  # dropout
+    half = torch.float16 if options.precision == "float16" else torch.bfloat16
+    order = _order(data, options, state.generator)
+    sums = torch.zeros(4, dtype=torch.float64)  # loss, Dice, Jaccard, pictures with cavity
+    step = epoch * options.steps_per_epoch
     for index in range(options.steps_per_epoch):
-        step = epoch * options.steps_per_epoch + index
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, options)
+        set_step(state.optimiser, step, options)
         chosen = order[index * options.batch_size : (index + 1) * options.batch_size]
-        size = options.input.window_px
-        if options.scout_every and index % options.scout_every == 0:
-            size, chosen = 2 * size, chosen[: max(2, len(chosen) // 4)]  # the same work
-        drawn = augment.draw(options.augment, data.centres[chosen], sides, generator)
-        images, masks = augment.crop(drawn, data.images[chosen], data.masks[chosen], size)
-        images = augment.recolour(drawn, normalise_crops(images, options.input))
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
+        images, masks, share = _batch(options, data, chosen, index, state.generator, team)
+        with torch.autocast(team.device.type, half, enabled=options.precision != "float32"):
             logits = network(images.contiguous(memory_format=torch.channels_last))
-        loss = dice_cross_entropy(logits.float(), masks)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        _update_average(average, network, min(options.ema_decay, (step + 1) / (step + 10)))
-        total += loss.item()
-    return total / options.steps_per_epoch
+        loss = LOSSES[options.loss](logits.float(), masks) * share
+        state.optimiser.zero_grad(set_to_none=True)
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        state.scaler.unscale_(state.optimiser)
+        if options.clip_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
+        state.scaler.step(state.optimiser)
+        state.scaler.update()
+        step += 1
+        if options.ema_decay:
+            decay = min(options.ema_decay, step / (step + 9))
+            _update_average(state.average, state.network, decay)
+        found = overlaps(logits.detach() > 0, masks > 0.5)
+        sums += torch.cat([loss.detach().double()[None], found]).cpu()
+    if not options.ema_decay:
+        state.average.load_state_dict(state.network.state_dict())
+    loss_sum, dice, jaccard, count = team.total(sums).tolist()
+    figures = {"epoch": epoch + 1, "step": step}
+    figures |= {"learning_rate": state.optimiser.param_groups[0]["lr"]}
+    figures |= {"loss": loss_sum / team.size / options.steps_per_epoch}
+    return figures | (
+        {"training_dice": dice / count, "training_jaccard": jaccard / count} if count else {}
+    )
+
+
+def _batch(
+    options: TrainOptions,
+    data: Slices,
+    chosen: Tensor,
+    index: int,
+    generator: Generator,
+    team: Team,
+) -> tuple[Tensor, Tensor, float]:
+    """Our share of a batch as the network takes it: images, masks and the weight of its loss.
+
+    The weight makes the mean over processes that of the global batch where shares differ in size.
+    Noise is drawn by each process for itself; all else is as in one process.
+    """
+    size = options.frame_px if options.frame == "whole" else options.input.window_px
+    if options.scout_every and index % options.scout_every == 0:
+        size, chosen = 2 * size, chosen[: _scout_size(len(chosen))]  # the same work
+    sides = (data.images.shape[2], data.images.shape[3])
+    drawn = None
+    if options.augmented:
+        drawn = augment.draw(options.augment, data.centres[chosen], sides, generator)
+    elif options.frame == "window":
+        drawn = augment.identity(data.centres[chosen])
+    mine = team.share(len(chosen))
+    images = data.images[chosen[mine]].to(team.device)
+    masks = data.masks[chosen[mine]].to(team.device)
+    if drawn is not None:
+        drawn = _part(drawn, mine, team.rank)
+        images, masks = augment.crop(drawn, images, masks, size)
+        if options.frame == "window":
+            images = normalise_crops(images, options.input)
+        images = augment.recolour(drawn, images)
+    return images, masks, len(images) * team.size / len(chosen)
+
+
+def _scout_size(batch_size: int) -> int:
+    return min(batch_size, max(2, batch_size // 4))
+
+
+def _part(drawn: Draw, mine: slice, rank: int) -> Draw:
+    """The parameters of some pictures of a batch."""
+    values: dict[str, Any] = {each.name: getattr(drawn, each.name) for each in fields(drawn)}
+    parts = {key: value[mine] for key, value in values.items() if isinstance(value, Tensor)}
+    return Draw(**values | parts | {"noise_seed": drawn.noise_seed + rank})
 
 
 def _order(data: Slices, options: TrainOptions, generator: Generator) -> Tensor:
@@ -191,6 +291,8 @@ def _order(data: Slices, options: TrainOptions, generator: Generator) -> Tensor:
     keep = torch.where(small, options.small_weight, keep)
     while sum(len(part) for part in indices) < needed:
         shuffled = torch.randperm(len(data.empty), generator=generator)
+        if not options.shuffled:
+            shuffled = torch.arange(len(data.empty))
         copies = keep.floor() + (torch.rand(len(keep), generator=generator) < keep % 1).float()
         indices.append(shuffled.repeat_interleave(copies[shuffled].long()))
     return torch.cat(indices)[:needed]
@@ -205,47 +307,3 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float) -> Non
             target.lerp_(value, 1 - decay)
         else:
             target.copy_(value)
-
-
-@torch.no_grad()
-def validate(network: nn.Module, data: Slices, spec: InputSpec) -> tuple[float, float]:
-    """Mean Dice and Jaccard per slice from full frames; slices without cavity are left out.
-
-    Locates and cuts as inference does and thresholds at 0.5, without the clean-up: a monitor for
-    choosing. The figure that counts is ``lvseg evaluate`` on the exported model.
-    """
-
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        images = torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
-        result: NDArray[np.float32] = torch.sigmoid(network(images)).numpy()
-        return result
-
-    network.eval()
-    scores = []
-    for index in torch.nonzero(~data.empty).flatten().tolist():
-        frame = data.images[index : index + 1].numpy()
-        prepared = Prepared(frame, (frame.shape[2], frame.shape[3]), (1.0, 1.0), spec)
-        window = find_window(prepared, run(scouts(prepared)))
-        predicted = restore(run(cut(prepared, window)), prepared, window)[0, 0] > 0.5
-        truth = data.masks[index, 0].numpy() > 0.5
-        overlap, size = int((predicted & truth).sum()), int(predicted.sum() + truth.sum())
-        scores.append((2 * overlap / size, overlap / (size - overlap)))
-    dice, jaccard = np.mean(scores, axis=0)
-    return float(dice), float(jaccard)
-
-
-def _write_log(run: Path, log: list[dict[str, float]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, LOG_FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(log)
-    write_text(run / "log.csv", text.getvalue())
-
-
-def _read_log(run: Path) -> list[dict[str, float]]:
-    if not (run / "log.csv").is_file():
-        return []
-    with (run / "log.csv").open(newline="", encoding="utf-8") as file:
-        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
-    whole = ("epoch", "step")  # written again as they were
-    return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]

@@ -1,0 +1,113 @@
+"""What is watched during training: Dice and Jaccard of a batch, and of the held-out pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lvseg.errors import DatasetError
+from lvseg.modelcard import InputSpec
+from lvseg.preprocess import Prepared, cut, find_window, restore, scouts
+from lvseg.train import augment
+from lvseg.train.dataset import Slices, normalise_crops
+from lvseg.train.loss import LOSSES
+from lvseg.train.options import TrainOptions
+
+__all__ = ["overlaps", "validate", "watch"]
+
+
+def overlaps(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Sums over a batch of Dice and Jaccard, and the number of pictures they are over, [3].
+
+    Dice = 2 |X and Y| / (|X| + |Y|), Jaccard = |X and Y| / |X or Y|. Pictures without cavity are
+    left out: a batch of only those gives 0, 0, 0.
+
+    :param predicted, truth: bool, ``[N, ...]``.
+    """
+    predicted, truth = predicted.flatten(1), truth.flatten(1)
+    counted = truth.any(1)
+    both = (predicted & truth).sum(1).double()
+    size = (predicted.sum(1) + truth.sum(1)).double()
+    dice, jaccard = 2 * both / size.clamp(min=1), both / (size - both).clamp(min=1)
+    return torch.stack([dice[counted].sum(), jaccard[counted].sum(), counted.sum().double()])
+
+
+@torch.no_grad()
+def watch(network: nn.Module, data: Slices, options: TrainOptions) -> dict[str, float]:
+    """Loss over all pictures of a split, and mean Dice and Jaccard over those with a cavity.
+
+    With windows, the overlap is that of full frames (:func:`validate`), the loss that of the window
+    around the true centre; with whole frames, both are those of the resized frame.
+
+    :returns: ``loss``, ``dice``, ``jaccard``.
+    :raises DatasetError: no picture has a cavity.
+    """
+    network.eval()
+    loss, sums = 0.0, torch.zeros(3, dtype=torch.float64)
+    for images, masks in _plain_batches(data, options):
+        logits = _logits(network, images)
+        loss += len(images) * LOSSES[options.loss](logits, masks).item()
+        sums += overlaps(logits > 0, masks > 0.5)
+    if options.frame == "window":
+        dice, jaccard = validate(network, data, options.input)
+    else:
+        dice, jaccard = _means(sums)
+    return {"loss": loss / len(data.images), "dice": dice, "jaccard": jaccard}
+
+
+@torch.no_grad()
+def validate(network: nn.Module, data: Slices, spec: InputSpec) -> tuple[float, float]:
+    """Mean Dice and Jaccard per slice from full frames; slices without cavity are left out.
+
+    Locates and cuts as inference does and thresholds at 0.5, without the clean-up: a monitor for
+    choosing. The figure that counts is ``lvseg evaluate`` on the exported model.
+
+    :raises DatasetError: no slice has a cavity.
+    """
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = torch.sigmoid(
+            _logits(network, torch.from_numpy(batch))
+        ).numpy()
+        return result
+
+    network.eval()
+    sums = torch.zeros(3, dtype=torch.float64)
+    for index in torch.nonzero(~data.empty).flatten().tolist():
+        frame = data.images[index : index + 1].numpy()
+        prepared = Prepared(frame, (frame.shape[2], frame.shape[3]), (1.0, 1.0), spec)
+        window = find_window(prepared, run(scouts(prepared)))
+        predicted = restore(run(cut(prepared, window)), prepared, window)[0] > 0.5
+        sums += overlaps(torch.from_numpy(predicted), data.masks[index] > 0.5)
+    return _means(sums)
+
+
+def _means(sums: Tensor) -> tuple[float, float]:
+    dice, jaccard, count = sums.tolist()
+    if not count:
+        raise DatasetError("expected validation pictures with a cavity, found none with one")
+    return (dice / count, jaccard / count)
+
+
+def _logits(network: nn.Module, images: Tensor) -> Tensor:
+    """Output of the network on the processor, wherever it computes."""
+    device = next(network.parameters()).device
+    images = images.to(device).contiguous(memory_format=torch.channels_last)
+    result: Tensor = network(images).float().cpu()
+    return result
+
+
+def _plain_batches(data: Slices, options: TrainOptions) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every picture once, in order, as the network sees it without augmentation."""
+    for first in range(0, len(data.images), options.batch_size):
+        part = slice(first, first + options.batch_size)
+        images, masks = data.images[part], data.masks[part]
+        if options.frame == "window":
+            drawn = augment.identity(data.centres[part])
+            images, masks = augment.crop(drawn, images, masks, options.input.window_px)
+            images = normalise_crops(images, options.input)
+        yield images, masks

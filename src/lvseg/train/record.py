@@ -1,0 +1,105 @@
+"""What a run leaves for people: ``log.csv``, ``curves.png`` and, if asked for, TensorBoard logs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from lvseg.write import whole_file, write_text
+
+__all__ = ["LOG_FIELDS", "Figures", "draw_curves", "post", "read_log", "tensorboard", "write_log"]
+
+Figures = Mapping[str, float]
+LOG_FIELDS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "loss",
+    "training_dice",
+    "training_jaccard",
+    "validation_loss",
+    "validation_dice",
+    "validation_jaccard",
+)
+#: Panel -> (column of training, column of validation).
+PANELS = {
+    "Loss": ("loss", "validation_loss"),
+    "Dice": ("training_dice", "validation_dice"),
+    "Jaccard": ("training_jaccard", "validation_jaccard"),
+}
+
+
+def write_log(run: Path, log: Sequence[Figures]) -> None:
+    """Write ``log.csv``, a row an epoch; what an epoch did not measure is blank."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, LOG_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(log)
+    write_text(run / "log.csv", text.getvalue())
+
+
+def read_log(run: Path) -> list[dict[str, float]]:
+    """Rows of ``log.csv`` without the blanks; no file, no rows."""
+    if not (run / "log.csv").is_file():
+        return []
+    with (run / "log.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+    whole = ("epoch", "step")  # written again as they were
+    return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
+
+
+def draw_curves(log: Sequence[Figures], path: Path) -> None:
+    """Draw loss, Dice and Jaccard over epochs, training and validation, as a PNG.
+
+    Epochs that were not validated have no validation point; an empty log gives empty axes.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 3.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, columns) in zip(figure.subplots(1, 3), PANELS.items(), strict=True):
+        for column, label in zip(columns, ("training", "validation"), strict=True):
+            points = [(row["epoch"], row[column]) for row in log if column in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        if title != "Loss":
+            axes.set_ylim(0, 1)
+        if axes.has_data():
+            axes.legend(frameon=False)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def tensorboard(run: Path, epoch: int, wanted: bool = True) -> AbstractContextManager[Any]:
+    """A writer below ``run/tensorboard`` to give to :func:`post`; None if not ``wanted``.
+
+    :param epoch: epochs done; what an earlier, stopped process wrote beyond them is hidden.
+    :raises ModuleNotFoundError: TensorBoard is not installed.
+    """
+    if not wanted:
+        return nullcontext()
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer: AbstractContextManager[Any] = SummaryWriter(
+        str(run / "tensorboard"), purge_step=epoch + 1
+    )
+    return writer
+
+
+def post(writer: Any, figures: Figures) -> None:
+    """Send the figures of an epoch to TensorBoard; a writer of None takes nothing."""
+    if writer is None:
+        return
+    for name in LOG_FIELDS[2:]:
+        if name in figures:
+            writer.add_scalar(name.replace("_", "/", 1), figures[name], int(figures["epoch"]))
+    writer.flush()
