@@ -1,10 +1,12 @@
 """From the network's doubt to the Dice to expect, fitted on cross-validation predictions.
 
-Each fold's model (``benchmarks/folds.py``) predicts the pictures of the patients it has not seen.
-On these the calibration and the profile of usual input are fitted and the limits of review chosen;
-then the shipped model predicts the test patients once, and the result says how expected and true
-Dice agree there and which failures are flagged.
-Usage: ``python benchmarks/calibrate.py DATASET WORK [--card] [--test]``.
+Each fold's model (``benchmarks/folds.py``) segments the patients it has not seen. A patient is a
+stack of the slices that the experts contoured at both phases, ED and ES, at nominal spacing
+(1.33 mm, 8 mm): the study that their pictures allow. On these the calibration and the profile of
+usual input are fitted and the limits of review chosen; then, with ``--test``, the shipped model
+segments the test patients, and the result says how expected and true Dice agree there and which
+failures are flagged.
+Usage: ``python benchmarks/calibrate.py DATASET WORK [--test] [--card]``.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from typing import Any
 
 import numpy as np
 from header import DATA, save
+from numpy.typing import NDArray
 from scipy import optimize
 from studies import STUDIES, order_to_experts
 
-from lvseg import postprocess, preprocess, weights
-from lvseg.cases import Case, image_path, mask_path, read_manifest, select
-from lvseg.cine import Cine, Source
+from lvseg import postprocess, preprocess, quality, weights
+from lvseg.cases import Case, image_path, mask_path, patients, read_manifest, select
+from lvseg.cine import Cine, Mask, Source
 from lvseg.datasets import expert_volumes
+from lvseg.geometry import Plane
+from lvseg.measure import measure
 from lvseg.metrics import dice
 from lvseg.modelcard import CARD, Calibration, InputProfile, ModelCard
 from lvseg.pipeline import run
@@ -40,18 +45,47 @@ FALSE_ALARMS = 0.10
 #: The limit of likeness, as a multiple of the largest distance of a patient held out.
 ROOM = 1.25
 
+PHASES = ("ED", "ES")
+#: Nominal distances: the pictures of most patients state none.
+PIXEL_MM, SLICE_MM = 1.33, 8.0
+#: Findings about the ends of a stack mean nothing where only labelled slices are at hand.
+ENDS = (
+    "few-slices",
+    "apex-cut-off",
+    "base-cut-off",
+    "stack-does-not-cover-ventricle",
+    "missing-slice",
+)
+
+#: What the checks say of a reference that lies beside the cavity: it can judge no network, and is
+#: left out of fit and figures, by name.
+MISPLACED = "cavity-not-brighter"
+
 Row = dict[str, Any]
 
 
-def judge(dataset: Path, case: Case, predictor: Predictor) -> Row:
-    """Segment one picture as ``lvseg evaluate`` does, and keep what tells doubt and truth."""
-    truth = read_mask(mask_path(dataset, case)).labels[0, 0] > 0
-    spacing = case.pixel_spacing_mm
-    cine = Cine(
-        read_picture(image_path(dataset, case))[None, None],
-        Source("picture", "case"),
-        pixel_spacing_mm=None if spacing is None else (spacing, spacing),
+def stack_of(dataset: Path, cases: tuple[Case, ...]) -> tuple[Cine, NDArray[np.bool_]]:
+    """The contoured slices of one patient: a cine of ED and ES, and the experts' mask."""
+    frames: dict[tuple[int, int], NDArray[np.float32]] = {}
+    truths: dict[tuple[int, int], NDArray[np.bool_]] = {}
+    for case in cases:
+        truth = read_mask(mask_path(dataset, case)).labels[0, 0] > 0
+        if truth.any() and case.slice_index is not None and case.phase in PHASES:
+            place = (PHASES.index(case.phase), case.slice_index)
+            frames[place] = read_picture(image_path(dataset, case))
+            truths[place] = truth
+    slices = sorted(index for phase, index in frames if phase == 0 and (1, index) in frames)
+    planes = tuple(
+        Plane((0.0, 0.0, SLICE_MM * index), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (PIXEL_MM, PIXEL_MM))
+        for index in slices
     )
+    stack = lambda of: np.array([[of[phase, index] for index in slices] for phase in (0, 1)])
+    return Cine(stack(frames), Source("array", "stack"), planes), stack(truths)
+
+
+def judge(dataset: Path, cases: tuple[Case, ...], predictor: Predictor) -> Row:
+    """Segment one patient as ``lvseg segment`` does, and keep what tells doubt and truth."""
+    cine, truth = stack_of(dataset, cases)
     prepared = preprocess.prepare(cine, predictor.card.input)
     scouts = predict(preprocess.scouts(prepared), predictor, flips=True)
     window = preprocess.find_window(prepared, scouts)
@@ -59,123 +93,175 @@ def judge(dataset: Path, case: Case, predictor: Predictor) -> Row:
     scores = predict(inputs, predictor, flips=True)
     probabilities = preprocess.restore(scores, prepared, window)
     options = postprocess.Options(threshold=predictor.card.output.threshold)
-    mask = postprocess.to_mask(probabilities, cine, options).labels[0] > 0
-    described = features(inputs, scores)
+    mask = postprocess.to_mask(probabilities, cine, options)
+    inside = mask.labels > 0
+    flat = (-1, *inside.shape[2:])
+    found = quality.check(cine, mask, measure(mask))
+    expert = Mask(truth.astype(np.uint8), (0, 1), cine.planes)
+    doubts = {finding.code for finding in quality.check(cine, expert, measure(expert))}
     return {
-        "file": case.file,
-        "patient": case.patient_id,
-        "truth_px": int(truth.sum()),
-        "area_px": float(mask.sum() * prepared.factors[0] * prepared.factors[1]),
-        "own": float(self_dice(probabilities[0], mask)[0]),
-        "dice": float(dice(truth, mask[0])) if truth.any() else None,
-        "features": described[0].tolist() if len(described) else None,
+        "patient": cases[0].patient_id,
+        "misplaced_reference": MISPLACED in doubts,
+        "dice": [
+            float(dice(one, other))
+            for one, other in zip(truth.reshape(flat), inside.reshape(flat), strict=True)
+        ],
+        "area_px": inside.sum(axis=(2, 3)).reshape(-1).tolist(),
+        "truth_px": truth.sum(axis=(2, 3)).reshape(-1).tolist(),
+        "own": self_dice(probabilities.reshape(flat), inside.reshape(flat)).tolist(),
+        "features": features(inputs, scores).tolist(),
+        "warnings": [
+            finding.code
+            for finding in found
+            if finding.severity != "info" and finding.code not in ENDS
+        ],
     }
 
 
 def judged(dataset: Path, cases: tuple[Case, ...], model: Path, kept: Path) -> list[Row]:
-    """The rows of some cases; a file of them from an earlier run is used again."""
+    """The patients of some cases; a file of them from an earlier run is used again."""
     if not kept.is_file():
         predictor = load_model(model)
-        write_text(kept, json.dumps([judge(dataset, case, predictor) for case in cases]))
+        each = [tuple(c for c in cases if c.patient_id == name) for name in patients(cases)]
+        write_text(kept, json.dumps([judge(dataset, own, predictor) for own in each]))
     rows: list[Row] = json.loads(kept.read_text())
     return rows
 
 
+def without_misplaced(rows: list[Row]) -> tuple[Row, list[Row]]:
+    """The patients whose reference lies beside the cavity with their mean Dice, and the others."""
+    misplaced = {
+        row["patient"]: round(float(np.mean(row["dice"])), 3)
+        for row in rows
+        if row["misplaced_reference"]
+    }
+    return misplaced, [row for row in rows if not row["misplaced_reference"]]
+
+
 def fit(rows: list[Row]) -> Calibration:
     """Fit the logistic curve to the true Dice (cross entropy with soft targets), choose limits."""
-    seen = [row for row in rows if row["dice"] is not None and row["area_px"] > 0]
-    own = np.array([row["own"] for row in seen])
-    area = np.array([row["area_px"] for row in seen])
-    true = np.array([row["dice"] for row in seen])
+    own, area, true = (
+        np.array([value for row in rows for value in row[name]])
+        for name in ("own", "area_px", "dice")
+    )
+    own, area, true = own[area > 0], area[area > 0], true[area > 0]
 
-    def curve(values: np.ndarray) -> Calibration:
-        names = ("intercept", "slope", "area_slope")
-        counts = {"patients": len({row["patient"] for row in seen}), "slices": len(seen)}
-        fitted = {name: round(float(v), 4) for name, v in zip(names, values, strict=True)}
-        return Calibration(**fitted, **counts, review_below=0, slice_review_below=0)
-
-    def loss(values: np.ndarray) -> float:
+    def loss(values: NDArray[np.float64]) -> float:
         x = np.clip(own, 0.02, 0.998)
         score = values[0] + values[1] * np.log(x / (1 - x)) + values[2] * np.log(area / 400)
         return float(np.mean(np.logaddexp(0, score) - true * score))
 
-    found = curve(optimize.minimize(loss, [0.0, 1.0, 0.0], method="BFGS").x)
-    return found.model_copy(update=limits(seen, found))
-
-
-def limits(rows: list[Row], calibration: Calibration) -> dict[str, float]:
-    """The limits that flag at most the stated share of what is no failure."""
-    studies = by_patient(rows, calibration)
-    good = [each["expected"] for each in studies if each["true"] >= STUDY_FAILURE]
-    slices = [each for each in expected(rows, calibration) if each["true"] >= SLICE_FAILURE]
-    return {
-        "review_below": round(float(np.quantile(good, FALSE_ALARMS)), 3),
-        "slice_review_below": round(
-            float(np.quantile([each["expected"] for each in slices], FALSE_ALARMS)), 3
-        ),
+    fitted = optimize.minimize(loss, [0.0, 1.0, 0.0], method="BFGS").x
+    names = ("intercept", "slope", "area_slope")
+    curve = Calibration(
+        **{name: round(float(value), 4) for name, value in zip(names, fitted, strict=True)},
+        patients=len(rows),
+        slices=len(true),
+        review_below=0,
+        slice_review_below=0,
+    )
+    usual = {
+        "review_below": [s["expected"] for s in studies(rows, curve) if s["true"] >= STUDY_FAILURE],
+        "slice_review_below": [
+            s["expected"] for s in slices(rows, curve) if s["true"] >= SLICE_FAILURE
+        ],
     }
+    limits = {
+        name: round(float(np.quantile(values, FALSE_ALARMS)), 3) for name, values in usual.items()
+    }
+    return curve.model_copy(update=limits)
 
 
-def expected(rows: list[Row], calibration: Calibration) -> list[Row]:
-    """Expected and true Dice of each slice with a cavity by the expert; a missed one has 0."""
+def slices(rows: list[Row], calibration: Calibration) -> list[Row]:
+    """Expected and true Dice of each slice; a slice without a mask has no expected one."""
     result = []
     for row in rows:
-        if row["dice"] is None:
-            continue
-        value = None
-        if row["area_px"] > 0:
-            own, area = np.array([row["own"]]), np.array([row["area_px"]])
-            value = float(expected_dice(own, area, calibration)[0])
-        result.append({"patient": row["patient"], "expected": value, "true": row["dice"]})
+        own, area = np.array(row["own"]), np.array(row["area_px"])
+        guess = expected_dice(own, area.astype(float), calibration)
+        for value, held, true in zip(guess, area > 0, row["dice"], strict=True):
+            result.append({"expected": float(value) if held else None, "true": true})
     return result
 
 
-def by_patient(rows: list[Row], calibration: Calibration) -> list[Row]:
-    """Mean expected (over slices found) and mean true Dice (over all slices) of each patient."""
-    slices = expected(rows, calibration)
+def studies(rows: list[Row], calibration: Calibration) -> list[Row]:
+    """Mean expected (over slices with a mask) and mean true Dice (over all slices) of each."""
     result = []
-    for name in sorted({each["patient"] for each in slices}):
-        own = [each for each in slices if each["patient"] == name]
+    for row in rows:
+        own = slices([row], calibration)
         found = [each["expected"] for each in own if each["expected"] is not None]
-        true = float(np.mean([each["true"] for each in own]))
-        result.append({"patient": name, "expected": float(np.mean(found)), "true": true})
+        result.append(
+            {
+                "patient": row["patient"],
+                "slices": len(own),
+                "missed": sum(each["expected"] is None for each in own),
+                "expected": float(np.mean(found)) if found else 0.0,
+                "true": float(np.mean([each["true"] for each in own])),
+                "warnings": row["warnings"],
+            }
+        )
     return result
 
 
 def agreement(pairs: list[Row], limit: float, failure: float) -> Row:
     """Bias, mean absolute error and correlation, and what the limit flags."""
+    missed = sum(each["expected"] is None for each in pairs)
     pairs = [each for each in pairs if each["expected"] is not None]
     guess = np.array([each["expected"] for each in pairs])
     true = np.array([each["true"] for each in pairs])
     failed, flagged = true < failure, guess < limit
-    share = lambda part, whole: None if not whole.any() else round(float(part[whole].mean()), 3)
-    return {
+    result = {
         "n": len(pairs),
+        "without_mask": missed,
         "true_mean": round(float(true.mean()), 4),
         "expected_mean": round(float(guess.mean()), 4),
         "mae": round(float(np.abs(guess - true).mean()), 4),
         "r": round(float(np.corrcoef(guess, true)[0, 1]), 3),
-        "failures": int(failed.sum()),
-        "sensitivity": share(flagged, failed),
-        "false_alarm_rate": share(flagged, ~failed),
-        "limit": limit,
         "failure_below": failure,
+        "failures": int(failed.sum()),
+        "limit": limit,
+        **flags(flagged, failed),
+    }
+    if "warnings" in pairs[0]:
+        warned = flagged | np.array([bool(each["warnings"]) for each in pairs])
+        result["with_every_check"] = flags(warned, failed)
+    return result
+
+
+def flags(flagged: NDArray[np.bool_], failed: NDArray[np.bool_]) -> Row:
+    """Share of the failures and of the others that are flagged; None where there are none."""
+    share = lambda whole: round(float(flagged[whole].mean()), 3) if whole.any() else None
+    return {"sensitivity": share(failed), "false_alarm_rate": share(~failed)}
+
+
+def summary(rows: list[Row], calibration: Calibration) -> Row:
+    """What one group of patients shows."""
+    each = studies(rows, calibration)
+    return {
+        "slices": agreement(
+            slices(rows, calibration), calibration.slice_review_below, SLICE_FAILURE
+        ),
+        "studies": agreement(each, calibration.review_below, STUDY_FAILURE),
+        "per_patient": each,
+        "slice_pairs": [
+            [None if s["expected"] is None else round(s["expected"], 3), round(s["true"], 3)]
+            for s in slices(rows, calibration)
+        ],
     }
 
 
 def profile_of(rows: list[Row]) -> InputProfile:
     """Mean and precision of the features over pictures; the limit from patients' means."""
-    table = np.array([row["features"] for row in rows if row["features"] is not None])
-    names = [row["patient"] for row in rows if row["features"] is not None]
+    table = np.concatenate([np.array(row["features"]) for row in rows])
     covariance = np.cov(table.T)
     covariance += np.diag(np.diag(covariance)) * 0.05  # a little shrinkage towards independence
-    precision = np.linalg.inv(covariance)
     found = InputProfile(
         mean=tuple(round(float(value), 5) for value in table.mean(axis=0)),
-        precision=tuple(tuple(round(float(v), 5) for v in row) for row in precision),
+        precision=tuple(
+            tuple(round(float(v), 5) for v in row) for row in np.linalg.inv(covariance)
+        ),
         limit=0.0,
     )
-    far = [distance(table[[each == name for each in names]], found) for name in sorted(set(names))]
+    far = [distance(np.array(row["features"]), found) for row in rows]
     return found.model_copy(update={"limit": round(ROOM * max(far), 2)})
 
 
@@ -212,7 +298,9 @@ def cines(dataset: Path, work: Path, calibration: Calibration) -> list[Row]:
                 "frames": len(true),
                 "true": float(np.mean(true)),
                 "expected_of_these_frames": float(np.mean(held)),
+                "frames_without_mask": guess.count(None),
                 "expected_of_the_study": result.certainty.expected_dice,
+                "findings": sorted({f.code for f in result.findings if f.severity != "info"}),
             }
         )
     return rows
@@ -238,36 +326,20 @@ def main() -> None:
     for name, model in folds_of(options.work):
         kept = options.work / f"judged-{name}.json"
         rows += judged(dataset, select(cases, name), model, kept)
+    left_out, rows = without_misplaced(rows)
     calibration, profile = fit(rows), profile_of(rows)
     result: Row = {
         "calibration": calibration.model_dump(),
         "profile": {"features": FEATURES, **profile.model_dump()},
-        "cross_validation": {
-            "slices": agreement(
-                expected(rows, calibration), calibration.slice_review_below, SLICE_FAILURE
-            ),
-            "studies": agreement(
-                by_patient(rows, calibration), calibration.review_below, STUDY_FAILURE
-            ),
-            "per_patient": by_patient(rows, calibration),
-            "missed_slices": sum(row["dice"] is not None and row["area_px"] == 0 for row in rows),
-        },
+        "cross_validation": summary(rows, calibration) | {"misplaced_references": left_out},
         "cines": cines(dataset, options.work, calibration),
     }
     if options.test:
         held = select(read_manifest(options.dataset), "online")
         kept = options.work / "judged-online.json"
         tests = judged(options.dataset, held, weights.locate(weights.DEFAULT), kept)
-        result["test"] = {
-            "slices": agreement(
-                expected(tests, calibration), calibration.slice_review_below, SLICE_FAILURE
-            ),
-            "studies": agreement(
-                by_patient(tests, calibration), calibration.review_below, STUDY_FAILURE
-            ),
-            "per_patient": by_patient(tests, calibration),
-            "missed_slices": sum(row["dice"] is not None and row["area_px"] == 0 for row in tests),
-        }
+        left_out, tests = without_misplaced(tests)
+        result["test"] = summary(tests, calibration) | {"misplaced_references": left_out}
     if options.card:
         path = weights.locate(weights.DEFAULT) / CARD
         card = ModelCard.from_json(path.read_text("utf-8"))

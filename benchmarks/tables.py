@@ -1,4 +1,4 @@
-"""Put the tables of the README between their marks, from the files in ``results``.
+"""Put the tables of the README and the docs between their marks, from the files in ``results``.
 
 Usage: ``python benchmarks/tables.py [--check]``; ``--check`` changes nothing and ends with 1
 where a table is out of date.
@@ -13,8 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from header import RESULTS, ROOT
-
-README = ROOT / "README.md"
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -110,23 +108,54 @@ def installed_size(document: dict[str, Any]) -> str:
     )
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "online": online,
-    "studies": studies,
-    "segment-time": segment_time,
-    "installed-size": installed_size,
+def calibration(document: dict[str, Any]) -> str:
+    """Agreement of expected and true Dice, and what the limits flag."""
+    groups = {"cross_validation": "30 patients in cross-validation", "test": "15 test patients"}
+    rows = []
+    for name, label in groups.items():
+        for unit in ("slices", "studies"):
+            if name not in document:
+                continue
+            row = document[name][unit]
+            flagged = "none to find" if row["sensitivity"] is None else f"{row['sensitivity']:.0%}"
+            rows.append(
+                [
+                    f"{label}, {unit}",
+                    str(row["n"]),
+                    f"{row['expected_mean']:.3f} / {row['true_mean']:.3f}",
+                    f"{row['mae']:.3f}",
+                    f"{row['r']:.2f}",
+                    f"{row['failures']} (below {row['failure_below']:.2f})",
+                    flagged,
+                    f"{row['false_alarm_rate']:.0%}",
+                ]
+            )
+    head = ["group", "n", "expected / true Dice", "mean absolute error", "r", "failures"]
+    return markdown([*head, "failures flagged", "false alarms"], rows)
+
+
+#: Page -> its tables.
+PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
+    "README.md": {
+        "online": online,
+        "studies": studies,
+        "segment-time": segment_time,
+        "installed-size": installed_size,
+    },
+    "docs/quality.md": {"calibration": calibration},
 }
 
 
-def filled(text: str) -> str:
-    """The README with every table made anew."""
-    for name, make in TABLES.items():
+def filled(page: str) -> str:
+    """A page with every table made anew."""
+    text = (ROOT / page).read_text("utf-8")
+    for name, make in PAGES[page].items():
         document = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
         block = f"<!-- table:{name} -->\n{make(document)}\n<!-- end -->"
         pattern = re.compile(rf"<!-- table:{re.escape(name)} -->.*?<!-- end -->", re.DOTALL)
         text, count = pattern.subn(lambda _, block=block: block, text)
         if count != 1:
-            raise SystemExit(f"expected one place for the table {name} in README.md, found {count}")
+            raise SystemExit(f"expected one place for the table {name} in {page}, found {count}")
     return text
 
 
@@ -135,11 +164,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    text = README.read_text("utf-8")
-    new = filled(text)
-    if check and new != text:
-        raise SystemExit("README.md is out of date: run  python benchmarks/tables.py")
-    README.write_text(new, "utf-8")
+    for page in PAGES:
+        new = filled(page)
+        if check and new != (ROOT / page).read_text("utf-8"):
+            raise SystemExit(f"{page} is out of date: run  python benchmarks/tables.py")
+        (ROOT / page).write_text(new, "utf-8")
 
 
 if __name__ == "__main__":
