@@ -54,8 +54,9 @@ def main() -> None:
     panel(right, studies, limits["review_below"], each["studies"]["failure_below"])
     left.set(title="Slices", ylabel="true Dice", xlim=(0.4, 1), ylim=(-0.02, 1.02))
     right.set(title="Studies", xlim=(0.75, 1), ylim=(0.7, 1))
-    right.legend(loc="lower right", fontsize=8, frameon=False)
-    figure.tight_layout()
+    handles, labels = right.get_legend_handles_labels()
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=9, frameon=False)
     figure.savefig(TARGET)
     print(f"wrote {TARGET.relative_to(ROOT)}")
 

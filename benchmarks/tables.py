@@ -110,7 +110,7 @@ def installed_size(document: dict[str, Any]) -> str:
 
 def calibration(document: dict[str, Any]) -> str:
     """Agreement of expected and true Dice, and what the limits flag."""
-    groups = {"cross_validation": "30 patients in cross-validation", "test": "15 test patients"}
+    groups = {"cross_validation": "patients in cross-validation", "test": "test patients"}
     rows = []
     for name, label in groups.items():
         for unit in ("slices", "studies"):
@@ -120,7 +120,7 @@ def calibration(document: dict[str, Any]) -> str:
             flagged = "none to find" if row["sensitivity"] is None else f"{row['sensitivity']:.0%}"
             rows.append(
                 [
-                    f"{label}, {unit}",
+                    f"{len(document[name]['per_patient'])} {label}, {unit}",
                     str(row["n"]),
                     f"{row['expected_mean']:.3f} / {row['true_mean']:.3f}",
                     f"{row['mae']:.3f}",

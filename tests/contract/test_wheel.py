@@ -41,7 +41,7 @@ def test_every_module_of_the_source_is_inside(contents: dict[str, int]) -> None:
 
 def test_types_presets_and_models_are_inside(contents: dict[str, int]) -> None:
     kinds = ("py.typed", "__init__.pyi", "train/presets/*.toml", "models/*/card.json")
-    for pattern in (*kinds, "models/*/model.onnx"):
+    for pattern in (*kinds, "report/page.*", "models/*/model.onnx"):
         found = {f"lvseg/{path.relative_to(SOURCE).as_posix()}" for path in SOURCE.glob(pattern)}
         if found or not pattern.startswith("models"):
             assert found, pattern
@@ -58,7 +58,10 @@ def test_the_default_model_is_inside(contents: dict[str, int]) -> None:
 def test_nothing_else_is_inside(contents: dict[str, int]) -> None:
     assert {name.split("/")[0].rpartition(".")[2] for name in contents} == {"lvseg", "dist-info"}
     endings = {Path(name).suffix for name in contents if name.startswith("lvseg/")}
-    assert endings <= {".py", ".pyi", ".typed", ".toml", ".json", ".onnx", ".safetensors"}
+    assert endings <= {
+        *(".py", ".pyi", ".typed", ".toml", ".json", ".onnx", ".safetensors"),
+        *(".html", ".css", ".js"),
+    }
     assert not [name for name in contents if "test" in Path(name).name.lower()]
 
 

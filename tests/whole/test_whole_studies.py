@@ -73,6 +73,7 @@ def test_segment_writes_what_the_contract_says(single: Path) -> None:
     assert document["ef_percent"] == pytest.approx(
         100 * (document["edv_ml"] - document["esv_ml"]) / document["edv_ml"], abs=0.02
     )
+    assert 0.85 < document["quality"]["expected_dice"] < 1
     image = nibabel.load(single / "segmentation.nii.gz")
     assert image.shape == (256, 256, 12, 20)
     assert image.header.get_zooms()[:3] == pytest.approx((1.367188, 1.367188, 10), abs=1e-3)

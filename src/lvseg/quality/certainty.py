@@ -105,7 +105,7 @@ def unsure(
     row, worst = np.unravel_index(int(np.nanargmin(table)), table.shape)
     count = int((np.nanmin(table, axis=0, initial=1.0) < calibration.slice_review_below).sum())
     text = (
-        f"The network is unsure of {count} slice(s) in at least one phase; of this one most, where "
+        f"The network is unsure of {count} slice(s) in at least one phase, most of this one, where "
         f"a Dice of {table[row, worst]:.2f} is expected."
     )
     findings.append(Finding("unsure-slice", "info", text, int(worst), phases[int(row)]))

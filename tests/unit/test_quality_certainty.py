@@ -1,0 +1,179 @@
+"""Expected Dice and likeness of the input: worked examples, and what is never said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lvseg import weights
+from lvseg.cine import Mask
+from lvseg.modelcard import CARD, Calibration, InputProfile, ModelCard
+from lvseg.quality import expect_dice, unlike, unsure
+from lvseg.quality.certainty import expected_dice, self_dice
+from lvseg.quality.likeness import FEATURES, distance, features
+from lvseg.results import Certainty
+
+#: With slope 1 and nothing else, the expected Dice is the self-Dice.
+PLAIN = Calibration(
+    intercept=0,
+    slope=1,
+    area_slope=0,
+    review_below=0.8,
+    slice_review_below=0.7,
+    patients=1,
+    slices=1,
+)
+
+
+def test_self_dice_by_hand() -> None:
+    probabilities = np.array([[[0.9, 0.6, 0.1]]], np.float32)
+    inside = np.array([[[True, True, False]]])
+    # 2 (0.9 + 0.6) / (0.9 + 0.6 + 0.1 + 2) = 3 / 3.6
+    assert self_dice(probabilities, inside) == pytest.approx([3 / 3.6])
+    assert self_dice(probabilities, ~inside & False) == pytest.approx([0])
+
+
+def test_the_curve_by_hand() -> None:
+    curve = PLAIN.model_copy(update={"intercept": 0.5, "slope": 2.0, "area_slope": 1.0})
+    # logit(0.75) = ln 3; 0.5 + 2 ln 3 + ln(200 / 400) = 0.5 + ln 4.5
+    found = expected_dice(np.array([0.75]), np.array([200.0]), curve)
+    assert found == pytest.approx([1 / (1 + np.exp(-0.5) / 4.5)])
+
+
+@given(
+    own=st.floats(0.05, 0.99),
+    more=st.floats(0, 0.5),
+    area=st.floats(1, 5000),
+    wider=st.floats(1, 4),
+)
+@settings(derandomize=True, deadline=None, max_examples=50)
+def test_surer_and_larger_is_never_expected_to_be_worse(
+    own: float, more: float, area: float, wider: float
+) -> None:
+    curve = PLAIN.model_copy(update={"area_slope": 0.7})
+    low, surer, larger = expected_dice(
+        np.array([own, min(1.0, own + more), own]), np.array([area, area, area * wider]), curve
+    )
+    assert 0 < low <= surer < 1
+    assert low <= larger < 1
+
+
+def study(sure: float) -> tuple[np.ndarray, Mask]:
+    """Two phases of three slices; slice 2 is empty; slice 1 of phase 1 has probability ``sure``."""
+    labels = np.zeros((2, 3, 8, 9), np.uint8)
+    labels[:, :2, 2:6, 3:7] = 1
+    probabilities = labels.astype(np.float32)
+    probabilities[1, 1] *= sure
+    return probabilities, Mask(labels, (4, 9))
+
+
+def test_a_study_is_the_mean_over_its_slices() -> None:
+    probabilities, mask = study(0.5)
+    found = expect_dice(probabilities, mask, PLAIN)
+    assert found is not None
+    # 16 pixels at 0.5: 2 x 8 / (8 + 16) = 2 / 3; sure slices stop at 0.998
+    assert found.by_slice[1][1] == pytest.approx(2 / 3)
+    assert found.by_slice[0] == (pytest.approx(0.998), pytest.approx(0.998), None)
+    assert found.expected_dice == pytest.approx((3 * 0.998 + 2 / 3) / 4)
+
+
+def test_pixels_are_counted_on_the_models_grid() -> None:
+    probabilities, mask = study(0.5)
+    curve = PLAIN.model_copy(update={"area_slope": 1.0})
+    fine = expect_dice(probabilities, mask, curve)
+    coarse = expect_dice(probabilities, mask, curve, pixel_ratio=0.25)
+    assert fine is not None
+    assert coarse is not None
+    assert coarse.expected_dice < fine.expected_dice
+
+
+def test_without_calibration_or_mask_nothing_is_expected() -> None:
+    probabilities, mask = study(1.0)
+    empty = Mask(np.zeros_like(mask.labels), mask.frame_index)
+    assert expect_dice(probabilities, mask, None) is None
+    assert expect_dice(probabilities, empty, PLAIN) is None
+    assert unsure(None, PLAIN, (0,)) == ()
+    assert unsure(Certainty(0.1, ((0.1,),)), None, (0,)) == ()
+
+
+def test_an_unsure_study_asks_for_a_look_and_names_the_worst_slice() -> None:
+    found = unsure(Certainty(0.75, ((0.9, 0.65, None), (0.9, 0.6, 0.68))), PLAIN, (4, 9))
+    assert [(each.code, each.severity) for each in found] == [
+        ("unsure", "warning"),
+        ("unsure-slice", "info"),
+    ]
+    assert (found[1].slice, found[1].phase) == (1, 9)
+    assert "2 slice(s)" in found[1].text
+    assert "0.60" in found[1].text
+
+
+def test_a_sure_study_is_silent() -> None:
+    assert unsure(Certainty(0.9, ((0.9, None),)), PLAIN, (0,)) == ()
+
+
+def frames(count: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Bright discs of radius 9 on a darker, grainy ground, and sure scores."""
+    rng = np.random.default_rng(5)
+    row, column = np.mgrid[:64, :64]
+    disc = ((row - 30) ** 2 + (column - 34) ** 2 < 81).astype(np.float32)
+    inputs = 0.2 + 0.6 * disc + rng.normal(0, 0.02, (count, 64, 64))
+    return inputs[:, None].astype(np.float32), np.repeat(disc[None, None], count, axis=0)
+
+
+def test_features_say_what_their_names_say() -> None:
+    inputs, scores = frames()
+    table = dict(zip(FEATURES, features(inputs, scores).mean(axis=0), strict=True))
+    share = float(scores[0].mean())
+    assert table["mean"] == pytest.approx(0.2 + 0.6 * share, abs=0.01)
+    assert table["spread"] == pytest.approx(0.6 * np.sqrt(share * (1 - share)), abs=0.01)
+    assert table["skewness"] > 1  # few bright pixels
+    assert table["cavity"] > 2 > 0 > table["rim"]  # in spreads above and below the mean
+
+
+def test_frames_without_cavity_say_nothing() -> None:
+    inputs, scores = frames()
+    assert features(inputs, scores * 0).shape == (0, len(FEATURES))
+    profile = InputProfile(mean=(0.0,) * 8, precision=((0.0,) * 8,) * 8, limit=1.0)
+    assert unlike(inputs, scores * 0, profile) == ()
+    assert unlike(inputs, scores, None) == ()
+
+
+def test_no_more_than_24_frames_are_described() -> None:
+    inputs, scores = frames(40)
+    assert len(features(inputs, scores)) == 24
+
+
+def test_distance_by_hand() -> None:
+    precision = np.diag([4.0, 1.0, *[0.0] * 6])
+    profile = InputProfile(
+        mean=(1.0, 2.0, *[0.0] * 6), precision=tuple(map(tuple, precision)), limit=5.0
+    )
+    found = np.array([[2.0, 5.0, *[7.0] * 6], [4.0, 7.0, *[7.0] * 6]])
+    # mean (3, 6): offsets 2 and 4; 4 x 4 + 1 x 16 = 32
+    assert distance(found, profile) == pytest.approx(np.sqrt(32))
+
+
+def test_an_inverted_picture_is_unlike_the_training_pictures() -> None:
+    inputs, scores = frames()
+    table = features(*frames(24))
+    spread = np.diag(1 / (table.std(axis=0) + 0.05) ** 2)
+    profile = InputProfile(
+        mean=tuple(table.mean(axis=0)), precision=tuple(map(tuple, spread)), limit=4.0
+    )
+    assert unlike(inputs, scores, profile) == ()
+    (found,) = unlike(1 - inputs, scores, profile)
+    assert (found.code, found.severity) == ("unlike-training-data", "warning")
+
+
+def test_the_shipped_card_is_calibrated_for_these_features() -> None:
+    card = ModelCard.from_json((weights.locate(weights.DEFAULT) / CARD).read_text("utf-8"))
+    assert card.calibration is not None
+    assert card.profile is not None
+    assert len(card.profile.mean) == len(card.profile.precision) == len(FEATURES)
+    assert {len(row) for row in card.profile.precision} == {len(FEATURES)}
+    assert 0.5 < card.calibration.slice_review_below < card.calibration.review_below < 1
+    # surer and larger is better
+    assert card.calibration.slope > 0
+    assert card.calibration.area_slope > 0
