@@ -233,10 +233,16 @@ def flags(flagged: NDArray[np.bool_], failed: NDArray[np.bool_]) -> Row:
     return {"sensitivity": share(failed), "false_alarm_rate": share(~failed)}
 
 
+def mean_dice(rows: list[Row]) -> float:
+    """Over all slices, those without a mask included."""
+    return round(float(np.mean([value for row in rows for value in row["dice"]])), 4)
+
+
 def summary(rows: list[Row], calibration: Calibration) -> Row:
     """What one group of patients shows."""
     each = studies(rows, calibration)
     return {
+        "dice_mean_of_all_slices": mean_dice(rows),
         "slices": agreement(
             slices(rows, calibration), calibration.slice_review_below, SLICE_FAILURE
         ),
@@ -326,12 +332,14 @@ def main() -> None:
     for name, model in folds_of(options.work):
         kept = options.work / f"judged-{name}.json"
         rows += judged(dataset, select(cases, name), model, kept)
+    everyone = mean_dice(rows)
     left_out, rows = without_misplaced(rows)
     calibration, profile = fit(rows), profile_of(rows)
     result: Row = {
         "calibration": calibration.model_dump(),
         "profile": {"features": FEATURES, **profile.model_dump()},
-        "cross_validation": summary(rows, calibration) | {"misplaced_references": left_out},
+        "cross_validation": summary(rows, calibration)
+        | {"misplaced_references": left_out, "dice_mean_with_misplaced": everyone},
         "cines": cines(dataset, options.work, calibration),
     }
     if options.test:
