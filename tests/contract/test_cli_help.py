@@ -24,6 +24,7 @@ COMMANDS = [
     ["tune"],
     ["export"],
     ["evaluate"],
+    ["reproduce"],
     ["models"],
     ["doctor"],
 ]

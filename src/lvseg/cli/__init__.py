@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from lvseg.cli import data, learn, segment, study, system, tune  # noqa: F401  (they register commands)
+from lvseg.cli import (  # noqa: F401  (they register commands)
+    data,
+    learn,
+    reproduce,
+    segment,
+    study,
+    system,
+    tune,
+)
 from lvseg.cli.app import app
 from lvseg.cli.output import INTERRUPTED, Output, explain, one_line
 from lvseg.errors import UsageError
@@ -29,6 +37,7 @@ ORDER = (
     "tune",
     "export",
     "evaluate",
+    "reproduce",
 )
 app.registered_commands.sort(
     key=lambda each: ORDER.index(str(each.name)) if each.name in ORDER else len(ORDER)

@@ -22,7 +22,14 @@ from lvseg.modelcard import InputSpec
 from lvseg.preprocess import prepare, resample, scale_factors
 from lvseg.read import read_mask, read_picture
 
-__all__ = ["Slices", "load_frames", "load_slices", "normalise_crops"]
+__all__ = [
+    "Slices",
+    "load_frames",
+    "load_slices",
+    "normalise_crops",
+    "read_pair",
+    "resize_frame",
+]
 
 #: The study's rule: a resized mask is cavity from here on, of 255.
 CAVITY_FROM = 128
@@ -47,15 +54,17 @@ class Slices:
     sha256: tuple[str, ...]
 
 
-def load_slices(dataset: Path, split: str, spec: InputSpec) -> Slices:
+def load_slices(dataset: Path, split: str, spec: InputSpec, *, allow_leaks: bool = False) -> Slices:
     """Read every picture of a split (``a+b`` for two) with its mask.
+
+    :param allow_leaks: see :func:`lvseg.cases.read_manifest`; for the study's own split only.
 
     :raises DatasetError: nothing in the split, or image and mask differ in size.
     """
-    cases = select(read_manifest(dataset), split)
+    cases = select(read_manifest(dataset, allow_leaks=allow_leaks), split)
     images, masks = [], []
     for case in cases:
-        image, mask = _read_pair(dataset, case)
+        image, mask = read_pair(dataset, case)
         spacing = case.pixel_spacing_mm
         pair = None if spacing is None else (spacing, spacing)
         source = Source("picture", image_path(dataset, case).stem)
@@ -71,35 +80,40 @@ def load_slices(dataset: Path, split: str, spec: InputSpec) -> Slices:
     return Slices(stack, truth, torch.tensor(centres), empty, cases, _hashes(dataset, cases))
 
 
-def load_frames(dataset: Path, split: str, side_px: int) -> Slices:
+def load_frames(dataset: Path, split: str, side_px: int, *, allow_leaks: bool = False) -> Slices:
     """Read every picture of a split with its mask as the study does.
 
     Resized to ``side_px`` squared by Pillow (bicubic, its default), image / 255, mask >= 128 of 255
     is cavity; all centres are those of the frame.
 
+    :param allow_leaks: see :func:`lvseg.cases.read_manifest`; for the study's own split only.
+
     :raises DatasetError: nothing in the split, image and mask differ in size, more than 8 bit.
     """
-    cases = select(read_manifest(dataset), split)
+    cases = select(read_manifest(dataset, allow_leaks=allow_leaks), split)
     images = torch.empty(len(cases), 1, side_px, side_px)
     masks = torch.empty_like(images)
     for index, case in enumerate(cases):
-        image, mask = _read_pair(dataset, case)
+        image, mask = read_pair(dataset, case)
         if image.max() > 255:
             raise DatasetError(f"expected 8 bit pictures, found {image.max():g} in {case.file}")
-        images[index, 0] = torch.from_numpy(_resize(image, side_px)) / 255
-        inside = _resize(255 * mask.astype(np.uint8), side_px) >= CAVITY_FROM
+        images[index, 0] = torch.from_numpy(resize_frame(image, side_px)) / 255
+        inside = resize_frame(255 * mask.astype(np.uint8), side_px) >= CAVITY_FROM
         masks[index, 0] = torch.from_numpy(inside)
     centres = torch.full((len(cases), 2), (side_px - 1) / 2)
     return Slices(images, masks, centres, ~masks.flatten(1).any(1), cases, _hashes(dataset, cases))
 
 
-def _resize(picture: np.ndarray, side_px: int) -> np.ndarray:
-    """Resize a picture [Y, X] of 0..255 as 8 bit."""
+def resize_frame(picture: np.ndarray, side_px: int) -> np.ndarray:
+    """Resize a picture [Y, X] of 0..255 as 8 bit, to ``side_px`` squared."""
     return np.array(Image.fromarray(picture.astype(np.uint8)).resize((side_px, side_px)))
 
 
-def _read_pair(dataset: Path, case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Image [Y, X] float32 and cavity [Y, X] bool of a case."""
+def read_pair(dataset: Path, case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Image [Y, X] float32 and cavity [Y, X] bool of a case.
+
+    :raises DatasetError: they differ in size.
+    """
     image = read_picture(image_path(dataset, case))
     mask = read_mask(mask_path(dataset, case)).labels[0, 0] == Label.LV_CAVITY
     if image.shape != mask.shape:

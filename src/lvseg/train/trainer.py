@@ -47,6 +47,7 @@ def fit(
     report: Report | None = None,
     device: Device = "auto",
     board: bool = False,
+    allow_leaks: bool = False,
 ) -> Path:
     """Train and leave checkpoints, ``log.csv`` and ``curves.png`` in ``run``.
 
@@ -54,16 +55,17 @@ def fit(
     :param report: called after each epoch with (epoch, epochs, figures), by the first process.
     :param device: ``auto`` is a CUDA device if there is one.
     :param board: also write TensorBoard logs into ``run/tensorboard``.
+    :param allow_leaks: take a manifest with a patient in two splits, to show what that hides.
     :returns: the run folder; ``best`` is the checkpoint to export, ``last`` the one to resume.
     :raises UsageError: the folder holds a run already and ``resume`` is off, or the other options;
         the options do not fit the device or the number of processes.
     """
     with gather(device) as team, _determinism(options.deterministic):
         _check(options, team)
-        data = load_split(dataset, options.train_split, options)
+        data = load_split(dataset, options.train_split, options, allow_leaks)
         held_out = None
         if options.validation_split is not None:
-            held_out = load_split(dataset, options.validation_split, options)
+            held_out = load_split(dataset, options.validation_split, options, allow_leaks)
         state = _initial(options, start, team)
         progress = _progress(options, run, resume, state)
         log = read_log(run)[: progress.epoch]
@@ -99,14 +101,17 @@ def fit(
     return run
 
 
-def load_split(dataset: Path, split: str, options: TrainOptions) -> Slices:
+def load_split(
+    dataset: Path, split: str, options: TrainOptions, allow_leaks: bool = False
+) -> Slices:
     """Read the pictures of a split as the options' networks take them.
 
     :raises DatasetError: nothing in the split, or image and mask differ in size.
+    :raises PatientLeakError: a patient in more than one split, unless ``allow_leaks``.
     """
     if options.frame == "whole":
-        return load_frames(dataset, split, options.frame_px)
-    return load_slices(dataset, split, options.input)
+        return load_frames(dataset, split, options.frame_px, allow_leaks=allow_leaks)
+    return load_slices(dataset, split, options.input, allow_leaks=allow_leaks)
 
 
 @contextmanager

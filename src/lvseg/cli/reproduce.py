@@ -1,0 +1,101 @@
+"""`lvseg reproduce`: the study's networks and its split, then one change at a time to ours."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lvseg.cli.app import command
+from lvseg.cli.learn import Device
+from lvseg.cli.output import Output, table
+from lvseg.cli.tune import search_libraries
+
+if TYPE_CHECKING:
+    from lvseg.train.reproduce.plan import Plan
+
+__all__ = ["reproduce"]
+
+
+class Size(StrEnum):
+    """How large."""
+
+    small = "small"
+    paper = "paper"
+
+
+@command("reproduce", example="lvseg reproduce --data dataset -o study --scale small")
+def reproduce(
+    out: Output,
+    data: Annotated[Path, typer.Option(help="Data set folder (see lvseg prepare).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the study.")],
+    scale: Annotated[
+        Size, typer.Option(help="small = two processor cores; paper = the study's size, a GPU.")
+    ] = Size.small,
+    device: Annotated[
+        Device, typer.Option(help="auto = a CUDA GPU if there is one.")
+    ] = Device.auto,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help="Run this step only; repeatable.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show the steps and the time they take; run nothing.")
+    ] = False,
+) -> int:
+    """Run the study again, honestly.
+
+    Trains the study's four networks on its own leaking split and on one by patient, then changes
+    one thing at a time, and says what each bought. The same command goes on with a stopped run.
+    Writes report.html, report.md and study.json. Needs the optional part 'train'.
+    """
+    with search_libraries():
+        from lvseg.train.reproduce.plan import make_plan
+        from lvseg.train.reproduce.run import reproduce as run
+        from lvseg.train.reproduce.steps import SCALES
+
+    size, names = SCALES[scale.value], tuple(only or ())
+    if plan:
+        with out.progress("measuring a few steps"):
+            found = make_plan(data, size, names, device.value)
+        out.result(found.document(), plan_text(found))
+        return 0
+    try:
+        with out.progress("reproducing") as bar:
+            document = run(
+                data, output, size, device=device.value, only=names, report=bar, note=out.note
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("(the same command goes on)") from None
+    out.result(document, text(document, output))
+    return 0
+
+
+def plan_text(found: Plan) -> str:
+    """The plan for people: a line a step, and the sum."""
+    rows = [("step", "split", "steps", "s a step", "minutes")]
+    rows += [
+        (
+            step.key,
+            step.split,
+            str(step.options.epochs * step.options.steps_per_epoch),
+            f"{each.step_s:.3f}",
+            f"{each.total_s / 60:.1f}",
+        )
+        for step, each in zip(found.steps, found.estimates, strict=True)
+    ]
+    return f"{table(rows)}\nabout {found.total_s / 3600:.1f} hours on {found.device}, alone on it"
+
+
+def text(document: dict[str, Any], output: Path) -> str:
+    """The outcome for people: mean Dice of each step, and where the report is."""
+    parts = ("training", "validation", "test")
+    rows = [("step", *(f"{part} Dice" for part in parts))]
+    for step in document["steps"]:
+        means = [step["scores"][part]["dice"]["mean"] for part in parts]
+        rows.append((step["key"], *("-" if mean is None else f"{mean:.4f}" for mean in means)))
+    lines = [table(rows)]
+    if document["missing"]:
+        lines.append(f"not run yet: {', '.join(document['missing'])}")
+    return "\n".join([*lines, f"report: {output / 'report.html'}"])

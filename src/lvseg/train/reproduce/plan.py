@@ -1,0 +1,180 @@
+"""How long the ladder takes on this computer, measured on a few steps before anything is run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lvseg.datasets.augmented import study_counts
+from lvseg.train import augment
+from lvseg.train.distributed import Device, pick_device
+from lvseg.train.loss import LOSSES
+from lvseg.train.network import build
+from lvseg.train.options import TrainOptions
+from lvseg.train.reproduce.run import steps_of
+from lvseg.train.reproduce.splits import originals
+from lvseg.train.reproduce.steps import Scale, Step, choose
+
+__all__ = ["Estimate", "Plan", "estimate", "make_plan"]
+
+#: Share of the time of several threads that is of use; the rest they wait for each other.
+EFFICIENCY = 0.7
+#: Steps measured, after one that is not.
+MEASURED = 3
+#: Full frames are searched and a window is cut: pictures of so many times the window's cost.
+WINDOW_FACTOR = 5.0
+#: Seconds to read a pair of pictures, and to make, write and check an augmented one.
+READ_S, COPY_S = 0.005, 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Seconds of wall time that a step takes, of which training; ``step_s`` is one step."""
+
+    key: str
+    step_s: float
+    training_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be run and how long it takes; nothing was written.
+
+    :param data_s: seconds to write the augmented pictures.
+    """
+
+    scale: Scale
+    device: str
+    data_s: float
+    steps: tuple[Step, ...]
+    estimates: tuple[Estimate, ...]
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all steps and the data."""
+        return self.data_s + sum(each.total_s for each in self.estimates)
+
+    def document(self) -> dict[str, Any]:
+        """The plan as plain values for JSON."""
+        rows = [
+            {**asdict(each), "split": step.split, "change": step.change}
+            for step, each in zip(self.steps, self.estimates, strict=True)
+        ]
+        return {
+            "scale": asdict(self.scale),
+            "device": self.device,
+            "data_s": self.data_s,
+            "total_s": self.total_s,
+            "steps": rows,
+        }
+
+
+def make_plan(dataset: Path, scale: Scale, only: Sequence[str], device: Device = "auto") -> Plan:
+    """Measure a few steps of every kind and add up.
+
+    :raises UsageError: an unknown step, or a data set without the splits that are needed.
+    """
+    cases = originals(dataset)
+    steps = choose(steps_of(scale), only)
+    training = sum(case.split == "training" for case in cases)
+    pictures = study_counts(scale.total)["training"]
+    copies = max(0, scale.total - len(cases)) + max(0, pictures - training)
+    estimates = estimate(steps, pictures, (len(cases) - training) // 2, device)
+    return Plan(scale, pick_device(device).type, COPY_S * copies, steps, estimates)
+
+
+def estimate(
+    steps: Sequence[Step], pictures: int, held_out: int, device: Device = "auto"
+) -> tuple[Estimate, ...]:
+    """Measure a few steps of each kind and multiply.
+
+    On a processor the working time of one thread is measured, not the clock, so that other programs
+    do not count; several threads share it, at 0.7 of their number.
+
+    :param pictures: of the training split; :param held_out: of validation and test each.
+    """
+    found, known = [], dict[str, tuple[float, float]]()
+    where = pick_device(device)
+    for step in steps:
+        options = step.options
+        kind = options.model_dump_json(
+            include={"network", "batch_size", "frame", "frame_px", "input", "augmented"}
+        )
+        if kind not in known:
+            with _one_thread(where) as share:
+                known[kind] = _measured(options, where, share)
+        training, predicting = known[kind]
+        factor = WINDOW_FACTOR if options.frame == "window" else 1.0
+        validations = options.epochs // options.validate_every
+        judged = factor * predicting * (held_out * (validations + 2) + pictures)
+        read = READ_S * (2 * pictures + 4 * held_out)
+        total = training * options.epochs * options.steps_per_epoch
+        found.append(Estimate(step.key, training, total, total + judged + read))
+    return tuple(found)
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[float]:
+    """Compute with one thread while the block runs; gives the share of its time that all take."""
+    threads = torch.get_num_threads()
+    if device.type == "cuda" or threads == 1:
+        yield 1.0
+        return
+    torch.set_num_threads(1)
+    try:
+        yield 1 / (threads * EFFICIENCY)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured(options: TrainOptions, device: torch.device, share: float) -> tuple[float, float]:
+    """Seconds of a training step, and of predicting one picture."""
+    size = options.frame_px if options.frame == "whole" else options.input.window_px
+    network = build(options.network).to(device)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    generator = torch.Generator().manual_seed(0)
+    shape = (options.batch_size, 1, size, size)
+    images = torch.rand(shape, generator=generator).to(device)
+    masks = (torch.rand(shape, generator=generator) > 0.9).float().to(device)
+    centres = torch.full((options.batch_size, 2), size / 2)
+    seconds = []
+    for _ in range(MEASURED + 1):
+        begun = _clock(device)
+        batch, truth = images, masks
+        if options.augmented:
+            drawn = augment.draw(options.augment, centres, (size, size), generator)
+            batch, truth = augment.crop(drawn, images, masks, size)
+            batch = augment.recolour(drawn, batch)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        loss = LOSSES[options.loss](network(batch), truth)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        seconds.append(_clock(device) - begun)
+    return share * sum(seconds[1:]) / MEASURED, share * _predicting(network, images[:1], device)
+
+
+@torch.no_grad()
+def _predicting(network: nn.Module, image: torch.Tensor, device: torch.device) -> float:
+    network.eval()
+    network(image)
+    begun = _clock(device)
+    for _ in range(MEASURED):
+        network(image)
+    return (_clock(device) - begun) / MEASURED
+
+
+def _clock(device: torch.device) -> float:
+    """Seconds: the clock once a GPU is done, or the working time of a processor's threads."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()

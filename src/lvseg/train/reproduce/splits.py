@@ -1,0 +1,126 @@
+"""The data of the study: two augmented sets of pictures, and four ways to split them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lvseg.cases import (
+    MANIFEST,
+    Case,
+    manifest_text,
+    patients,
+    read_manifest,
+    select,
+    split_by_patient,
+)
+from lvseg.datasets.augmented import ORIGINAL, augment, image_level_split, study_counts
+from lvseg.errors import UsageError
+from lvseg.train.reproduce.steps import Scale, Split
+from lvseg.write import write_text
+
+__all__ = ["TEST_NAMES", "Splits", "facts", "make", "originals", "shared_patients"]
+
+#: Split name -> its folder below the study's.
+Splits = Mapping[Split, Path]
+#: What a data set may call the patients of the final judgement.
+TEST_NAMES = ("online", "test", "testing")
+#: Column of the manifest: 1 for a frame without cavity that lvseg prepare added.
+EMPTY = "empty"
+
+
+def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
+    """Write the data of the study into ``folder``; what is there already is kept.
+
+    The pictures of ``image-level`` and ``patient-shares`` are the same: all originals and their
+    copies. ``official`` has as many training pictures, made of training patients only.
+
+    :raises UsageError: a data set without training, validation and test patients.
+    """
+    cases = originals(dataset)
+    counts = study_counts(scale.total)
+    rest = len(cases) - len(select(cases, "training"))
+    folder.mkdir(parents=True, exist_ok=True)
+    plain, everyone, taught = (folder / name for name in ("originals", "pool-all", "pool-training"))
+    _link(dataset, _mixed(cases, seed), plain)
+    if not everyone.exists():
+        augment(plain, everyone, scale.total, seed=seed)
+    if not taught.exists():
+        total = counts["training"] + rest
+        augment(plain, taught, total, split="training", seed=seed)
+    pool = read_manifest(everyone)
+    shares = {name: float(count) for name, count in counts.items()}
+    dealt: dict[Split, tuple[Path, Sequence[Case]]] = {
+        "image-level": (everyone, image_level_split(pool, counts, seed)),
+        "patient-shares": (everyone, split_by_patient(pool, shares, seed=seed, stratify=False)),
+        "official": (taught, read_manifest(taught)),
+    }
+    for name, (source, chosen) in dealt.items():
+        select(chosen, "training+validation+test")  # all three are there
+        _link(source, _mixed(chosen, seed), folder / name)
+    return {"originals": plain, **{name: folder / name for name in dealt}}
+
+
+def originals(dataset: Path) -> tuple[Case, ...]:
+    """Cases of the data set, with its test patients in a split called ``test``.
+
+    Frames that the manifest marks as ``empty`` are left out: the study has drawn cavities only.
+
+    :raises UsageError: no training, validation or test patients.
+    """
+    cases = read_manifest(dataset)
+    present = {case.split for case in cases}
+    named = [name for name in TEST_NAMES if name in present]
+    if len(named) != 1 or not {"training", "validation"} <= present:
+        raise UsageError(
+            "expected a data set with the splits training, validation and online (or test), found "
+            f"{', '.join(sorted(present))}: make one with  lvseg prepare"
+        )
+    kept = select(cases, f"training+validation+{named[0]}")
+    drawn = [case for case in kept if dict(case.extra).get(EMPTY) != "1"]
+    return tuple(replace(case, split="test") if case.split == named[0] else case for case in drawn)
+
+
+def _mixed(cases: Sequence[Case], seed: int) -> tuple[Case, ...]:
+    """Cases in random order: the study shuffles once, before it splits."""
+    order = np.random.default_rng(seed).permutation(len(cases))
+    return tuple(cases[int(index)] for index in order)
+
+
+def _link(source: Path, cases: Sequence[Case], folder: Path) -> None:
+    """Write a data set folder of the same pictures with other splits, leaking or not."""
+    folder.mkdir(exist_ok=True)
+    for name in ("images", "masks"):
+        (folder / name).unlink(missing_ok=True)
+        target = (source / name).resolve()
+        inside = target.is_relative_to(folder.parent.resolve())
+        place = Path(os.path.relpath(target, folder.resolve())) if inside else target
+        (folder / name).symlink_to(place, target_is_directory=True)
+    write_text(folder / MANIFEST, manifest_text(cases))
+
+
+def shared_patients(cases: Sequence[Case], first: str, second: str) -> tuple[str, ...]:
+    """Patients with pictures in both splits."""
+    both = [set(patients(select(cases, name))) for name in (first, second)]
+    return tuple(sorted(both[0] & both[1]))
+
+
+def facts(splits: Splits) -> dict[str, Any]:
+    """Pictures and patients of every split, and how many patients stand on both sides of it."""
+    found: dict[str, Any] = {}
+    for name, folder in splits.items():
+        cases = read_manifest(folder, allow_leaks=True)
+        parts = ("training", "validation", "test")
+        found[name] = {
+            "pictures": dict(Counter(case.split for case in cases)),
+            "copies": sum(bool(dict(case.extra).get(ORIGINAL)) for case in cases),
+            "patients": {part: len(patients(select(cases, part))) for part in parts},
+            "patients_in_training_and_test": len(shared_patients(cases, "training", "test")),
+        }
+    return found

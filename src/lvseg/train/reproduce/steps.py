@@ -1,0 +1,253 @@
+"""What the study's ladder is, as data: sizes, splits, and one training description a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from lvseg.errors import UsageError
+from lvseg.modelcard import InputSpec
+from lvseg.train.augment import AugmentOptions
+from lvseg.train.network import NetworkOptions, doubling
+from lvseg.train.options import TrainOptions
+
+__all__ = ["MODIFIED", "SCALES", "Scale", "Split", "Step", "choose", "ladder"]
+
+#: ``image-level`` is the study's own and leaks. ``patient-shares`` deals the same pictures in the
+#: same shares, but by patient. ``official`` is by patient as the data set has it, with augmented
+#: copies of training patients only; ``originals`` the same without any copies.
+Split = Literal["image-level", "patient-shares", "official", "originals"]
+
+#: The study's networks 1 to 4, by kind.
+NETWORKS: Mapping[str, str] = MappingProxyType(
+    {
+        "encoder-decoder": "encoder-decoder",
+        "se-encoder-decoder": "encoder-decoder with recalibration",
+        "unet": "U-Net",
+        "se-attention-unet": "modified attention U-Net",
+    }
+)
+#: Network 4 as the text of the study describes it; the ladder climbs with it.
+MODIFIED = "se-attention-unet"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large the whole thing is.
+
+    :param total: pairs after the offline augmentation.
+    :param width, depth: of the networks, see :func:`lvseg.train.network.doubling`.
+    :param frame_px: side of the whole frames; :param window_px: of the windows at the end.
+    :param batch_size: once it is no longer 1.
+    :param longer: how many times the budget the last step has.
+    """
+
+    name: str
+    total: int
+    width: int
+    depth: int
+    frame_px: int
+    window_px: int
+    epochs: int
+    batch_size: int
+    longer: int
+
+
+#: ``small`` is for two processor cores, ``paper`` is the study's own size, for a GPU.
+SCALES: Mapping[str, Scale] = MappingProxyType(
+    {
+        "small": Scale("small", 3500, 8, 4, 96, 96, 5, 8, 6),
+        "paper": Scale("paper", 3500, 64, 5, 256, 128, 15, 16, 4),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One training run of the study.
+
+    :param change: what differs from ``before``, the key of the step it is compared with; None for
+        a run that stands for itself.
+    """
+
+    key: str
+    title: str
+    split: Split
+    options: TrainOptions
+    change: str | None = None
+    before: str | None = None
+
+
+def ladder(scale: Scale, pictures: int, seed: int) -> tuple[Step, ...]:
+    """All steps in the order they are run.
+
+    :param pictures: of the training split after augmentation; every epoch shows as many, so all
+        steps but the last have the same budget.
+    """
+    study = _study(scale, pictures, seed)
+    steps = [
+        Step(f"{split}-{kind}", title, split, _named(study, f"{split}-{kind}", _kind(study, kind)))
+        for split in ("official", "image-level")
+        for kind, title in NETWORKS.items()
+    ]
+    modified = _kind(study, MODIFIED)
+    name = f"patient-shares-{MODIFIED}"
+    steps.append(Step(name, NETWORKS[MODIFIED], "patient-shares", _named(study, name, modified)))
+    first = next(each for each in steps if each.key == "official-se-encoder-decoder")
+    skips = next(each for each in steps if each.key == f"official-{MODIFIED}")
+    place = steps.index(skips)
+    steps[place] = Step(
+        skips.key,
+        skips.title,
+        skips.split,
+        skips.options,
+        "skip connections with attention gates",
+        first.key,
+    )
+    options, before = skips.options, skips.key
+    for key, change, split, values in _changes(scale, options, pictures):
+        options = _named(options, key, values)
+        steps.append(Step(key, f"+ {change}", split, options, change, before))
+        before = key
+    return tuple(steps)
+
+
+def _study(scale: Scale, pictures: int, seed: int) -> TrainOptions:
+    """The study's own setting. Keras' batch normalisation moves by 0.01, torch's by 0.1."""
+    return TrainOptions(
+        name="study",
+        validation_split="validation",
+        frame="whole",
+        frame_px=scale.frame_px,
+        input=InputSpec(spacing_mm=1.33, window_px=scale.window_px),
+        network=NetworkOptions(
+            kind="encoder-decoder", widths=doubling(scale.width, scale.depth), batch_momentum=0.01
+        ),
+        augmented=False,
+        shuffled=False,
+        epochs=scale.epochs,
+        steps_per_epoch=pictures,
+        validate_every=1,
+        batch_size=1,
+        loss="dice",
+        optimiser="sgd",
+        schedule="constant",
+        peak_rate=0.01,
+        momentum=0.9,
+        warmup_steps=0,
+        weight_decay=0.0,
+        clip_norm=0.0,
+        ema_decay=0.0,
+        seed=seed,
+    )
+
+
+def _changes(
+    scale: Scale, options: TrainOptions, pictures: int
+) -> Sequence[tuple[str, str, Split, dict[str, Any]]]:
+    """Key, change, split and new option values of each rung, one on top of the other."""
+    steps = max(1, pictures // scale.batch_size)
+    grouped = options.network.model_dump() | {"normalisation": "group"}
+    epochs = scale.epochs * scale.longer
+    return (
+        ("order", "pictures in a new order every epoch", "official", {"shuffled": True}),
+        (
+            "batch-size",
+            f"batches of {scale.batch_size}, fewer steps for the same pictures",
+            "official",
+            {"batch_size": scale.batch_size, "steps_per_epoch": steps},
+        ),
+        (
+            "normalisation",
+            "group instead of batch normalisation",
+            "official",
+            {"network": NetworkOptions(**grouped)},
+        ),
+        (
+            "augmentation",
+            "augmentation on the fly, from the originals",
+            "originals",
+            {"augmented": True, "augment": _frame_augmentation(scale)},
+        ),
+        ("loss", "Dice + cross-entropy", "originals", {"loss": "dice-cross-entropy"}),
+        ("schedule", "AdamW, cosine schedule, average of weights", "originals", _schedule(steps)),
+        (
+            "window",
+            "a window around the heart at 1.33 mm instead of the whole frame",
+            "originals",
+            {
+                "frame": "window",
+                "augment": _window_augmentation(scale),
+                "scout_every": 4,
+                "validate_every": min(3, scale.epochs),
+            },
+        ),
+        (
+            "longer",
+            f"{scale.longer} times the budget",
+            "originals",
+            {"epochs": epochs, "validate_every": min(10, epochs)},
+        ),
+    )
+
+
+def _schedule(steps: int) -> dict[str, Any]:
+    return {
+        "optimiser": "adamw",
+        "schedule": "cosine",
+        "peak_rate": 2e-3,
+        "warmup_steps": max(1, steps // 2),
+        "weight_decay": 1e-2,
+        "clip_norm": 5.0,
+        "ema_decay": 0.998,
+    }
+
+
+def _frame_augmentation(scale: Scale) -> AugmentOptions:
+    """Moderate, in pixels of the frame; always around the frame's centre."""
+    return AugmentOptions(
+        scale=(0.85, 1.2),
+        shift_px=scale.frame_px / 16,
+        anywhere_chance=0.0,
+        elastic_px=scale.frame_px / 64,
+        gamma=(0.75, 1.4),
+        gain=(0.8, 1.2),
+        offset=(-0.05, 0.05),
+        bias=0.3,
+        noise=(0.0, 0.03),
+        blur_chance=0.05,
+    )
+
+
+def _window_augmentation(scale: Scale) -> AugmentOptions:
+    """The same, in pixels of the window, which may also lie anywhere in the picture."""
+    changes = {
+        "shift_px": scale.window_px / 6,
+        "anywhere_chance": 0.2,
+        "elastic_px": scale.window_px / 64,
+    }
+    return AugmentOptions(**_frame_augmentation(scale).model_dump() | changes)
+
+
+def _kind(options: TrainOptions, kind: str) -> dict[str, Any]:
+    return {"network": NetworkOptions(**options.network.model_dump() | {"kind": kind})}
+
+
+def _named(options: TrainOptions, name: str, values: Mapping[str, Any]) -> TrainOptions:
+    """Options with new values, checked as those of a file are."""
+    own = {key: getattr(options, key) for key in TrainOptions.model_fields}
+    return TrainOptions(**{**own, **values, "name": name})
+
+
+def choose(steps: Sequence[Step], only: Sequence[str]) -> tuple[Step, ...]:
+    """Keep the steps named; all of them for no name.
+
+    :raises UsageError: a name that no step has.
+    """
+    known = {step.key for step in steps}
+    for name in only:
+        if name not in known:
+            raise UsageError(f"expected a step out of {', '.join(sorted(known))}, found '{name}'")
+    return tuple(step for step in steps if not only or step.key in only)

@@ -1,0 +1,165 @@
+"""The tables of the report, from the document of ``study.json``; cells are text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Table", "budget_words", "tables"]
+
+SPLITS = {
+    "image-level": "by image (leaks)",
+    "patient-shares": "by patient, same shares",
+    "official": "by patient, official",
+    "originals": "by patient, official",
+}
+PARTS = ("training", "validation", "test")
+UNKNOWN = "-"
+SCORES = tuple(f"{part} {name}" for part in PARTS for name in ("Dice", "Jaccard"))
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with a title, and a sentence or two below it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: str
+
+
+def tables(document: Document) -> tuple[Table, ...]:
+    """The tables that the finished steps allow."""
+    made = (_networks(document), _ladder(document), _leak(document), _budget(document))
+    return tuple(table for table in made if table.rows)
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return UNKNOWN if value is None else f"{value:{sign}.3f}"
+
+
+def _interval(ends: Sequence[float | None], sign: str = "") -> str:
+    if None in ends:
+        return UNKNOWN
+    return f"{_number(ends[0], sign)} to {_number(ends[1], sign)}"
+
+
+def _scores(step: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(
+        _number(step["scores"][part][name]["mean"])
+        for part in PARTS
+        for name in ("dice", "jaccard")
+    )
+
+
+def _networks(document: Document) -> Table:
+    standing = [
+        step for step in document["steps"] if step["key"] == f"{step['split']}-{step['kind']}"
+    ]
+    rows = tuple((step["title"], SPLITS[step["split"]], *_scores(step)) for step in standing)
+    return Table(
+        "The study's networks in the study's setting",
+        ("network", "split", *SCORES),
+        rows,
+        "Mean over pictures with a cavity, each on its own grid, after the last epoch. Split by "
+        "image, the pictures of all three parts come from the same patients, augmented copies "
+        "included; only the splits by patient say anything about a new patient.",
+    )
+
+
+def _ladder(document: Document) -> Table:
+    by_key = {step["key"]: step for step in document["steps"]}
+    climbed = [step for step in document["steps"] if step["before"] is not None]
+    climbed.sort(key=lambda step: step["split"] != "official")  # stable: the order they are run
+    rows = []
+    first = by_key.get(climbed[0]["before"]) if climbed else None
+    if first is not None:
+        rows.append(("the study's setting: " + first["title"], *_scores(first), UNKNOWN, UNKNOWN))
+    for step in climbed:
+        gained = step["bought_on_validation"]
+        bought = (UNKNOWN, UNKNOWN)
+        if gained is not None:
+            bought = (_number(gained["dice"], "+"), _interval(gained["dice_ci95"], "+"))
+        rows.append((step["change"], *_scores(step), *bought))
+    return Table(
+        "One change at a time, each on top of the one before",
+        ("change", *SCORES, "bought: validation Dice", "95 % interval"),
+        tuple(rows),
+        "What a change bought is the mean difference on the same pictures of the validation "
+        "patients; the interval is bootstrapped by patient. Training scores are of what each step "
+        "was trained on: with augmented copies up to the step to augmentation on the fly, the "
+        "originals from there on. Every step was scored on the test patients once, when it was "
+        "finished, and nothing was chosen by that score. A difference "
+        "whose interval holds 0 is not shown to be one.",
+    )
+
+
+def _leak(document: Document) -> Table:
+    leak, rows = document["leak"], []
+    titles = {step["kind"]: step["title"] for step in document["steps"]}
+    for kind, found in leak["by_network"].items():
+        rows.append((titles[kind], "by image, less by patient (official)", *_gap(found)))
+    if leak["same_shares"] is not None:
+        title = "modified attention U-Net"
+        rows.append((title, "by image, less by patient (same shares)", *_gap(leak["same_shares"])))
+    for key, found in leak["same_pictures"].items():
+        which = "official" if key.startswith("official") else "same shares"
+        words = f"same {found['pictures']} pictures, patient known less unknown ({which})"
+        title = "modified attention U-Net"
+        gap, interval = _number(found["gap"], "+"), _interval(found["gap_ci95"], "+")
+        rows.append((title, words, UNKNOWN, UNKNOWN, gap, interval))
+    return Table(
+        "What the leak hides: the same network and budget on both kinds of split",
+        ("network", "test Dice compared", "leaking", "honest", "gap", "95 % interval"),
+        tuple(rows),
+        "Split by image, rotated copies of one picture and neighbouring slices of one heart stand "
+        "in training and test, so the test asks how well a network remembers. 'Same shares' splits "
+        "the same pictures in the same proportions but deals whole patients, so that only the leak "
+        "differs. 'Same pictures' compares two networks on pictures neither was trained with: one "
+        "knew other pictures of these patients, the other did not and is scored once more for it. "
+        "Intervals are bootstrapped by "
+        "patient. A gap near 0 means that the networks learned too little to remember anyone.",
+    )
+
+
+def _gap(found: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        _number(found["leaking"]),
+        _number(found["honest"]),
+        _number(found["gap"], "+"),
+        _interval(found["gap_ci95"], "+"),
+    )
+
+
+def _budget(document: Document) -> Table:
+    rows = tuple(
+        (
+            step["key"],
+            SPLITS[step["split"]],
+            f"{step['parameters']:,}",
+            str(step["steps"]),
+            f"{step['pictures_seen']:,}",
+            f"{document['seconds'][step['key']]['wall'] / 60:.1f}",
+        )
+        for step in document["steps"]
+    )
+    header = ("step", "split", "parameters", "steps", "pictures shown", "minutes")
+    return Table("What each step cost", header, rows, "Minutes hold training and scoring.")
+
+
+def budget_words(document: Document) -> str:
+    """One sentence on how large this run of the study is, beside the study's own size."""
+    scale = document["scale"]
+    words = (
+        f"Scale '{scale['name']}': {scale['total']} pairs after augmentation, whole frames of "
+        f"{scale['frame_px']} px, networks of width {scale['width']} and depth {scale['depth']}, "
+        f"{scale['epochs']} epochs."
+    )
+    if scale["name"] != "paper":
+        words += (
+            " The study itself has 3500 pairs, 256 px, width 64, depth 5 and 15 epochs: these are "
+            "narrower networks, smaller images and fewer steps, and the figures are not its own."
+        )
+    return words

@@ -1,0 +1,354 @@
+"""The ladder of the study: what it runs, that it goes on, and what it says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("filelock")
+
+from PIL import Image  # noqa: E402
+
+from lvseg.cases import read_manifest, select  # noqa: E402
+from lvseg.errors import PatientLeakError, UsageError  # noqa: E402
+from lvseg.train.network import build, count_parameters  # noqa: E402
+from lvseg.train.reproduce import findings, run, splits  # noqa: E402
+from lvseg.train.reproduce.plan import make_plan  # noqa: E402
+from lvseg.train.reproduce.run import reproduce, steps_of  # noqa: E402
+from lvseg.train.reproduce.score import Row, predict, summary  # noqa: E402
+from lvseg.train.reproduce.steps import MODIFIED, SCALES, Scale  # noqa: E402
+from lvseg.train.trainer import load_split  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+TINY = Scale("tiny", 24, 2, 2, 16, 16, 2, 4, 2)
+#: Names of the two steps that are interrupted and gone on with below.
+PAIR = (f"official-{MODIFIED}", "order")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eighteen bright discs of nine patients, 24 x 20 pixels, three patients a split."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    rows = [["file", "patient_id", "split"]]
+    for index in range(18):
+        owner = index // 2
+        y, x = np.mgrid[:24, :20]
+        mask = (y - 11) ** 2 + (x - 9) ** 2 < (3 + index % 3) ** 2
+        image = np.clip(40 + 150 * mask + random.normal(0, 10, mask.shape), 0, 255)
+        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{index}.png")
+        Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "masks" / f"{index}.png")
+        split = ("training", "validation", "online")[owner % 3]
+        rows.append([f"{index}.png", f"made-up-{owner}", split])
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole ladder, tiny."""
+    output = tmp_path_factory.mktemp("study") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "SHOWN", 1)
+        reproduce(dataset, output, TINY, device="cpu")
+    return output
+
+
+def document(output: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((output / "study.json").read_text())
+    return found
+
+
+def test_everything_that_the_study_needs_appears(whole: Path) -> None:
+    keys = [step.key for step in steps_of(TINY)]
+    assert len(keys) == 17
+    for key in keys:
+        files = {file.name for file in (whole / "runs" / key).iterdir()}
+        assert {"scores.json", "curves.png", "examples.png", "log.csv"} <= files
+        assert "best.safetensors" not in files
+    found = document(whole)
+    assert [step["key"] for step in found["steps"]] == keys
+    assert found["missing"] == []
+    for step in found["steps"]:
+        for part in ("training", "validation", "test"):
+            for name in ("dice", "jaccard"):
+                assert 0 <= step["scores"][part][name]["mean"] <= 1
+        assert len(step["log"]) == step["options"]["epochs"]
+    assert set(found["leak"]["by_network"]) == {
+        "encoder-decoder",
+        "se-encoder-decoder",
+        "unet",
+        MODIFIED,
+    }
+    assert found["leak"]["same_shares"]["honest_patients"] > 0
+    assert found["leak"]["same_pictures"][f"official-{MODIFIED}"]["pictures"] > 0
+
+
+def test_the_report_has_its_tables_and_works_alone(whole: Path) -> None:
+    page, text = ((whole / f"report.{end}").read_text() for end in ("html", "md"))
+    for title in ("study's networks", "One change at a time", "What the leak hides"):
+        assert title.replace("'", "&#39;") in page
+        assert title in text
+    assert page.count("data:image/png;base64,") == 2 * 17
+    assert "http" not in page
+    assert text.count(".png)") == 2 * 17
+    for name in text.split("](")[1:]:
+        assert (whole / name.partition(")")[0]).is_file()
+    assert "narrower networks, smaller images and fewer steps" in text
+
+
+def test_the_leaking_split_shares_patients_and_the_others_share_none(whole: Path) -> None:
+    found = document(whole)["splits"]
+    assert found["image-level"]["patients_in_training_and_test"] > 0
+    for name in ("patient-shares", "official", "originals"):
+        assert found[name]["patients_in_training_and_test"] == 0
+        cases = read_manifest(whole / "data" / name)  # refuses a leak
+        assert splits.shared_patients(cases, "training", "validation") == ()
+    with pytest.raises(PatientLeakError):
+        read_manifest(whole / "data" / "image-level")
+
+
+def test_a_leaking_manifest_is_read_only_when_asked(whole: Path) -> None:
+    folder = whole / "data" / "image-level"
+    for options in (steps_of(TINY)[0].options, steps_of(TINY)[-1].options):
+        with pytest.raises(PatientLeakError):
+            load_split(folder, "training", options)
+        assert len(load_split(folder, "training", options, allow_leaks=True).cases) == 15
+
+
+def test_counts_are_those_of_the_study_and_only_training_has_copies(whole: Path) -> None:
+    found = document(whole)["splits"]
+    # 24 pictures: 20 % rounded up are 5 for test, of the other 19 again 4, 15 are left
+    assert found["image-level"]["pictures"] == {"training": 15, "validation": 4, "test": 5}
+    assert found["image-level"]["copies"] == 24 - 18
+    assert found["official"]["pictures"] == {"training": 15, "validation": 6, "test": 6}
+    assert found["official"]["copies"] == 15 - 6
+    held_out = select(read_manifest(whole / "data" / "official"), "validation+test")
+    assert not any(dict(case.extra).get("original") for case in held_out)
+    assert found["originals"]["copies"] == 0
+
+
+def test_the_study_in_numbers_at_its_own_scale() -> None:
+    steps = {step.key: step for step in steps_of(SCALES["paper"])}
+    own = steps["image-level-se-encoder-decoder"].options
+    assert (own.steps_per_epoch, own.epochs, own.batch_size) == (2240, 15, 1)
+    assert (own.optimiser, own.peak_rate, own.momentum, own.schedule) == (
+        "sgd",
+        0.01,
+        0.9,
+        "constant",
+    )
+    assert (own.loss, own.frame, own.frame_px) == ("dice", "whole", 256)
+    assert (own.ema_decay, own.augmented, own.shuffled) == (0, False, False)
+    with torch.device("meta"):
+        assert count_parameters(build(own.network)) == pytest.approx(101e6, rel=0.01)
+
+
+def test_every_rung_changes_what_it_names_and_nothing_else() -> None:
+    steps = {step.key: step for step in steps_of(SCALES["small"])}
+    expected = {
+        f"official-{MODIFIED}": {"network"},
+        "order": {"shuffled"},
+        "batch-size": {"batch_size", "steps_per_epoch"},
+        "normalisation": {"network"},
+        "augmentation": {"augmented", "augment"},
+        "loss": {"loss"},
+        "schedule": {
+            "optimiser",
+            "schedule",
+            "peak_rate",
+            "warmup_steps",
+            "weight_decay",
+            "clip_norm",
+            "ema_decay",
+        },
+        "window": {"frame", "augment", "scout_every", "validate_every"},
+        "longer": {"epochs", "validate_every"},
+    }
+    for key, fields in expected.items():
+        step = steps[key]
+        assert step.before is not None
+        new, old = (each.model_dump() for each in (step.options, steps[step.before].options))
+        assert {name for name in new if new[name] != old[name]} - {"name"} == fields, key
+    assert [step.key for step in steps.values() if step.before] == list(expected)
+    budgets = {step.options.steps_per_epoch * step.options.batch_size for step in steps.values()}
+    assert budgets == {2240}
+
+
+def test_a_stopped_study_goes_on_to_the_same_numbers(
+    whole: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "SHOWN", 1)
+    epochs = 0
+
+    def stop(stage: str, done: int, total: int) -> None:
+        nonlocal epochs
+        epochs += "epoch" in stage
+        if epochs == 3:  # of two a step: in the middle of the second one
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(dataset, tmp_path, TINY, device="cpu", only=PAIR, report=stop)
+    assert not (tmp_path / "study.json").exists()
+    assert len((tmp_path / "runs" / PAIR[1] / "log.csv").read_text().splitlines()) == 2
+    again = counted(monkeypatch)
+    reproduce(dataset, tmp_path, TINY, device="cpu", only=PAIR)
+    assert again == [PAIR[1]]  # a finished step is not repeated
+    straight = [step for step in document(whole)["steps"] if step["key"] in PAIR]
+    assert straight[1]["bought_on_validation"]["pictures"] == 6
+    straight[0]["bought_on_validation"] = None  # the step before it was not asked for
+    assert document(tmp_path)["steps"] == straight
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the runs that are trained from now on."""
+    names: list[str] = []
+    fit: Callable[..., Path] = run.fit
+
+    def told(options: Any, *arguments: Any, **more: Any) -> Path:
+        names.append(options.name)
+        return fit(options, *arguments, **more)
+
+    monkeypatch.setattr(run, "fit", told)
+    return names
+
+
+def test_nothing_is_trained_twice(
+    whole: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, before = counted(monkeypatch), document(whole)
+    reproduce(dataset, whole, TINY, device="cpu")
+    assert trained == []
+    assert document(whole) == before
+
+
+def test_another_study_needs_another_folder(whole: Path, dataset: Path) -> None:
+    with pytest.raises(UsageError, match="another scale"):
+        reproduce(dataset, whole, replace(TINY, epochs=3), device="cpu")
+    with pytest.raises(UsageError, match="another seed"):
+        reproduce(dataset, whole, TINY, seed=1, device="cpu")
+    with pytest.raises(UsageError, match="nonsense"):
+        reproduce(dataset, whole, TINY, only=["nonsense"], device="cpu")
+
+
+def test_a_data_set_without_test_patients_is_refused(dataset: Path, tmp_path: Path) -> None:
+    text = (dataset / "manifest.csv").read_text().replace("online", "training")
+    (tmp_path / "manifest.csv").write_text(text)
+    with pytest.raises(UsageError, match="online"):
+        splits.originals(tmp_path)
+
+
+def test_frames_without_cavity_are_left_out(dataset: Path, tmp_path: Path) -> None:
+    first, *lines = (dataset / "manifest.csv").read_text().splitlines()
+    marked = [f"{line},{1 if line.startswith('4.') else ''}" for line in lines]
+    (tmp_path / "manifest.csv").write_text("\n".join([f"{first},empty", *marked]))
+    names = {case.file for case in splits.originals(tmp_path)}
+    assert names == {f"{index}.png" for index in range(18)} - {"4.png"}
+
+
+def row(file: str, patient: str, value: float) -> Row:
+    return Row(file, patient, False, value, value / (2 - value))
+
+
+def test_what_a_change_bought_is_of_the_same_pictures() -> None:
+    before = [row("a", "p", 0.5), row("b", "q", 0.6), row("c", "q", 0.1)]
+    after = [row("b", "q", 0.7), row("a", "p", 0.9)]
+    found = findings.bought(before, after)
+    assert found["dice"] == pytest.approx(0.25)  # (0.4 + 0.1) / 2
+    # one patient drawn twice gives 0.4 or 0.1, in a quarter of the draws each
+    assert found["dice_ci95"] == pytest.approx([0.1, 0.4])
+    assert (found["pictures"], found["patients"]) == (2, 2)
+
+
+def test_the_gap_draws_the_patients_of_both_sides() -> None:
+    leaking = [row("a", "p", 0.8), row("b", "q", 1.0)]  # drawn means 0.8, 0.9 or 1.0
+    honest = [row("c", "r", 0.4), row("d", "s", 0.6)]  # 0.4, 0.5 or 0.6
+    found = findings.gap(leaking, honest)
+    assert found["gap"] == pytest.approx(0.4)
+    # 0.2 and 0.6 have chance 1/16 each, more than 2.5 %
+    assert found["gap_ci95"] == pytest.approx([0.2, 0.6])
+    assert findings.gap(leaking, honest[:1])["gap_ci95"] == [None, None]
+    # ten patients, half at 0 and half at 1: of ten draws 2 to 8 are 1 but for 1.1 % on each side
+    split = [row(str(index), str(index), index % 2) for index in range(10)]
+    level = [row("c", "r", 0.5), row("d", "s", 0.5)]
+    assert findings.gap(split, level)["gap_ci95"] == pytest.approx([-0.3, 0.3])
+    same = findings.paired(leaking, [row("a", "p", 0.5), row("b", "q", 0.6)])
+    assert same["gap"] == pytest.approx(0.35)  # (0.3 + 0.4) / 2
+
+
+def test_a_summary_keeps_copies_and_patients_apart() -> None:
+    rows = [row("a", "p", 0.2), replace(row("a2", "p", 0.4), copy=True), row("b", "q", 0.9)]
+    found = summary(rows)
+    assert found["dice"]["mean"] == pytest.approx(0.5)
+    assert found["dice_originals"] == pytest.approx(0.55)
+    assert found["dice_by_patient"] == pytest.approx(0.6)  # (0.3 + 0.9) / 2
+    assert summary(rows[:1])["dice"]["ci95"] == [None, None]
+
+
+def test_frames_are_judged_on_the_grid_of_the_picture() -> None:
+    class Bright(torch.nn.Module):
+        """Calls what is bright cavity."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return 60 * (images - 0.5)
+
+    image = np.zeros((48, 32), np.float32)
+    image[12:36, 8:24] = 255
+    found = predict(Bright(), steps_of(TINY)[0].options, image, None)
+    assert found.shape == (48, 32)
+    # the borders lie on those of the coarse pixels (3 rows, 2 columns): the mask comes back whole
+    assert np.count_nonzero(found != (image > 0)) <= 8
+
+
+def test_a_plan_measures_and_writes_nothing(dataset: Path) -> None:
+    before = sorted(dataset.rglob("*"))
+    plan = make_plan(dataset, TINY, (), "cpu")
+    assert len(plan.steps) == len(plan.estimates) == 17
+    assert plan.total_s > 0
+    assert plan.total_s == pytest.approx(plan.data_s + sum(each.total_s for each in plan.estimates))
+    longer = {each.key: each for each in plan.estimates}
+    assert longer["longer"].training_s == pytest.approx(2 * longer["window"].training_s)
+    assert sorted(dataset.rglob("*")) == before
+
+
+def test_a_plan_leaves_the_threads_as_they_were(dataset: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        make_plan(dataset, TINY, ("loss",), "cpu")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(
+    not os.environ.get("LVSEG_PAPER"), reason="heavy: set LVSEG_PAPER=1 to run it (minutes, 4 GB)"
+)
+@pytest.mark.parametrize(
+    "key", [step.key for step in steps_of(SCALES["paper"]) if step.key.startswith("official-")]
+)
+def test_one_step_at_paper_scale_moves_every_weight(key: str) -> None:
+    options = next(step.options for step in steps_of(SCALES["paper"]) if step.key == key)
+    torch.manual_seed(0)
+    network = build(options.network)
+    image = torch.rand(1, 1, options.frame_px, options.frame_px)
+    network(image).square().mean().backward()
+    assert all(weight.grad is not None for weight in network.parameters())
+    assert all(bool(weight.grad.isfinite().all()) for weight in network.parameters())
