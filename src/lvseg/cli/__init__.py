@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import signal
 import sys
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(handlers=None if out.debug else [logging.NullHandler()])
     if arguments is None:  # a process of our own: being told to stop is like Ctrl-C
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        atexit.register(gc.freeze)  # the process ends: half a second of looking for cycles is saved
     try:
         if "" in given:  # an unset variable of a script would mean the current folder
             raise UsageError("expected no empty arguments, found one: check the call")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -186,12 +188,24 @@ def write_study(
     from lvseg.write import write_text
 
     started = perf_counter()
-    with batch.study_folder(folder) as building:
+    with batch.study_folder(folder) as building, _no_collections():
         findings = (*result.findings, *write_formats(result, building, wanted, study))
         seconds = {**result.seconds, "write": perf_counter() - started}
         timed = replace(result, findings=findings, seconds=seconds)
         write_text(building / batch.MEASUREMENTS, to_json(timed))
     return measurements_document(timed)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Put off the search for cycles, which would walk the many small DICOM objects often."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def batch_line(entries: Sequence[batch.Entry]) -> str:
