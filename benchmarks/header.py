@@ -61,9 +61,16 @@ def commit() -> str | None:
         return None
 
 
+def spoken(argument: str) -> str:
+    """An argument as another machine can repeat it: folders by what they are, not where."""
+    if (Path(argument) / "manifest.csv").is_file():
+        return "DATASET"
+    return "WORK" if Path(argument).is_dir() else argument
+
+
 def save(name: str, protocol: str, result: dict[str, Any], *, seed: int | None = None) -> Path:
     """Write ``results/<name>.json`` with the header on top."""
-    arguments = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    arguments = " ".join([Path(sys.argv[0]).name, *map(spoken, sys.argv[1:])])
     document = {
         "command": f"python benchmarks/{arguments}",
         "protocol": protocol,
