@@ -111,7 +111,8 @@ def test_without_its_library_it_says_what_to_install(
     call: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*sys.modules]:
-        if name.partition(".")[0] == "filelock" or name.startswith("lvseg.train.reproduce"):
+        ours = name.startswith(("lvseg.train.reproduce", "lvseg.train.folder_lock"))
+        if ours or name.partition(".")[0] == "filelock":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "filelock", None)
     ended = call("--json")

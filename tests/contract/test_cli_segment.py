@@ -295,13 +295,7 @@ def test_a_source_the_system_refuses_is_3(
     assert "Input/output error" in ended.err
 
 
-def test_control_c_leaves_finished_studies_and_no_half_one(
-    phantom_dicom: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    lvseg_command: Command,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def interrupt_the_second_study(monkeypatch: pytest.MonkeyPatch) -> None:
     from lvseg.cli import segment
 
     whole, calls = segment.write_formats, []
@@ -313,6 +307,16 @@ def test_control_c_leaves_finished_studies_and_no_half_one(
         return whole(result, folder, *more)
 
     monkeypatch.setattr(segment, "write_formats", write)
+
+
+def test_control_c_leaves_finished_studies_and_no_half_one(
+    phantom_dicom: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interrupt_the_second_study(monkeypatch)
     shutil.copytree(phantom_dicom, tmp_path / "other")
     ended = lvseg_command(
         "segment", phantom_dicom, tmp_path / "other", "-o", tmp_path / "out", "--model", tiny_model
@@ -328,17 +332,7 @@ def test_control_c_with_json_lists_what_was_finished(
     lvseg_command: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from lvseg.cli import segment
-
-    whole, calls = segment.write_formats, []
-
-    def write(result, folder, *more):  # type: ignore[no-untyped-def]
-        calls.append(folder)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return whole(result, folder, *more)
-
-    monkeypatch.setattr(segment, "write_formats", write)
+    interrupt_the_second_study(monkeypatch)
     sources = (phantom_dicom, phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model)
     ended = lvseg_command("segment", *sources, "--json")
     assert (ended.status, ended.document["exit"]) == (130, 130)

@@ -53,7 +53,7 @@ def extent(seen: Seen) -> Iterator[Finding]:
         return
     held = np.flatnonzero(areas)
     if held.size < FEWEST_SLICES:
-        text = f"Only {held.size} slices hold cavity at end-diastole, too few for a good volume."
+        text = f"Only {held.size} slice(s) hold cavity at end-diastole, too few for a good volume."
         yield Finding("few-slices", "warning", text, phase=phase)
     apex, base = _ends(areas)
     apical, basal = areas[apex] / areas.max(), areas[base] / areas.max()

@@ -11,7 +11,7 @@ from lvseg.findings import Finding
 from lvseg.quality.seen import FloatArray, Seen
 from lvseg.results import LVMeasurements
 
-__all__ = ["empty_phases", "jumps", "numbers", "timing", "two_beats"]
+__all__ = ["empty_phases", "jumps", "numbers", "spikes", "timing", "two_beats"]
 
 #: Ejection fractions outside this range are rare in patients and common in failed masks.
 PLAUSIBLE_EF_PERCENT = (5.0, 85.0)
@@ -69,7 +69,7 @@ def jumps(seen: Seen, measurements: LVMeasurements) -> tuple[Finding, ...]:
         )
         phase = seen.phases[(worst + 1) % len(curve)]
         return (Finding("volume-jump", "warning", text, phase=phase),)
-    off = np.abs(curve - (np.roll(curve, 1) + np.roll(curve, -1)) / 2)
+    off = spikes(curve)
     limit = np.full(len(curve), SPIKE_SHARE)
     limit[[0, -1]] = CLOSING_SPIKE_SHARE if seen.circle else np.inf
     limit = np.maximum(limit * stroke, SPIKE_OF_LARGEST * curve.max())
@@ -81,6 +81,12 @@ def jumps(seen: Seen, measurements: LVMeasurements) -> tuple[Finding, ...]:
         )
         return (Finding("volume-jump", "warning", text, phase=seen.phases[worst]),)
     return ()
+
+
+def spikes(curve: FloatArray) -> FloatArray:
+    """Distance of each value from the mean of those before and after it on the circle, [T]."""
+    result: FloatArray = np.abs(curve - (np.roll(curve, 1) + np.roll(curve, -1)) / 2)
+    return result
 
 
 def two_beats(seen: Seen, measurements: LVMeasurements) -> Iterator[Finding]:

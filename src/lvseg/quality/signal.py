@@ -11,7 +11,7 @@ from lvseg.cine import Cine
 from lvseg.findings import Finding
 from lvseg.quality.seen import Seen
 
-__all__ = ["brightness"]
+__all__ = ["brightness", "darker_shares"]
 
 #: The ring around the cavity that is compared with it: beyond the blur of the border, within the
 #: wall, which is 6 mm thick or more in most hearts.
@@ -34,12 +34,7 @@ def brightness(cine: Cine, seen: Seen) -> Iterator[Finding]:
 
     Says nothing for images without contrast, or a mask that does not fit the cine.
     """
-    if (seen.areas.shape[1], *seen.size) != cine.shape[1:] or max(seen.phases) >= cine.shape[0]:
-        return
-    rows = sorted({seen.ed, seen.ed if seen.es is None else seen.es})
-    places = [(row, int(z)) for row in rows for z in np.flatnonzero(seen.areas[row])]
-    places = [place for place in places if seen.areas[place] >= SIGNAL_FROM_PX]
-    darker = [share for row, z in places if (share := _darker(cine, seen, row, z)) is not None]
+    darker = darker_shares(cine, seen)
     if len(darker) < FEWEST_FRAMES or (middle := float(np.median(darker))) >= LEAST_DARKER:
         return
     text = (
@@ -47,6 +42,19 @@ def brightness(cine: Cine, seen: Seen) -> Iterator[Finding]:
         f"({100 * LEAST_DARKER:.0f} % or more is usual): the mask may not lie on the ventricle."
     )
     yield Finding("cavity-not-brighter", "warning", text, phase=seen.phases[seen.ed])
+
+
+def darker_shares(cine: Cine, seen: Seen) -> list[float]:
+    """Share of the ring that is darker than the cavity, for each slice at both ends of the beat.
+
+    Nothing for images without contrast, small cavities, or a mask that does not fit the cine.
+    """
+    if (seen.areas.shape[1], *seen.size) != cine.shape[1:] or max(seen.phases) >= cine.shape[0]:
+        return []
+    rows = sorted({seen.ed, seen.ed if seen.es is None else seen.es})
+    places = [(row, int(z)) for row in rows for z in np.flatnonzero(seen.areas[row])]
+    places = [place for place in places if seen.areas[place] >= SIGNAL_FROM_PX]
+    return [share for row, z in places if (share := _darker(cine, seen, row, z)) is not None]
 
 
 def _darker(cine: Cine, seen: Seen, row: int, index: int) -> float | None:

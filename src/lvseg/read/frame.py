@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.errors import GeometryError, ReadError
+from lvseg.errors import ReadError
 from lvseg.geometry import Plane
+from lvseg.read.frames import plane_from
 
 __all__ = ["FrameHeader", "read_dicom_frame", "read_frame_header"]
 
@@ -47,12 +48,14 @@ def _plane(dataset: object) -> Plane | None:
     if position is None or cosines is None or spacing is None:
         return None
     try:
-        x, y, z = (float(value) for value in position)
-        c1, c2, c3, r1, r2, r3 = (float(value) for value in cosines)
-        rows, columns = (float(value) for value in spacing)
-        return Plane((x, y, z), (r1, r2, r3), (c1, c2, c3), (rows, columns))
-    except (ValueError, TypeError, GeometryError):
+        place, turns, steps = (
+            [float(value) for value in each] for each in (position, cosines, spacing)
+        )
+    except (ValueError, TypeError):
         return None
+    if (len(place), len(turns), len(steps)) != (3, 6, 2):
+        return None
+    return plane_from(place, turns, steps, None)
 
 
 def read_frame_header(path: Path) -> FrameHeader:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.errors import GeometryError
 from lvseg.findings import Finding
 from lvseg.geometry import PARALLEL_TOLERANCE, POSITION_TOLERANCE_MM, Plane, normal
 
@@ -21,6 +22,7 @@ __all__ = [
     "by_position",
     "canonical",
     "heart_rate",
+    "plane_from",
     "recency",
     "time_values",
 ]
@@ -75,6 +77,29 @@ class FrameInfo:
         if self.plane is None:
             raise ValueError("a frame without plane is in no stack")
         return self.plane
+
+
+def plane_from(
+    position: Sequence[float],
+    cosines: Sequence[float],
+    spacing: Sequence[float],
+    thickness_mm: float | None,
+) -> Plane | None:
+    """The plane of ImagePositionPatient [3], ImageOrientationPatient [6] and PixelSpacing [2].
+
+    None where the values make no plane; a thickness of 0 is unknown. Source: PS3.3 C.7.6.2.1.1,
+    where the first three cosines are the direction in which the column index grows.
+    """
+    try:
+        return Plane(
+            origin_mm=(position[0], position[1], position[2]),
+            row_step=(cosines[3], cosines[4], cosines[5]),
+            column_step=(cosines[0], cosines[1], cosines[2]),
+            pixel_spacing_mm=(spacing[0], spacing[1]),
+            thickness_mm=thickness_mm or None,
+        )
+    except GeometryError:
+        return None
 
 
 def canonical(frame: FrameInfo) -> tuple[str, int, int, float, tuple[float, ...]]:

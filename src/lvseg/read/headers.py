@@ -27,9 +27,8 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from lvseg.errors import GeometryError
 from lvseg.geometry import Plane
-from lvseg.read.frames import FrameInfo
+from lvseg.read.frames import FrameInfo, plane_from
 from lvseg.read.pixels import Instance, quiet
 from lvseg.read.sources import Blob
 
@@ -241,16 +240,7 @@ def _plane(parts: list[Dataset]) -> Plane | None:
     spacing = _numbers(_find(parts, "PixelSpacing"), 2)
     if position is None or cosines is None or spacing is None:
         return None
-    try:
-        return Plane(
-            origin_mm=(position[0], position[1], position[2]),
-            row_step=(cosines[3], cosines[4], cosines[5]),
-            column_step=(cosines[0], cosines[1], cosines[2]),
-            pixel_spacing_mm=(spacing[0], spacing[1]),
-            thickness_mm=_number(parts, "SliceThickness") or None,
-        )
-    except GeometryError:
-        return None
+    return plane_from(position, cosines, spacing, _number(parts, "SliceThickness"))
 
 
 def _inversion_ms(parts: list[Dataset]) -> float:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.errors import GeometryError, UnsupportedEncodingError
+from lvseg.errors import UnsupportedEncodingError
 from lvseg.geometry import Plane
+from lvseg.read.frames import plane_from
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -113,16 +114,7 @@ def _plane(parts: Sequence[Dataset]) -> Plane | None:
     thickness = _found(parts, "SliceThickness")
     if (len(position), len(cosines), len(spacing)) != (3, 6, 2):
         return None
-    try:
-        return Plane(
-            origin_mm=(position[0], position[1], position[2]),
-            row_step=(cosines[3], cosines[4], cosines[5]),
-            column_step=(cosines[0], cosines[1], cosines[2]),
-            pixel_spacing_mm=(spacing[0], spacing[1]),
-            thickness_mm=None if thickness is None else float(thickness) or None,
-        )
-    except GeometryError:
-        return None
+    return plane_from(position, cosines, spacing, None if thickness is None else float(thickness))
 
 
 def inside_of(dataset: Dataset, segment: int) -> NDArray[np.bool_]:

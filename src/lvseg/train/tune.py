@@ -12,8 +12,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import DatabaseError
@@ -29,6 +27,7 @@ from sqlalchemy.exc import DatabaseError
 from lvseg.cases import Case, manifest_text, patients, read_manifest
 from lvseg.errors import DatasetError, UsageError
 from lvseg.train import checkpoint
+from lvseg.train.folder_lock import alone_in
 from lvseg.train.held_out import HELD_OUT, TRAINING, divide, link, patient_dice
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
@@ -121,7 +120,7 @@ def tune(
     held_out = patients(case for case in divided if case.split == HELD_OUT)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     started = time.monotonic()
-    with _alone(folder):
+    with alone_in(folder, "search"):
         study = _open(search, cases)
         _forget_interrupted(study, search)
         link(dataset, divided, search.data)
@@ -133,21 +132,6 @@ def tune(
             fresh += 1
             _write(study, search, len(held_out))
         return _outcome(study, search, len(held_out))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder while the block runs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"expected no other search in {folder}, found one going on") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _open(search: _Search, cases: Sequence[Case]) -> Any:

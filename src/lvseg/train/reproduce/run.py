@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from lvseg import __version__
 from lvseg.cases import manifest_text, patients, read_manifest, select
@@ -22,6 +21,7 @@ from lvseg.datasets.augmented import study_counts
 from lvseg.errors import UsageError
 from lvseg.train.checkpoint import read_options
 from lvseg.train.distributed import Device, pick_device
+from lvseg.train.folder_lock import alone_in
 from lvseg.train.network import build, count_parameters
 from lvseg.train.record import read_log
 from lvseg.train.reproduce import findings, splits
@@ -87,7 +87,7 @@ def reproduce(
     steps = steps_of(scale, seed)
     wanted = choose(steps, only)
     cases = originals(dataset)
-    with _held(output):
+    with alone_in(output, "run"):
         identity = _identity(output, scale, seed, manifest_text(cases))
         report("data", 0, len(wanted))
         data = splits.make(dataset, output / "data", scale, seed)
@@ -110,21 +110,6 @@ def reproduce(
         write_text(output / "study.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
         write_pages(document, output)
     return document
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep the folder for one process while the block runs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"expected no other run in {folder}, found one going on") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _identity(output: Path, scale: Scale, seed: int, manifest: str) -> dict[str, Any]:

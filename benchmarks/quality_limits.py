@@ -1,0 +1,145 @@
+"""What the limits of the checks (docs/quality.md) are set against, by the checks' own functions.
+
+Experts: reference masks of the training and validation patients, their labelled slices at ED and
+ES, at nominal spacing. Model: the shipped model in the three DICOM studies, which are training
+patients. Phantoms: true masks of simulated hearts. No held-out patient takes part.
+Usage: ``python benchmarks/quality_limits.py DATASET``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from header import DATA, save
+from studies import STUDIES
+
+from lvseg import weights
+from lvseg.cases import Case, image_path, mask_path, patients, read_manifest, select
+from lvseg.cine import Cine, Mask, Source
+from lvseg.geometry import Plane
+from lvseg.measure import measure
+from lvseg.phantom import PhantomOptions, beating_ventricle
+from lvseg.pipeline import run
+from lvseg.predict import load_model
+from lvseg.quality import check
+from lvseg.quality.curve import spikes
+from lvseg.quality.neighbours import flicker_shares, neighbour_ratios, off_line_mm
+from lvseg.quality.seen import look
+from lvseg.quality.shape import OUTLINE_FROM_PX, solidity
+from lvseg.quality.signal import darker_shares
+from lvseg.read import read_mask, read_picture
+
+#: Nominal distances: the pictures of most patients state none.
+PIXEL_MM, SLICE_MM = 1.33, 8.0
+PHASES = ("ED", "ES")
+PHANTOMS = {
+    "default": PhantomOptions(),
+    "dilated": PhantomOptions(edv_ml=280, ef_percent=22, length_mm=105, slices=13),
+    "thick": PhantomOptions(edv_ml=95, ef_percent=75, slices=10, length_mm=80),
+    "30 phases": PhantomOptions(phases=30, slices=11, gap_mm=1),
+    "12 phases": PhantomOptions(phases=12),
+    "base moves far": PhantomOptions(shortening_slabs=2, pixel_spacing_mm=(1.6, 1.45), seed=4),
+}
+
+
+def expert(dataset: Path, cases: tuple[Case, ...]) -> tuple[Cine, Mask]:
+    """The labelled slices of one patient; frames without a label are empty."""
+    held = [case for case in cases if case.phase in PHASES and case.slice_index is not None]
+    masks = {case: read_mask(mask_path(dataset, case)).labels[0, 0] for case in held}
+    labelled = [case for case in held if masks[case].any()]
+    first = min(case.slice_index for case in labelled)
+    count = max(case.slice_index for case in labelled) - first + 1
+    shape = (2, count, *masks[labelled[0]].shape)
+    frames, labels = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+    for case in labelled:
+        place = PHASES.index(case.phase), case.slice_index - first
+        frames[place] = read_picture(image_path(dataset, case))
+        labels[place] = masks[case]
+    planes = tuple(
+        Plane((0.0, 0.0, SLICE_MM * z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (PIXEL_MM, PIXEL_MM))
+        for z in range(count)
+    )
+    return Cine(frames, Source("array", "stack"), planes), Mask(labels, (0, 1), planes)
+
+
+def figures(cine: Cine, mask: Mask) -> dict[str, Any]:
+    """The quantities that have a limit, of one study."""
+    values = measure(mask)
+    seen = look(cine, mask, values)
+    frames = seen.inside.reshape(-1, *seen.inside.shape[2:])
+    large = seen.areas.ravel() >= OUTLINE_FROM_PX
+    ratios, off = neighbour_ratios(seen), off_line_mm(seen)
+    found = {
+        "ratios": [float(value) for value in ratios if value != 1],
+        "off_line_mm": float(off.max(initial=0)),
+        "solidity": float(solidity(frames[large]).min()),
+        "elongation": float(np.nanmax(seen.elongation.ravel()[large])),
+        "darker": float(np.median(darker_shares(cine, seen))),
+        "frames": int(large.sum()),
+        "warnings": sorted({f.code for f in check(cine, mask, values) if f.severity != "info"}),
+    }
+    if len(seen.areas) >= 8 and values.volume_ml is not None:
+        curve = np.array(values.volume_ml)
+        found["flicker"] = float(flicker_shares(seen).max())
+        found["spike_of_stroke"] = float(spikes(curve).max() / np.ptp(curve))
+        found["spike_of_largest"] = float(spikes(curve).max() / curve.max())
+    return found
+
+
+def summary(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The extremes of a group, and its studies one by one where a check spoke."""
+    each = list(rows.values())
+    column = lambda name: [round(row[name], 3) for row in each if name in row]
+    ratios = [value for row in each for value in row["ratios"]]
+    codes = sorted({code for row in each for code in row["warnings"]})
+    result = {
+        "studies": len(each),
+        "frames": sum(row["frames"] for row in each),
+        "neighbour_ratio": {
+            "n": len(ratios),
+            "min": round(min(ratios), 3),
+            "max": round(max(ratios), 3),
+        },
+        "off_line_mm_sorted": sorted(round(row["off_line_mm"], 1) for row in each),
+        "solidity_min": min(column("solidity")),
+        "elongation_sorted_last": sorted(column("elongation"))[-3:],
+        "darker_sorted_first": sorted(column("darker"))[:3],
+        "warnings": {
+            c: [name for name, row in rows.items() if c in row["warnings"]] for c in codes
+        },
+    }
+    for name in ("flicker", "spike_of_stroke", "spike_of_largest"):
+        if column(name):
+            result[f"{name}_max"] = max(column(name))
+    return result
+
+
+def main() -> None:
+    """Measure the three groups and save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    dataset = parser.parse_args().dataset
+    cases = select(read_manifest(dataset), "training+validation")
+    experts = {
+        name: figures(*expert(dataset, tuple(c for c in cases if c.patient_id == name)))
+        for name in patients(cases)
+    }
+    predictor = load_model(weights.locate(weights.DEFAULT))
+    model = {}
+    for name in STUDIES:
+        result = run(DATA / "sunnybrook-dicom" / name / "dicom", predictor)
+        model[name] = figures(result.cine, result.mask)
+    phantoms = {name: figures(*beating_ventricle(o)[:2]) for name, o in PHANTOMS.items()}
+    groups = {"experts": experts, "model": model, "phantoms": phantoms}
+    protocol = (
+        "training and validation patients only: experts' masks at 1.33 mm a pixel and 8 mm a "
+        "slice, the shipped model in three studies of training patients, true masks of phantoms"
+    )
+    save("quality-limits", protocol, {name: summary(rows) for name, rows in groups.items()})
+
+
+if __name__ == "__main__":
+    main()
