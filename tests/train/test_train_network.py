@@ -34,6 +34,13 @@ AT_STUDY_SCALE = {
     "se-attention-unet": 114_964_914,
 }
 FAMILY = tuple(AT_STUDY_SCALE)
+#: Kinds of MONAI, each with widths it takes.
+MONAI = {
+    "monai-basic-unet": (4, 8, 16, 32, 64),
+    "monai-attention-unet": (4, 8, 16, 32, 64),
+    "monai-segresnet": (4, 8, 16, 32),
+    "residual-unet": (8, 16, 32, 64, 128),
+}
 VARIANTS = [
     *({"kind": kind} for kind in FAMILY),
     {"kind": "unet", "attention": "cbam-spatial", "gates": True},
@@ -135,6 +142,27 @@ class Without(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.zeros(len(features), 16, *features.shape[2:])
+
+
+@pytest.mark.parametrize("kind", MONAI)
+def test_networks_of_monai_keep_the_size_and_learn(kind: str) -> None:
+    torch.manual_seed(0)
+    network = build(NetworkOptions.model_validate({"kind": kind, "widths": MONAI[kind]}))
+    logits = network(pictures(2, 1, 48, 32))
+    assert logits.shape == (2, 1, 48, 32)
+    logits.square().mean().backward()
+    assert all(weight.grad is not None for weight in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths"),
+    [("monai-basic-unet", (8, 16, 32)), ("monai-segresnet", (8, 16, 32, 48))],
+)
+def test_widths_that_a_network_of_monai_cannot_have_are_refused(
+    kind: str, widths: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValidationError, match="levels"):
+        NetworkOptions.model_validate({"kind": kind, "widths": widths})
 
 
 @pytest.mark.parametrize("kind", FAMILY)

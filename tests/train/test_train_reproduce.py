@@ -19,18 +19,22 @@ pytest.importorskip("filelock")
 from PIL import Image  # noqa: E402
 
 from lvseg.cases import read_manifest, select  # noqa: E402
-from lvseg.errors import PatientLeakError, UsageError  # noqa: E402
+from lvseg.errors import DatasetError, PatientLeakError, UsageError  # noqa: E402
 from lvseg.train.network import build, count_parameters  # noqa: E402
-from lvseg.train.reproduce import findings, run, splits  # noqa: E402
+from lvseg.train.reproduce import findings, run, splits, step_run  # noqa: E402
+from lvseg.train.reproduce.crew import jobs_for, run_steps  # noqa: E402
 from lvseg.train.reproduce.plan import make_plan  # noqa: E402
 from lvseg.train.reproduce.run import reproduce, steps_of  # noqa: E402
 from lvseg.train.reproduce.score import Row, predict, summary  # noqa: E402
-from lvseg.train.reproduce.steps import MODIFIED, SCALES, Scale  # noqa: E402
+from lvseg.train.reproduce.step_run import Place  # noqa: E402
+from lvseg.train.reproduce.steps import COMPARED, MODIFIED, PEERS, SCALES, Scale  # noqa: E402
 from lvseg.train.trainer import load_split  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-TINY = Scale("tiny", 24, 2, 2, 16, 16, 2, 4, 2)
+TINY = Scale("tiny", 24, 2, 2, 16, 32, 3, 2, 4, 2)
+#: Of the ladder, peers included.
+STEPS = 22
 #: Names of the two steps that are interrupted and gone on with below.
 PAIR = (f"official-{MODIFIED}", "order")
 
@@ -62,8 +66,8 @@ def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole ladder, tiny."""
     output = tmp_path_factory.mktemp("study") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "SHOWN", 1)
-        reproduce(dataset, output, TINY, device="cpu")
+        patch.setattr(step_run, "SHOWN", 1)
+        reproduce(dataset, output, TINY, device="cpu", jobs=1)
     return output
 
 
@@ -74,7 +78,7 @@ def document(output: Path) -> dict[str, Any]:
 
 def test_everything_that_the_study_needs_appears(whole: Path) -> None:
     keys = [step.key for step in steps_of(TINY)]
-    assert len(keys) == 17
+    assert len(keys) == STEPS
     for key in keys:
         files = {file.name for file in (whole / "runs" / key).iterdir()}
         assert {"scores.json", "curves.png", "examples.png", "log.csv"} <= files
@@ -99,12 +103,13 @@ def test_everything_that_the_study_needs_appears(whole: Path) -> None:
 
 def test_the_report_has_its_tables_and_works_alone(whole: Path) -> None:
     page, text = ((whole / f"report.{end}").read_text() for end in ("html", "md"))
-    for title in ("study's networks", "One change at a time", "What the leak hides"):
+    titles = ("study's networks", "One change at a time", "What the leak hides", "Peers")
+    for title in titles:
         assert title.replace("'", "&#39;") in page
         assert title in text
-    assert page.count("data:image/png;base64,") == 2 * 17
+    assert page.count("data:image/png;base64,") == 2 * STEPS
     assert "http" not in page
-    assert text.count(".png)") == 2 * 17
+    assert text.count(".png)") == 2 * STEPS
     for name in text.split("](")[1:]:
         assert (whole / name.partition(")")[0]).is_file()
     assert "narrower networks, smaller images and fewer steps" in text
@@ -176,6 +181,7 @@ def test_every_rung_changes_what_it_names_and_nothing_else() -> None:
             "ema_decay",
         },
         "window": {"frame", "augment", "scout_every", "validate_every"},
+        "width": {"network"},
         "longer": {"epochs", "validate_every"},
     }
     for key, fields in expected.items():
@@ -191,7 +197,7 @@ def test_every_rung_changes_what_it_names_and_nothing_else() -> None:
 def test_a_stopped_study_goes_on_to_the_same_numbers(
     whole: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "SHOWN", 1)
+    monkeypatch.setattr(step_run, "SHOWN", 1)
     epochs = 0
 
     def stop(stage: str, done: int, total: int) -> None:
@@ -201,11 +207,11 @@ def test_a_stopped_study_goes_on_to_the_same_numbers(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reproduce(dataset, tmp_path, TINY, device="cpu", only=PAIR, report=stop)
+        reproduce(dataset, tmp_path, TINY, device="cpu", jobs=1, only=PAIR, report=stop)
     assert not (tmp_path / "study.json").exists()
     assert len((tmp_path / "runs" / PAIR[1] / "log.csv").read_text().splitlines()) == 2
     again = counted(monkeypatch)
-    reproduce(dataset, tmp_path, TINY, device="cpu", only=PAIR)
+    reproduce(dataset, tmp_path, TINY, device="cpu", jobs=1, only=PAIR)
     assert again == [PAIR[1]]  # a finished step is not repeated
     straight = [step for step in document(whole)["steps"] if step["key"] in PAIR]
     assert straight[1]["bought_on_validation"]["pictures"] == 6
@@ -216,13 +222,13 @@ def test_a_stopped_study_goes_on_to_the_same_numbers(
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the runs that are trained from now on."""
     names: list[str] = []
-    fit: Callable[..., Path] = run.fit
+    fit: Callable[..., Path] = step_run.fit
 
     def told(options: Any, *arguments: Any, **more: Any) -> Path:
         names.append(options.name)
         return fit(options, *arguments, **more)
 
-    monkeypatch.setattr(run, "fit", told)
+    monkeypatch.setattr(step_run, "fit", told)
     return names
 
 
@@ -230,18 +236,18 @@ def test_nothing_is_trained_twice(
     whole: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained, before = counted(monkeypatch), document(whole)
-    reproduce(dataset, whole, TINY, device="cpu")
+    reproduce(dataset, whole, TINY, device="cpu", jobs=1)
     assert trained == []
     assert document(whole) == before
 
 
 def test_another_study_needs_another_folder(whole: Path, dataset: Path) -> None:
     with pytest.raises(UsageError, match="another scale"):
-        reproduce(dataset, whole, replace(TINY, epochs=3), device="cpu")
+        reproduce(dataset, whole, replace(TINY, epochs=3), device="cpu", jobs=1)
     with pytest.raises(UsageError, match="another seed"):
-        reproduce(dataset, whole, TINY, seed=1, device="cpu")
+        reproduce(dataset, whole, TINY, seed=1, device="cpu", jobs=1)
     with pytest.raises(UsageError, match="nonsense"):
-        reproduce(dataset, whole, TINY, only=["nonsense"], device="cpu")
+        reproduce(dataset, whole, TINY, only=["nonsense"], device="cpu", jobs=1)
 
 
 def test_a_data_set_without_test_patients_is_refused(dataset: Path, tmp_path: Path) -> None:
@@ -319,12 +325,12 @@ def test_frames_are_judged_on_the_grid_of_the_picture() -> None:
 
 def test_a_plan_measures_and_writes_nothing(dataset: Path) -> None:
     before = sorted(dataset.rglob("*"))
-    plan = make_plan(dataset, TINY, (), "cpu")
-    assert len(plan.steps) == len(plan.estimates) == 17
+    plan = make_plan(dataset, TINY, (), "cpu", 1)
+    assert len(plan.steps) == len(plan.estimates) == STEPS
     assert plan.total_s > 0
     assert plan.total_s == pytest.approx(plan.data_s + sum(each.total_s for each in plan.estimates))
     longer = {each.key: each for each in plan.estimates}
-    assert longer["longer"].training_s == pytest.approx(2 * longer["window"].training_s)
+    assert longer["longer"].training_s == pytest.approx(2 * longer["width"].training_s)
     assert sorted(dataset.rglob("*")) == before
 
 
@@ -352,3 +358,40 @@ def test_one_step_at_paper_scale_moves_every_weight(key: str) -> None:
     network(image).square().mean().backward()
     assert all(weight.grad is not None for weight in network.parameters())
     assert all(bool(weight.grad.isfinite().all()) for weight in network.parameters())
+
+
+def test_steps_side_by_side_give_the_same_numbers(
+    whole: Path, dataset: Path, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    reproduce(dataset, tmp_path, TINY, device="cpu", jobs=2, only=PAIR, note=notes.append)
+    straight = {step["key"]: step["scores"] for step in document(whole)["steps"]}
+    for step in document(tmp_path)["steps"]:
+        assert step["scores"] == straight[step["key"]]
+    assert [note.split("/")[0] for note in notes] == ["1", "2"]
+
+
+def test_an_error_of_a_process_is_raised_here(dataset: Path, tmp_path: Path) -> None:
+    place = Place(tmp_path, splits.make(dataset, tmp_path / "data", TINY, run.SEED), "cpu")
+    (tmp_path / "data" / "official" / "manifest.csv").write_text("file,patient_id,split\n")
+    pair = [step for step in steps_of(TINY) if step.key in PAIR]
+    with pytest.raises(DatasetError):
+        run_steps(pair, place, 2, lambda *told: None, lambda step: None)
+
+
+def test_jobs_are_one_a_processor_unless_told() -> None:
+    cpu = torch.device("cpu")
+    assert jobs_for(cpu, None) >= 1
+    assert jobs_for(cpu, 3) == 3
+    assert jobs_for(torch.device("cuda"), 3) == 1
+    with pytest.raises(UsageError, match="at least one job"):
+        jobs_for(cpu, 0)
+
+
+def test_peers_differ_from_the_rung_beside_them_in_the_network_only() -> None:
+    steps = {step.key: step for step in steps_of(SCALES["small"])}
+    for key in PEERS:
+        new, old = (steps[name].options.model_dump() for name in (key, COMPARED))
+        changed = {name for name in new if new[name] != old[name]} - {"name"}
+        assert changed == (set() if key == COMPARED else {"network"})
+        assert steps[key].split == "originals"

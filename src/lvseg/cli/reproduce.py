@@ -40,6 +40,10 @@ def reproduce(
     only: Annotated[
         list[str] | None, typer.Option(metavar="STEP", help="Run this step only; repeatable.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps to run at once on a CPU.  [default: one a processor]"),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show the steps and the time they take; run nothing.")
     ] = False,
@@ -58,13 +62,20 @@ def reproduce(
     size, names = SCALES[scale.value], tuple(only or ())
     if plan:
         with out.progress("measuring a few steps"):
-            found = make_plan(data, size, names, device.value)
+            found = make_plan(data, size, names, device.value, jobs)
         out.result(found.document(), plan_text(found))
         return 0
     try:
         with out.progress("reproducing") as bar:
             document = run(
-                data, output, size, device=device.value, only=names, report=bar, note=out.note
+                data,
+                output,
+                size,
+                device=device.value,
+                only=names,
+                jobs=jobs,
+                report=bar,
+                note=out.note,
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("(the same command goes on)") from None
@@ -85,7 +96,8 @@ def plan_text(found: Plan) -> str:
         )
         for step, each in zip(found.steps, found.estimates, strict=True)
     ]
-    return f"{table(rows)}\nabout {found.total_s / 3600:.1f} hours on {found.device}, alone on it"
+    words = f"about {found.total_s / 3600:.1f} hours on {found.device}, alone on it"
+    return f"{table(rows)}\n{words}, {found.jobs} steps at once"
 
 
 def text(document: dict[str, Any], output: Path) -> str:

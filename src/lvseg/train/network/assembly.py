@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 import torch
 from torch import Tensor, nn
 
 from lvseg.train.network.encoder_decoder import EncoderDecoder
-from lvseg.train.network.options import NetworkOptions
+from lvseg.train.network.options import KINDS, NetworkOptions
 
 __all__ = ["build", "count_parameters"]
 
@@ -14,29 +16,42 @@ __all__ = ["build", "count_parameters"]
 def build(options: NetworkOptions) -> nn.Module:
     """Network ``[N, 1, Y, X]`` -> logits ``[N, 1, Y, X]``; weights from torch's global generator.
 
-    ``residual-unet`` needs sides that are multiples of 2 ** (levels - 1); the encoder-decoder
-    family takes any sides from that on.
+    MONAI's kinds need sides that are multiples of 2 ** (levels - 1); the encoder-decoder family
+    takes any sides from that on.
     """
-    if options.kind == "residual-unet":
-        network = _residual_unet(options)
+    if options.kind in KINDS:
+        network: nn.Module = EncoderDecoder(options)
     else:
-        network = EncoderDecoder(options)
+        network = _of_monai(options)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _residual_unet(options: NetworkOptions) -> nn.Module:
-    from monai.networks.nets import UNet
+def _of_monai(options: NetworkOptions) -> nn.Module:
+    from monai.networks import nets
 
-    network: nn.Module = UNet(
-        spatial_dims=2,
-        in_channels=1,
-        out_channels=1,
-        channels=options.widths,
-        strides=(2,) * (len(options.widths) - 1),
-        num_res_units=options.residual_units,
-        norm="BATCH",
-        dropout=options.dropout,
-    )
+    widths, dropout = options.widths, options.dropout
+    shape = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1}
+    strides = (2,) * (len(widths) - 1)
+    network: nn.Module
+    if options.kind == "monai-basic-unet":
+        network = nets.BasicUNet(**shape, features=(*widths, widths[0]), dropout=dropout)
+    elif options.kind == "monai-attention-unet":
+        network = nets.AttentionUnet(**shape, channels=widths, strides=strides, dropout=dropout)
+    elif options.kind == "monai-segresnet":
+        groups = ("group", {"num_groups": gcd(8, widths[0])})
+        network = nets.SegResNet(
+            **shape, init_filters=widths[0], dropout_prob=dropout or None, norm=groups
+        )
+    else:
+        units = options.residual_units
+        network = nets.UNet(
+            **shape,
+            channels=widths,
+            strides=strides,
+            num_res_units=units,
+            norm="BATCH",
+            dropout=dropout,
+        )
     return network
 
 

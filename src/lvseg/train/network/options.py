@@ -13,7 +13,14 @@ __all__ = ["KINDS", "Attention", "NetworkOptions", "Normalisation", "Parts", "do
 
 Attention = Literal["none", "squeeze-excitation", "cbam-spatial"]
 Kind = Literal[
-    "residual-unet", "encoder-decoder", "se-encoder-decoder", "unet", "se-attention-unet"
+    "residual-unet",
+    "encoder-decoder",
+    "se-encoder-decoder",
+    "unet",
+    "se-attention-unet",
+    "monai-basic-unet",
+    "monai-attention-unet",
+    "monai-segresnet",
 ]
 Normalisation = Literal["batch", "instance", "group", "none"]
 
@@ -47,11 +54,16 @@ KINDS: Mapping[str, Parts] = MappingProxyType(
 
 
 class NetworkOptions(BaseModel):
-    """A network, described. The kind ``residual-unet`` is MONAI's (Kerfoot 2018).
+    """A network, described.
+
+    The kind ``residual-unet`` is MONAI's (Kerfoot 2018), as are ``monai-basic-unet`` (Falk 2019),
+    ``monai-attention-unet`` (Oktay 2018) and ``monai-segresnet`` (Myronenko 2018), with the
+    normalisation and the blocks that MONAI gives them.
 
     :param widths: channels of each level; the last is the bottleneck. In ``residual-unet`` every
         level halves the resolution, the first included, so the costly full-resolution
-        convolutions are left to one transposed convolution.
+        convolutions are left to one transposed convolution. ``monai-basic-unet`` has five levels,
+        ``monai-segresnet`` four whose channels double.
     :param residual_units: 3x3 convolutions per residual unit; ``residual-unet`` only.
     :param dropout: share of values dropped; in the encoder-decoder family at the bottleneck only.
 
@@ -81,11 +93,16 @@ class NetworkOptions(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.kind == "residual-unet":
+        widths = self.widths
+        if self.kind == "monai-basic-unet" and len(widths) != 5:
+            raise ValueError("monai-basic-unet has five levels: give five widths")
+        if self.kind == "monai-segresnet" and widths != doubling(widths[0], 3):
+            raise ValueError("monai-segresnet has four levels: give four widths that double")
+        if self.kind not in KINDS:
             own = {name: field.default for name, field in type(self).model_fields.items()}
             for name in _FAMILY_ONLY:
                 if getattr(self, name) != own[name]:
-                    raise ValueError(f"'{name}' is for the other kinds, not for residual-unet")
+                    raise ValueError(f"'{name}' is not for {self.kind}")
         elif self.parts.gates and not self.parts.skips:
             raise ValueError("attention gates stand on skips: set skips too, or gates = false")
         return self
@@ -94,7 +111,7 @@ class NetworkOptions(BaseModel):
     def parts(self) -> Parts:
         """The parts of a member of the encoder-decoder family, with what was set for itself.
 
-        :raises KeyError: ``residual-unet``, which has no such parts.
+        :raises KeyError: a kind of MONAI's, which has no such parts.
         """
         own = KINDS[self.kind]
         return Parts(

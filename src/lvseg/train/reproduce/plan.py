@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,14 @@ from lvseg.train.distributed import Device, pick_device
 from lvseg.train.loss import LOSSES
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
+from lvseg.train.reproduce.crew import jobs_for, one_thread
 from lvseg.train.reproduce.run import steps_of
+from lvseg.train.reproduce.speed import clock
 from lvseg.train.reproduce.splits import originals
 from lvseg.train.reproduce.steps import Scale, Step, choose
 
 __all__ = ["Estimate", "Plan", "estimate", "make_plan"]
 
-#: Share of the time of several threads that is of use; the rest they wait for each other.
-EFFICIENCY = 0.7
 #: Steps measured, after one that is not.
 MEASURED = 3
 #: Full frames are searched and a window is cut: pictures of so many times the window's cost.
@@ -49,18 +47,21 @@ class Plan:
     """What would be run and how long it takes; nothing was written.
 
     :param data_s: seconds to write the augmented pictures.
+    :param jobs: steps that run at once.
     """
 
     scale: Scale
     device: str
+    jobs: int
     data_s: float
     steps: tuple[Step, ...]
     estimates: tuple[Estimate, ...]
 
     @property
     def total_s(self) -> float:
-        """Seconds of all steps and the data."""
-        return self.data_s + sum(each.total_s for each in self.estimates)
+        """Seconds of the data and all steps, at best as long as the longest one."""
+        each = [estimate.total_s for estimate in self.estimates]
+        return self.data_s + max(sum(each) / self.jobs, *each)
 
     def document(self) -> dict[str, Any]:
         """The plan as plain values for JSON."""
@@ -71,13 +72,20 @@ class Plan:
         return {
             "scale": asdict(self.scale),
             "device": self.device,
+            "jobs": self.jobs,
             "data_s": self.data_s,
             "total_s": self.total_s,
             "steps": rows,
         }
 
 
-def make_plan(dataset: Path, scale: Scale, only: Sequence[str], device: Device = "auto") -> Plan:
+def make_plan(
+    dataset: Path,
+    scale: Scale,
+    only: Sequence[str],
+    device: Device = "auto",
+    jobs: int | None = None,
+) -> Plan:
     """Measure a few steps of every kind and add up.
 
     :raises UsageError: an unknown step, or a data set without the splits that are needed.
@@ -88,7 +96,9 @@ def make_plan(dataset: Path, scale: Scale, only: Sequence[str], device: Device =
     pictures = study_counts(scale.total)["training"]
     copies = max(0, scale.total - len(cases)) + max(0, pictures - training)
     estimates = estimate(steps, pictures, (len(cases) - training) // 2, device)
-    return Plan(scale, pick_device(device).type, COPY_S * copies, steps, estimates)
+    where = pick_device(device)
+    at_once = jobs_for(where, jobs)
+    return Plan(scale, where.type, at_once, COPY_S * copies, steps, estimates)
 
 
 def estimate(
@@ -96,8 +106,8 @@ def estimate(
 ) -> tuple[Estimate, ...]:
     """Measure a few steps of each kind and multiply.
 
-    On a processor the working time of one thread is measured, not the clock, so that other programs
-    do not count; several threads share it, at 0.7 of their number.
+    On a processor the working time of one thread is measured, as a step takes one, not the clock,
+    so that other programs do not count.
 
     :param pictures: of the training split; :param held_out: of validation and test each.
     """
@@ -109,8 +119,8 @@ def estimate(
             include={"network", "batch_size", "frame", "frame_px", "input", "augmented"}
         )
         if kind not in known:
-            with _one_thread(where) as share:
-                known[kind] = _measured(options, where, share)
+            with one_thread(where):
+                known[kind] = _measured(options, where)
         training, predicting = known[kind]
         factor = WINDOW_FACTOR if options.frame == "window" else 1.0
         validations = options.epochs // options.validate_every
@@ -121,21 +131,7 @@ def estimate(
     return tuple(found)
 
 
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[float]:
-    """Compute with one thread while the block runs; gives the share of its time that all take."""
-    threads = torch.get_num_threads()
-    if device.type == "cuda" or threads == 1:
-        yield 1.0
-        return
-    torch.set_num_threads(1)
-    try:
-        yield 1 / (threads * EFFICIENCY)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _measured(options: TrainOptions, device: torch.device, share: float) -> tuple[float, float]:
+def _measured(options: TrainOptions, device: torch.device) -> tuple[float, float]:
     """Seconds of a training step, and of predicting one picture."""
     size = options.frame_px if options.frame == "whole" else options.input.window_px
     network = build(options.network).to(device)
@@ -147,7 +143,7 @@ def _measured(options: TrainOptions, device: torch.device, share: float) -> tupl
     centres = torch.full((options.batch_size, 2), size / 2)
     seconds = []
     for _ in range(MEASURED + 1):
-        begun = _clock(device)
+        begun = clock(device)
         batch, truth = images, masks
         if options.augmented:
             drawn = augment.draw(options.augment, centres, (size, size), generator)
@@ -158,23 +154,15 @@ def _measured(options: TrainOptions, device: torch.device, share: float) -> tupl
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        seconds.append(_clock(device) - begun)
-    return share * sum(seconds[1:]) / MEASURED, share * _predicting(network, images[:1], device)
+        seconds.append(clock(device) - begun)
+    return sum(seconds[1:]) / MEASURED, _predicting(network, images[:1], device)
 
 
 @torch.no_grad()
 def _predicting(network: nn.Module, image: torch.Tensor, device: torch.device) -> float:
     network.eval()
     network(image)
-    begun = _clock(device)
+    begun = clock(device)
     for _ in range(MEASURED):
         network(image)
-    return (_clock(device) - begun) / MEASURED
-
-
-def _clock(device: torch.device) -> float:
-    """Seconds: the clock once a GPU is done, or the working time of a processor's threads."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-    return time.process_time()
+    return (clock(device) - begun) / MEASURED

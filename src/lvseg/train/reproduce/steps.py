@@ -13,7 +13,7 @@ from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions, doubling
 from lvseg.train.options import TrainOptions
 
-__all__ = ["MODIFIED", "SCALES", "Scale", "Split", "Step", "choose", "ladder"]
+__all__ = ["COMPARED", "MODIFIED", "PEERS", "SCALES", "Scale", "Split", "Step", "choose", "ladder"]
 
 #: ``image-level`` is the study's own and leaks. ``patient-shares`` deals the same pictures in the
 #: same shares, but by patient. ``official`` is by patient as the data set has it, with augmented
@@ -31,6 +31,18 @@ NETWORKS: Mapping[str, str] = MappingProxyType(
 )
 #: Network 4 as the text of the study describes it; the ladder climbs with it.
 MODIFIED = "se-attention-unet"
+#: The rung whose setting the peers are trained in, beside network 4.
+COMPARED = "window"
+#: Networks of MONAI that are trained like that rung, by key, and the rung itself.
+PEERS: Mapping[str, str] = MappingProxyType(
+    {
+        COMPARED: NETWORKS[MODIFIED],
+        "peer-basic-unet": "MONAI BasicUNet",
+        "peer-attention-unet": "MONAI AttentionUnet",
+        "peer-segresnet": "MONAI SegResNet",
+        "peer-residual-unet": "MONAI UNet with residual units, the kind lvseg ships",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,7 @@ class Scale:
     :param total: pairs after the offline augmentation.
     :param width, depth: of the networks, see :func:`lvseg.train.network.doubling`.
     :param frame_px: side of the whole frames; :param window_px: of the windows at the end.
+    :param own_width: of the networks once they have our size instead of the study's.
     :param batch_size: once it is no longer 1.
     :param longer: how many times the budget the last step has.
     """
@@ -50,6 +63,7 @@ class Scale:
     depth: int
     frame_px: int
     window_px: int
+    own_width: int
     epochs: int
     batch_size: int
     longer: int
@@ -58,8 +72,8 @@ class Scale:
 #: ``small`` is for two processor cores, ``paper`` is the study's own size, for a GPU.
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
-        "small": Scale("small", 3500, 8, 4, 96, 96, 5, 8, 6),
-        "paper": Scale("paper", 3500, 64, 5, 256, 128, 15, 16, 4),
+        "small": Scale("small", 3500, 8, 4, 96, 96, 16, 5, 8, 8),
+        "paper": Scale("paper", 3500, 64, 5, 256, 128, 24, 15, 16, 4),
     }
 )
 
@@ -84,7 +98,7 @@ def ladder(scale: Scale, pictures: int, seed: int) -> tuple[Step, ...]:
     """All steps in the order they are run.
 
     :param pictures: of the training split after augmentation; every epoch shows as many, so all
-        steps but the last have the same budget.
+        steps but the longer ones have the same budget.
     """
     study = _study(scale, pictures, seed)
     steps = [
@@ -111,7 +125,24 @@ def ladder(scale: Scale, pictures: int, seed: int) -> tuple[Step, ...]:
         options = _named(options, key, values)
         steps.append(Step(key, f"+ {change}", split, options, change, before))
         before = key
+    compared = next(step.options for step in steps if step.key == COMPARED)
+    for key, network in _peers(scale).items():
+        options = _named(compared, key, {"network": network})
+        steps.append(Step(key, PEERS[key], "originals", options))
     return tuple(steps)
+
+
+def _peers(scale: Scale) -> dict[str, NetworkOptions]:
+    """MONAI's networks, five levels as network 4 has at the small scale, as wide."""
+    width = scale.width
+    return {
+        "peer-basic-unet": NetworkOptions(kind="monai-basic-unet", widths=doubling(width, 4)),
+        "peer-attention-unet": NetworkOptions(
+            kind="monai-attention-unet", widths=doubling(width, 4)
+        ),
+        "peer-segresnet": NetworkOptions(kind="monai-segresnet", widths=doubling(width, 3)),
+        "peer-residual-unet": NetworkOptions(widths=doubling(2 * width, 4)),
+    }
 
 
 def _study(scale: Scale, pictures: int, seed: int) -> TrainOptions:
@@ -150,6 +181,7 @@ def _changes(
     """Key, change, split and new option values of each rung, one on top of the other."""
     steps = max(1, pictures // scale.batch_size)
     grouped = options.network.model_dump() | {"normalisation": "group"}
+    own = doubling(scale.own_width, 4)
     epochs = scale.epochs * scale.longer
     return (
         ("order", "pictures in a new order every epoch", "official", {"shuffled": True}),
@@ -183,6 +215,12 @@ def _changes(
                 "scout_every": 4,
                 "validate_every": min(3, scale.epochs),
             },
+        ),
+        (
+            "width",
+            f"network of width {scale.own_width} instead of {scale.width}",
+            "originals",
+            {"network": NetworkOptions(**grouped | {"widths": own})},
         ),
         (
             "longer",

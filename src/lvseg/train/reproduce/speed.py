@@ -1,0 +1,62 @@
+"""How many pictures a second the networks of the last table take, measured side by side."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lvseg.train.network import build
+from lvseg.train.options import TrainOptions
+from lvseg.write import write_text
+
+__all__ = ["clock", "images_per_second"]
+
+#: Rounds in which every network predicts one batch; the median counts.
+ROUNDS = 15
+BATCH = 8
+
+
+def images_per_second(
+    options: Mapping[str, TrainOptions], device: torch.device, kept: Path
+) -> dict[str, float]:
+    """Windows a second of each network, by key; measured once and then read from ``kept``.
+
+    All take turns, so that what slows this computer slows them alike. On a processor the working
+    time of one thread is measured, not the clock, so that other programs do not count.
+    """
+    if kept.is_file():
+        found: dict[str, float] = json.loads(kept.read_text("utf-8"))
+        if set(found) == set(options):
+            return found
+    networks = {key: build(each.network).to(device).eval() for key, each in options.items()}
+    sides = {key: each.input.window_px for key, each in options.items()}
+    times: dict[str, list[float]] = {key: [] for key in options}
+    for _ in range(ROUNDS + 1):
+        for key, network in networks.items():
+            times[key].append(_seconds(network, sides[key], device))
+    found = {key: BATCH / statistics.median(each[1:]) for key, each in times.items()}
+    write_text(kept, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+@torch.no_grad()
+def _seconds(network: nn.Module, side: int, device: torch.device) -> float:
+    images = torch.zeros(BATCH, 1, side, side, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    begun = clock(device)
+    network(images)
+    return clock(device) - begun
+
+
+def clock(device: torch.device) -> float:
+    """Seconds: the clock once a GPU is done, or the working time of a processor's threads."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()

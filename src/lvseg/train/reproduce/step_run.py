@@ -1,0 +1,122 @@
+"""One step of the ladder: a run folder, trained, scored, drawn, and never done twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from lvseg.cases import read_manifest, select
+from lvseg.errors import UsageError
+from lvseg.train.checkpoint import read_options
+from lvseg.train.distributed import Device, pick_device
+from lvseg.train.reproduce.examples import chosen, draw_examples, examples
+from lvseg.train.reproduce.score import Row, load, score
+from lvseg.train.reproduce.splits import Splits
+from lvseg.train.reproduce.steps import Step
+from lvseg.train.trainer import fit
+from lvseg.write import write_text
+
+__all__ = ["PARTS", "Place", "Rows", "is_done", "read_rows", "run_step", "seconds", "write_rows"]
+
+PARTS = ("training", "validation", "test")
+#: Pictures of the validation patients shown for each run.
+SHOWN = 4
+#: Called with the epoch that is done, of how many.
+Follow = Callable[[int, int], None]
+Rows = Mapping[str, tuple[Row, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a study is made, of what, and on which device."""
+
+    output: Path
+    data: Splits
+    device: Device
+
+    def run(self, step: Step) -> Path:
+        """Folder of a step."""
+        return self.output / "runs" / step.key
+
+    def torch_device(self) -> torch.device:
+        """The device, for torch."""
+        return pick_device(self.device)
+
+
+def run_step(step: Step, place: Place, follow: Follow = lambda epoch, epochs: None) -> None:
+    """Train and score one step, unless that is done.
+
+    :raises UsageError: the folder holds the step with other options.
+    """
+    run = place.run(step)
+    if is_done(run):
+        if read_options(run)[0] != step.options:
+            raise UsageError(f"{run} was made with other options: name a new folder")
+        return
+    leaks, data = step.split == "image-level", place.data[step.split]
+    with _timed(run):
+        fit(
+            step.options,
+            data,
+            run,
+            resume=True,
+            report=lambda epoch, epochs, figures: follow(epoch, epochs),
+            device=place.device,
+            allow_leaks=leaks,
+        )
+        network, options = load(run, place.torch_device())
+        cases = read_manifest(data, allow_leaks=leaks)
+        rows = {part: score(network, options, data, select(cases, part)) for part in PARTS}
+        shown = chosen(select(cases, "validation"), SHOWN)
+        draw_examples(examples(network, options, data, shown), run / "examples.png")
+    write_rows(run / "scores.json", rows)
+    for name in ("best.json", "best.safetensors"):  # nothing is picked; 1.2 GB at paper scale
+        (run / name).unlink(missing_ok=True)
+
+
+def is_done(run: Path) -> bool:
+    """Whether a step was trained and scored."""
+    return (run / "scores.json").is_file()
+
+
+@contextmanager
+def _timed(run: Path) -> Iterator[None]:
+    """Add the seconds of the block to those of the run, whether it ends well or not."""
+    wall, processor = time.perf_counter(), time.process_time()
+    try:
+        yield
+    finally:
+        earlier = seconds(run)
+        spent = {
+            "wall": round(earlier["wall"] + time.perf_counter() - wall, 1),
+            "processor": round(earlier["processor"] + time.process_time() - processor, 1),
+        }
+        if run.is_dir():
+            write_text(run / "seconds.json", json.dumps(spent) + "\n")
+
+
+def seconds(run: Path) -> dict[str, float]:
+    """Seconds of training and scoring: of the clock (``wall``) and of the ``processor``."""
+    path = run / "seconds.json"
+    if not path.is_file():
+        return {"wall": 0.0, "processor": 0.0}
+    found: dict[str, float] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def write_rows(path: Path, rows: Rows) -> None:
+    """Keep the overlap of every picture, by part."""
+    document = {name: [asdict(row) for row in part] for name, part in rows.items()}
+    write_text(path, json.dumps(document, indent=0, allow_nan=False) + "\n")
+
+
+def read_rows(run: Path, name: str = "scores") -> dict[str, tuple[Row, ...]]:
+    """What :func:`write_rows` has kept."""
+    document = json.loads((run / f"{name}.json").read_text("utf-8"))
+    return {part: tuple(Row(**row) for row in rows) for part, rows in document.items()}
