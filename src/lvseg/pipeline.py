@@ -22,7 +22,7 @@ from lvseg.predict import Predictor, predict
 from lvseg.read import StudyRef, read_study
 from lvseg.results import Certainty, StudyResult
 
-__all__ = ["Progress", "Settings", "run", "segment"]
+__all__ = ["Progress", "Settings", "locate", "run", "segment"]
 
 #: Called with (stage, done, all).
 Progress = Callable[[str, int, int], None]
@@ -66,9 +66,23 @@ class _Clock:
         self._last = now
 
 
-def segment(cine: Cine, predictor: Predictor, settings: Settings | None = None) -> Mask:
-    """The cavity on every phase and slice of a cine, on the cine's own grid."""
-    return _segment(cine, predictor, settings or Settings(), _Clock(), None).mask
+def segment(
+    cine: Cine,
+    predictor: Predictor,
+    settings: Settings | None = None,
+    window: preprocess.Window | None = None,
+) -> Mask:
+    """The cavity on every phase and slice of a cine, on the cine's own grid.
+
+    :param window: where the heart is, if that is known (:func:`locate`).
+    """
+    return _segment(cine, predictor, settings or Settings(), _Clock(), None, window).mask
+
+
+def locate(cine: Cine, predictor: Predictor, settings: Settings | None = None) -> preprocess.Window:
+    """The window that holds the heart, on the model's grid."""
+    prepared = preprocess.prepare(cine, predictor.card.input)
+    return _locate(prepared, predictor, settings or Settings())
 
 
 def run(
@@ -118,21 +132,32 @@ def run(
     )
 
 
+def _locate(
+    prepared: preprocess.Prepared, predictor: Predictor, settings: Settings
+) -> preprocess.Window:
+    frames = preprocess.scouts(prepared)
+    found = predict(frames, predictor, batch_size=settings.batch_size, flips=settings.flips)
+    return preprocess.find_window(prepared, found)
+
+
 def _segment(
-    cine: Cine, predictor: Predictor, settings: Settings, clock: _Clock, progress: Progress | None
+    cine: Cine,
+    predictor: Predictor,
+    settings: Settings,
+    clock: _Clock,
+    progress: Progress | None,
+    window: preprocess.Window | None = None,
 ) -> _Segmented:
     """Find the heart on a few full frames, then segment one window of every frame."""
-    size = settings.batch_size
     prepared = preprocess.prepare(cine, predictor.card.input)
     clock.lap("prepare")
-    scouts = predict(preprocess.scouts(prepared), predictor, batch_size=size, flips=settings.flips)
-    window = preprocess.find_window(prepared, scouts)
+    window = window or _locate(prepared, predictor, settings)
     clock.lap("locate")
     inputs = preprocess.cut(prepared, window)
     scores = predict(
         inputs,
         predictor,
-        batch_size=size,
+        batch_size=settings.batch_size,
         flips=settings.flips,
         progress=(lambda done, total: progress("predict", done, total)) if progress else None,
     )

@@ -20,6 +20,7 @@ from PIL import Image  # noqa: E402
 
 from lvseg.cases import read_manifest, select  # noqa: E402
 from lvseg.errors import DatasetError, PatientLeakError, UsageError  # noqa: E402
+from lvseg.train.loss import LOSSES  # noqa: E402
 from lvseg.train.network import build, count_parameters  # noqa: E402
 from lvseg.train.reproduce import findings, run, splits, step_run  # noqa: E402
 from lvseg.train.reproduce.crew import jobs_for, run_steps  # noqa: E402
@@ -354,10 +355,17 @@ def test_one_step_at_paper_scale_moves_every_weight(key: str) -> None:
     options = next(step.options for step in steps_of(SCALES["paper"]) if step.key == key)
     torch.manual_seed(0)
     network = build(options.network)
+    before = [weight.detach().clone() for weight in network.parameters()]
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=options.peak_rate, momentum=options.momentum, nesterov=True
+    )
     image = torch.rand(1, 1, options.frame_px, options.frame_px)
-    network(image).square().mean().backward()
-    assert all(weight.grad is not None for weight in network.parameters())
-    assert all(bool(weight.grad.isfinite().all()) for weight in network.parameters())
+    loss = LOSSES[options.loss](network(image), (image > 0.9).float())
+    loss.backward()
+    optimiser.step()
+    assert 0 < loss.item() < 1
+    after = network.parameters()
+    assert all(bool((new != old).any()) for new, old in zip(after, before, strict=True))
 
 
 def test_steps_side_by_side_give_the_same_numbers(

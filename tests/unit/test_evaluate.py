@@ -79,7 +79,7 @@ def data_set(folder: Path, cases, reference_of, seen_of):
 def exact(monkeypatch):
     """A pipeline that finds exactly what is bright."""
 
-    def segment(cine, predictor, settings):
+    def segment(cine, predictor, settings, window=None):
         found = (predictor(cine.frames / 255) > 0).astype(np.uint8)
         return Mask(found, (0,), pixel_spacing_mm=cine.pixel_spacing_mm)
 
@@ -474,3 +474,28 @@ def test_ef_of_real_ed_and_es_masks_is_the_published_one(data_dir, tmp_path):
         meta = json.loads((data_dir / "acdc-external" / row.patient_id / "meta.json").read_text())
         assert row.ef_reference_percent == pytest.approx(meta["ef_percent"], abs=0.5)
         assert row.dice == 1
+
+
+def test_the_heart_is_found_on_all_pictures_of_a_patient_together(tmp_path):
+    """One picture has something larger and as bright far away: its neighbours outvote it."""
+
+    def scene(case):
+        mask = np.zeros((96, 96), np.uint8)
+        mask[10:22, 10:22] = 1
+        return mask
+
+    def seen(case):
+        mask = scene(case)
+        if case.slice_index == 1:
+            mask[70:90, 70:90] = 1
+        return mask
+
+    folder = data_set(tmp_path, heart("a", slices=4), scene, seen)
+    alone, together = (
+        subject.evaluate(folder, "online", Threshold(), by_patient=how) for how in (False, True)
+    )
+    by_slice = lambda found, index: [r.dice for r in found.images if r.slice_index == index]  # noqa: E731
+    assert by_slice(alone, 1) == [0, 0]
+    assert min(by_slice(together, 1)) > 0.95
+    assert by_slice(alone, 2) == by_slice(together, 2)
+    assert [row.file for row in together.images] == [row.file for row in alone.images]

@@ -176,13 +176,23 @@ def evaluate(
     ] = None,
     runtime: Annotated[Runtime, typer.Option(help="Inference engine.")] = Runtime.auto,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+    by_patient: Annotated[
+        bool,
+        typer.Option("--by-patient", help="Find the heart on all pictures of a patient."),
+    ] = False,
 ) -> int:
-    """Judge a model on held-out patients."""
+    """Judge a model on held-out patients.
+
+    Each picture is judged alone, full frame. With --by-patient the heart is first looked for on all
+    pictures of a patient together, as segment does with a study.
+    """
     from lvseg import evaluate as judging
 
     predictor = load_predictor(model, runtime, threads)
     with out.progress(f"evaluating {predictor.card.name}") as bar:
-        found = judging.evaluate(data, split, predictor, progress=staged(bar))
+        found = judging.evaluate(
+            data, split, predictor, progress=staged(bar), by_patient=by_patient
+        )
         document = judging.document(found)
     if found.leaked_patients:
         names = ", ".join(found.leaked_patients)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from lvseg import cases as manifest
 from lvseg import pipeline
 from lvseg.cases import Case
-from lvseg.cine import Cine, Source
+from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import DatasetError, GeometryMismatchError
 from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
 from lvseg.findings import Finding
 from lvseg.labels import Label
 from lvseg.modelcard import ModelCard
 from lvseg.predict import Predictor
+from lvseg.preprocess import Window
 from lvseg.read import read_mask, read_picture
 
 __all__ = ["evaluate", "leaked_patients"]
@@ -31,6 +33,7 @@ def evaluate(
     settings: pipeline.Settings | None = None,
     progress: Callable[[int, int], None] | None = None,
     *,
+    by_patient: bool = False,
     seed: int = 0,
 ) -> Evaluation:
     """Judge a model on the cases of a split.
@@ -38,6 +41,8 @@ def evaluate(
     Each picture goes alone and full frame through :func:`lvseg.pipeline.segment`, with the pixel
     spacing that the manifest states for it, or none.
 
+    :param by_patient: look for the heart on all pictures of a patient together, as in a study, and
+        then segment each picture alone.
     :param split: split names joined by '+', or 'all'. :param seed: of the bootstrap.
     :param progress: called with (pictures done, pictures).
     :raises DatasetError: a broken folder. PatientLeakError: a patient in two splits.
@@ -47,12 +52,17 @@ def evaluate(
     every = manifest.read_manifest(folder)
     chosen = manifest.select(every, split)
     leaked = leaked_patients(folder, chosen, predictor.card)
-    rows: list[ImageRow] = []
-    for done, case in enumerate(chosen, start=1):
-        rows.append(_row(folder, case, predictor, settings or pipeline.Settings()))
-        if progress is not None:
-            progress(done, len(chosen))
-    images, patients = finish(rows)
+    rows = dict[int, ImageRow]()
+    for group in _groups(chosen, by_patient):
+        pairs = {place: _read(folder, chosen[place]) for place in group}
+        cines = [cine for cine, _ in pairs.values()]
+        windows = _windows(cines, predictor, settings) if by_patient else {}
+        for place, (cine, reference) in pairs.items():
+            mask = pipeline.segment(cine, predictor, settings, windows.get(cine.shape))
+            rows[place] = _row(chosen[place], cine, reference, mask)
+            if progress is not None:
+                progress(len(rows), len(chosen))
+    images, patients = finish([rows[place] for place in sorted(rows)])
     findings = tuple(
         Finding("training-patient", "warning", f"patient {name} is among the model's training data")
         for name in leaked
@@ -70,7 +80,29 @@ def leaked_patients(folder: Path, cases: Sequence[Case], card: ModelCard) -> tup
     return tuple(sorted(leaked))
 
 
-def _row(folder: Path, case: Case, predictor: Predictor, settings: pipeline.Settings) -> ImageRow:
+def _groups(cases: Sequence[Case], by_patient: bool) -> list[list[int]]:
+    """Places of the cases, one by one or those of a patient and a pixel spacing together."""
+    found = defaultdict[object, list[int]](list)
+    for place, case in enumerate(cases):
+        key = (case.patient_id, case.pixel_spacing_mm) if by_patient else place
+        found[key].append(place)
+    return list(found.values())
+
+
+def _windows(
+    pictures: Sequence[Cine], predictor: Predictor, settings: pipeline.Settings | None
+) -> dict[tuple[int, ...], Window]:
+    """Where the heart is on all pictures of a size together, as if they were slices of one cine."""
+    found = dict[tuple[int, ...], Window]()
+    for shape in {each.shape for each in pictures}:
+        frames = [each.frames for each in pictures if each.shape == shape]
+        together = replace(pictures[0], frames=np.concatenate(frames, axis=1))
+        found[shape] = pipeline.locate(together, predictor, settings)
+    return found
+
+
+def _read(folder: Path, case: Case) -> tuple[Cine, NDArray[np.bool_]]:
+    """A picture as a cine of one frame, and its cavity [Y, X]."""
     paths = manifest.image_path(folder, case), manifest.mask_path(folder, case)
     for path in paths:
         if not path.is_file():
@@ -84,18 +116,17 @@ def _row(folder: Path, case: Case, predictor: Predictor, settings: pipeline.Sett
             f"found {reference.shape[0]} x {reference.shape[1]}: {paths[1]}"
         )
     spacing = None if case.pixel_spacing_mm is None else (case.pixel_spacing_mm,) * 2
-    cine = Cine(
-        frames=picture[None, None],
-        source=Source(format="picture", name=Path(case.file).stem, location=str(paths[0])),
-        pixel_spacing_mm=spacing,
-    )
-    mask = pipeline.segment(cine, predictor, settings)
+    source = Source(format="picture", name=Path(case.file).stem, location=str(paths[0]))
+    return Cine(picture[None, None], source, pixel_spacing_mm=spacing), reference
+
+
+def _row(case: Case, cine: Cine, reference: NDArray[np.bool_], mask: Mask) -> ImageRow:
     row = compare_slice(
         reference,
         mask.labels[0, 0] == Label.LV_CAVITY,
         file=case.file,
         patient_id=case.patient_id,
-        pixel_spacing_mm=spacing,
+        pixel_spacing_mm=cine.pixel_spacing_mm,
     )
     return replace(row, phase=case.phase, slice_index=case.slice_index, pathology=case.pathology)
 

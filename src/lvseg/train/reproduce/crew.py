@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from lvseg.errors import UsageError
+from lvseg.predict import usable_cores
 from lvseg.train.record import read_log
 from lvseg.train.reproduce.step_run import Place, is_done, run_step
 from lvseg.train.reproduce.steps import Step
@@ -39,9 +40,7 @@ def jobs_for(device: torch.device, jobs: int | None) -> int:
         raise UsageError(f"expected at least one job, found {jobs}")
     if device.type != "cpu":
         return 1
-    if jobs is not None:
-        return jobs
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores() if jobs is None else jobs
 
 
 def run_steps(
