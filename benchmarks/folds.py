@@ -9,19 +9,13 @@ Usage: ``python benchmarks/folds.py DATASET WORK [--folds 5]``.
 from __future__ import annotations
 
 import argparse
-import shutil
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from lvseg.cases import folds as deal_patients
-from lvseg.cases import (
-    image_path,
-    mask_path,
-    read_manifest,
-    select,
-    write_manifest,
-)
+from lvseg.cases import image_path, mask_path, read_manifest, select
+from lvseg.datasets.folder import Picture, write_dataset
 from lvseg.train.export import export
 from lvseg.train.options import read_preset
 from lvseg.train.trainer import fit
@@ -29,22 +23,19 @@ from lvseg.train.trainer import fit
 SEED = 20261122
 
 
-def deal(dataset: Path, folder: Path, folds: int) -> tuple[str, ...]:
-    """Make the data set of folds; returns the names of its splits."""
+def deal(dataset: Path, folder: Path, folds: int, expression: str) -> tuple[str, ...]:
+    """Make a data set whose splits are the folds of some patients; returns their names.
+
+    :param expression: the splits of ``dataset`` that are dealt anew, joined by '+'.
+    """
     names = tuple(f"fold{number}" for number in range(1, folds + 1))
-    if folder.exists():
-        return names
-    cases = select(read_manifest(dataset), "training+validation")
-    dealt = tuple(chain.from_iterable(deal_patients(cases, folds, seed=SEED)))
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for case in dealt:
-        for path in (image_path, mask_path):
-            target = path(partial, case)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path(dataset, case), target)
-    write_manifest(dealt, partial)
-    partial.rename(folder)
+    if not folder.exists():
+        cases = select(read_manifest(dataset), expression)
+        dealt = chain.from_iterable(deal_patients(cases, folds, seed=SEED))
+        pictures = [
+            Picture(case, image_path(dataset, case), mask_path(dataset, case)) for case in dealt
+        ]
+        write_dataset(folder, pictures, layout="folds")
     return names
 
 
@@ -56,7 +47,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    names = deal(options.dataset, options.work / "dataset", options.folds)
+    names = deal(options.dataset, options.work / "dataset", options.folds, "training+validation")
     for number, name in enumerate(names, start=1):
         model = options.work / f"model-{number}"
         if model.exists():

@@ -17,7 +17,20 @@ from lvseg.findings import Finding
 from lvseg.geometry import Plane, slice_spacing_mm
 from lvseg.labels import Label
 
-__all__ = ["Cine", "InstanceRef", "Mask", "SeriesSummary", "Source", "Study", "View", "base_first"]
+__all__ = [
+    "SMALLEST_SIDE_PX",
+    "Cine",
+    "InstanceRef",
+    "Mask",
+    "SeriesSummary",
+    "Source",
+    "Study",
+    "View",
+    "base_first",
+]
+
+#: Fewer pixels than this on a side cannot show a ventricle.
+SMALLEST_SIDE_PX = 16
 
 View = Literal["short-axis", "long-axis", "unknown"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lvseg.cine import Cine
+from lvseg.cine import SMALLEST_SIDE_PX, Cine
 from lvseg.errors import ModelInputError
 from lvseg.findings import Finding
 from lvseg.modelcard import InputSpec
@@ -42,8 +42,6 @@ SCOUTS_PER_SLICE = 2
 SCOUT_THRESHOLD = 0.5
 #: Room around the scouts' cavity on each side of the window: wall, motion and missed rims.
 WINDOW_MARGIN_PX = 16
-#: Fewer pixels than this on a side cannot show a ventricle.
-SMALLEST_SIDE_PX = 16
 
 
 @dataclass(frozen=True, slots=True)

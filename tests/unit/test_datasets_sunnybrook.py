@@ -18,7 +18,7 @@ from lvseg.datasets import prepare_sunnybrook
 from lvseg.datasets.patients import PATIENTS, canonical_id
 from lvseg.datasets.sunnybrook import to_8_bit
 from lvseg.errors import DatasetError, UsageError
-from lvseg.read.frame import read_dicom_frame, read_frame_header
+from lvseg.read.single_image import read_dicom_frame, read_frame_header
 
 PHASES, ROWS, COLUMNS = 4, 20, 24
 STUDIES = {"SC-HF-I-01": "SCD0000101", "SC-HF-I-02": "SCD0000201", "SC-HF-I-04": "SCD0000301"}

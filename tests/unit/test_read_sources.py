@@ -11,7 +11,7 @@ from read_maker import computed_tomography, image, save, stack, to_bytes
 
 from lvseg.errors import NotACineError, ReadError
 from lvseg.read import find_studies, list_series, read_study
-from lvseg.read.sources import safe_name, sniff, stem
+from lvseg.read.sources import label_of, sniff, stem
 
 
 def refused(path: Path, *words: str) -> str:
@@ -195,8 +195,8 @@ def test_a_zip_inside_a_folder(tmp_path: Path) -> None:
 
 
 def test_names_are_safe() -> None:
-    assert safe_name("..") == "study"
-    assert safe_name("a/b\\c") == "a_b_c"
+    assert label_of("..") == "study"
+    assert label_of("a/b\\c") == "a_b_c"
     assert stem("x.NII.GZ") == "x"
     assert stem("scan.2020") == "scan.2020"
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lvseg.errors import DatasetError, GeometryError
 from lvseg.geometry import Plane, slab_heights_mm, slice_spacing_mm, sort_order
-from lvseg.read.frame import FrameHeader, read_frame_header
+from lvseg.read.single_image import FrameHeader, read_frame_header
 
 __all__ = ["ImageStack", "index_stack", "slab_heights_of"]
 

@@ -30,7 +30,7 @@ from lvseg.datasets.patients import PATIENTS, canonical_id
 from lvseg.datasets.stack import ImageStack, index_stack
 from lvseg.errors import DatasetError
 from lvseg.findings import Finding
-from lvseg.read.frame import read_dicom_frame
+from lvseg.read.single_image import read_dicom_frame
 
 __all__ = ["prepare_sunnybrook", "to_8_bit"]
 

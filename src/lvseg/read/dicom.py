@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cine import Cine, InstanceRef, SeriesSummary, Source, Study
+from lvseg.cine import SMALLEST_SIDE_PX, Cine, InstanceRef, SeriesSummary, Source, Study
 from lvseg.errors import (
     InconsistentStackError,
     IrregularStackError,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["has_cine", "read_frames", "study_from_datasets", "summaries"]
 
 Progress = Callable[[int, int], None]
-#: Nothing smaller is a heart.
-SMALLEST_SIDE = 16
 #: Slices of one grid are off it by less than this share of their distance.
 GRID_TOLERANCE = 0.15
 #: Another stack with at least this share of the best score makes the choice doubtful.
@@ -173,9 +171,9 @@ def _pixels(stack: Stack, files: Files, progress: Progress | None) -> NDArray[np
 
 def _check_size(best: Stack, ranked: Sequence[Stack], location: str) -> None:
     first = best.frames[0][0]
-    if min(first.rows, first.columns) < SMALLEST_SIDE:
+    if min(first.rows, first.columns) < SMALLEST_SIDE_PX:
         raise ReadError(
-            f"expected images of at least {SMALLEST_SIDE} pixels a side, found {first.rows} x "
+            f"expected images of at least {SMALLEST_SIDE_PX} pixels a side, found {first.rows} x "
             f"{first.columns} in {location}: use the full-size series"
         )
     for other in ranked:

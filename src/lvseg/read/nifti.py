@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cine import Cine, Source
+from lvseg.cine import SMALLEST_SIDE_PX, Cine, Source
 from lvseg.errors import GeometryError, IrregularStackError, ReadError
 from lvseg.findings import Finding
 from lvseg.geometry import (
@@ -27,8 +27,6 @@ from lvseg.geometry import (
 
 __all__ = ["Volume", "cine_from_volume", "read_volume"]
 
-#: Nothing smaller is a heart.
-SMALLEST_SIDE = 16
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _TO_MS = {"sec": 1000.0, "msec": 1.0, "usec": 0.001}
 
@@ -216,10 +214,10 @@ def cine_from_volume(volume: Volume, *, name: str, location: str) -> Cine:
     :raises ReadError: images of fewer than 16 pixels a side.
     """
     rows, columns = volume.data.shape[2:]
-    if min(rows, columns) < SMALLEST_SIDE:
+    if min(rows, columns) < SMALLEST_SIDE_PX:
         raise ReadError(
-            f"expected images of at least {SMALLEST_SIDE} pixels a side, found {columns} x {rows} "
-            f"in {location}: the image is too small"
+            f"expected images of at least {SMALLEST_SIDE_PX} pixels a side, found "
+            f"{columns} x {rows} in {location}: the image is too small"
         )
     return Cine(
         frames=volume.data,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cine import Cine, Source
+from lvseg.cine import SMALLEST_SIDE_PX, Cine, Source
 from lvseg.errors import NotACineError, ReadError, UsageError
 from lvseg.findings import Finding
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cine_from_picture", "decode"]
 
-#: Nothing smaller is a heart.
-SMALLEST_SIDE = 16
 #: No slice of a heart has more pixels; a larger file is a photo or an attack.
 LARGEST_PIXELS = 64_000_000
 #: Grey stored as colour: channels may differ by rounding, and in JPEG by chroma coding.
@@ -111,9 +109,9 @@ def cine_from_picture(
     if spacing_mm is not None and not (np.isfinite(spacing_mm) and spacing_mm > 0):
         raise UsageError(f"expected a spacing above 0 mm, found {spacing_mm}")
     values, findings = decode(content, location)
-    if min(values.shape) < SMALLEST_SIDE:
+    if min(values.shape) < SMALLEST_SIDE_PX:
         raise ReadError(
-            f"expected a picture of at least {SMALLEST_SIDE} pixels a side, found "
+            f"expected a picture of at least {SMALLEST_SIDE_PX} pixels a side, found "
             f"{values.shape[1]} x {values.shape[0]} in {location}: the picture is too small"
         )
     if not np.isfinite(values).all():

@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal, Self
 
 from lvseg.errors import ReadError
 
-__all__ = ["HEAD_BYTES", "Blob", "Files", "Kind", "safe_name", "sniff", "stem", "walk"]
+__all__ = ["HEAD_BYTES", "Blob", "Files", "Kind", "label_of", "sniff", "stem", "walk"]
 
 Kind = Literal["dicom", "nifti", "picture"]
 
@@ -260,10 +260,10 @@ def stem(name: str) -> str:
     return name
 
 
-def safe_name(name: str) -> str:
+def label_of(name: str) -> str:
     """A label that is safe as a file name on every system.
 
-    >>> safe_name("../my study:1")
+    >>> label_of("../my study:1")
     'my_study_1'
     """
     return re.sub(r"[^\w.\-]+", "_", name).strip("._")[:100] or "study"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lvseg.errors import NotACineError, ReadError
-from lvseg.read.sources import HEAD_BYTES, Blob, Files, safe_name, sniff, stem, walk
+from lvseg.read.sources import HEAD_BYTES, Blob, Files, label_of, sniff, stem, walk
 
 if TYPE_CHECKING:
     from lvseg.read.frames import FrameInfo
@@ -103,9 +103,9 @@ def _source_name(source: Path) -> str:
     """The name of the folder or file; of a folder named after its kind, the parent's."""
     resolved = source.resolve()
     if not source.is_dir():
-        return safe_name(stem(source.name))
+        return label_of(stem(source.name))
     generic = resolved.name.lower() in GENERIC_NAMES and resolved.parent.name
-    return safe_name(resolved.parent.name if generic else resolved.name)
+    return label_of(resolved.parent.name if generic else resolved.name)
 
 
 def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[StudyRef, ...]:
@@ -138,13 +138,13 @@ def _own_folder(source: Path, frames: list[FrameInfo]) -> str:
         return ""
     common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
     parts = [part for part in common.relative_to(source).parts if part.lower() not in GENERIC_NAMES]
-    return safe_name(parts[-1]) if parts else ""
+    return label_of(parts[-1]) if parts else ""
 
 
 def _file_refs(
     source: Path, others: list[tuple[Literal["nifti", "picture"], Blob]]
 ) -> tuple[StudyRef, ...]:
-    short = [safe_name(stem(blob.name)) for _, blob in others]
+    short = [label_of(stem(blob.name)) for _, blob in others]
     counts = Counter(short)
     taken: Counter[str] = Counter()
     refs = []
@@ -161,4 +161,4 @@ def _long_name(source: Path, blob: Blob) -> str:
     """A name with its folders, for files that share their own."""
     inside = blob.path.relative_to(source) if source.is_dir() else Path()
     parts = [*inside.parts, *(part for part in blob.member.split("/") if part)]
-    return safe_name("-".join([*parts[:-1], stem(parts[-1])]))
+    return label_of("-".join([*parts[:-1], stem(parts[-1])]))
