@@ -44,9 +44,9 @@ def main() -> None:
         print(
             f"\n{table.title}", *(" | ".join(row) for row in (table.header, *table.rows)), sep="\n"
         )
-    wall = sum(each["wall"] for each in document["seconds"].values())
+    processor = sum(each["processor"] for each in document["seconds"].values())
     libraries = document.pop("versions")  # the header has them
-    result = {**document, "pillow": libraries["pillow"], "hours": round(wall / 3600, 2)}
+    result = {**document, "pillow": libraries["pillow"], "core_hours": round(processor / 3600, 2)}
     result.pop("seed")
     save(f"study-{options.scale}", PROTOCOL, result, seed=SEED)
 

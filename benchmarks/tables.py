@@ -134,6 +134,17 @@ def calibration(document: dict[str, Any]) -> str:
     return markdown([*head, "failures flagged", "false alarms"], rows)
 
 
+def study(document: dict[str, Any]) -> str:
+    """The tables of the study's own report, as ``lvseg reproduce`` writes them."""
+    from lvseg.train.reproduce.tables import budget_words, tables
+
+    parts = [f"{budget_words(document)} All of it took {document['core_hours']} hours of one core."]
+    for table in tables(document):
+        rows = markdown([*table.header], [[*row] for row in table.rows])
+        parts += [f"### {table.title}", rows, table.words]
+    return "\n\n".join(parts)
+
+
 #: Page -> its tables.
 PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "README.md": {
@@ -143,6 +154,7 @@ PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
         "installed-size": installed_size,
     },
     "docs/quality.md": {"calibration": calibration},
+    "docs/study.md": {"study-small": study},
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,10 @@ import pytest
 from command_line import Ended
 from PIL import Image
 
+from lvseg import pipeline
+from lvseg import read as reading
 from lvseg.cine import Cine, Mask
+from lvseg.cli import work
 from lvseg.errors import ReadError
 from lvseg.phantom import Truth
 from lvseg.write import write_cine_nifti
@@ -296,17 +301,57 @@ def test_a_source_the_system_refuses_is_3(
 
 
 def interrupt_the_second_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lvseg.cli import segment
+    whole, calls = pipeline.run, []
 
-    whole, calls = segment.write_formats, []
-
-    def write(result, folder, *more):  # type: ignore[no-untyped-def]
-        calls.append(folder)
+    def run(study, *more, **options):  # type: ignore[no-untyped-def]
+        calls.append(study)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return whole(result, folder, *more)
+        return whole(study, *more, **options)
 
-    monkeypatch.setattr(segment, "write_formats", write)
+    monkeypatch.setattr(pipeline, "run", run)
+
+
+def test_one_study_is_read_and_another_written_while_one_is_predicted(
+    phantom_dicom: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each waits for the other: done in turns, one of them would wait for ever."""
+    events = [threading.Event() for _ in range(2)]
+    met: list[bool] = []
+    read, run, write = reading.read_study, pipeline.run, work.write_formats
+    counts = Counter[str]()
+
+    def reads(*arguments, **options):  # type: ignore[no-untyped-def]
+        counts["read"] += 1
+        if counts["read"] == 2:
+            events[0].set()
+        return read(*arguments, **options)
+
+    def runs(*arguments, **options):  # type: ignore[no-untyped-def]
+        counts["run"] += 1
+        if counts["run"] == 1:
+            met.append(events[0].wait(30))
+        else:
+            events[1].set()
+        return run(*arguments, **options)
+
+    def writes(*arguments, **options):  # type: ignore[no-untyped-def]
+        counts["write"] += 1
+        if counts["write"] == 1:
+            met.append(events[1].wait(30))
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(reading, "read_study", reads)
+    monkeypatch.setattr(pipeline, "run", runs)
+    monkeypatch.setattr(work, "write_formats", writes)
+    shutil.copytree(phantom_dicom, tmp_path / "other")
+    sources = (phantom_dicom, tmp_path / "other")
+    ended = lvseg_command("segment", *sources, "-o", tmp_path / "out", "--model", tiny_model)
+    assert (ended.status, met) == (0, [True, True])
 
 
 def test_control_c_leaves_finished_studies_and_no_half_one(

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lvseg.cli import batch
 from lvseg.cli.app import command
-from lvseg.cli.formats import Wanted, chosen_formats, write_formats
-from lvseg.cli.output import Output, finding_lines
+from lvseg.cli.formats import Wanted, chosen_formats
+from lvseg.cli.output import Output
+from lvseg.cli.work import Work
 from lvseg.errors import UsageError
 
 if TYPE_CHECKING:
     from lvseg.predict import Predictor
-    from lvseg.read import StudyRef
-    from lvseg.results import LVMeasurements, StudyResult
 
-__all__ = [
-    "MODEL_HELP",
-    "Runtime",
-    "Work",
-    "batch_line",
-    "load_predictor",
-    "segment",
-    "summary_line",
-    "volumes_text",
-    "write_study",
-]
+__all__ = ["MODEL_HELP", "Runtime", "batch_line", "load_predictor", "segment"]
 
 MODEL_HELP = "Name of a shipped model, or a model folder."
 
@@ -130,82 +115,15 @@ def segment(
     with out.progress("looking for studies"):
         planned = list(batch.plan(sources, output))
     work = Work(out, predictor, wanted, spacing, overwrite)
-    entries = []
-    for entry, error in planned:
-        entries.append(work.finish(entry, error))
-        out.blank["studies"].append(entries[-1].document())  # an interrupted batch tells these
+    entries: list[batch.Entry] = []
+
+    def done(entry: batch.Entry) -> None:
+        entries.append(entry)
+        out.blank["studies"].append(entry.document())  # an interrupted batch tells these
+
+    work.finish_all(planned, done)
     out.result({"studies": [entry.document() for entry in entries]}, batch_line(entries))
     return batch.status_of(entries)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What every study of a batch shares; ``tell``: print a line about each."""
-
-    out: Output
-    predictor: Predictor
-    wanted: Wanted = field(default_factory=Wanted)
-    spacing_mm: float | None = None
-    overwrite: bool = False
-    tell: bool = True
-
-    def finish(self, entry: batch.Entry, error: Exception | None = None) -> batch.Entry:
-        """Do one study and tell how it went; a failure is recorded, never raised."""
-        try:
-            if error is not None:
-                raise error
-            return self._do(entry)
-        except Exception as failure:
-            failure = batch.as_read_error(entry, failure)
-            text, status = self.out.failed(failure, where=entry.label)
-            return replace(entry, folder=None, error=text, exit=status)
-
-    def _do(self, entry: batch.Entry) -> batch.Entry:
-        from lvseg.pipeline import Settings, run
-
-        assert entry.study is not None  # noqa: S101 - for mypy
-        assert entry.folder is not None  # noqa: S101 - for mypy
-        batch.check_free(entry.folder, overwrite=self.overwrite)
-        with self.out.progress(entry.folder.name) as bar:
-            settings = Settings(keep_probabilities=self.wanted.fractional)
-            result = run(
-                entry.study, self.predictor, settings, spacing_mm=self.spacing_mm, progress=bar
-            )
-            document = write_study(result, entry.folder, self.wanted, entry.study)
-        if self.tell:
-            self.out.say(summary_line(result, entry.folder))
-        return replace(entry, measurements=document)
-
-
-def write_study(
-    result: StudyResult, folder: Path, wanted: Wanted, study: StudyRef | None = None
-) -> dict[str, Any]:
-    """Write one study folder, whole or not at all; returns the content of measurements.json.
-
-    :param study: where the result comes from.
-    """
-    from lvseg.report import measurements_document, to_json
-    from lvseg.write import write_text
-
-    started = perf_counter()
-    with batch.study_folder(folder) as building, _no_collections():
-        findings = (*result.findings, *write_formats(result, building, wanted, study))
-        seconds = {**result.seconds, "write": perf_counter() - started}
-        timed = replace(result, findings=findings, seconds=seconds)
-        write_text(building / batch.MEASUREMENTS, to_json(timed))
-    return measurements_document(timed)
-
-
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """Put off the search for cycles, which would walk the many small DICOM objects often."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def batch_line(entries: Sequence[batch.Entry]) -> str:
@@ -215,26 +133,3 @@ def batch_line(entries: Sequence[batch.Entry]) -> str:
         return ""
     text = f"{len(entries)} studies: {len(entries) - len(failed)} done, {len(failed)} failed"
     return f"{text}: {', '.join(failed)}" if failed else text
-
-
-def summary_line(result: StudyResult, folder: Path) -> str:
-    """One study for people: its size, volumes, verdict and place, then what to look at."""
-    values = result.measurements
-    phases, slices = result.cine.shape[:2]
-    head = (
-        f"{folder.name}: {slices} slices x {phases} phases, {volumes_text(values)}, "
-        f"{result.verdict}, {folder}"
-    )
-    return "\n".join([head, *finding_lines(result.findings, all_of_them=False)])
-
-
-def volumes_text(values: LVMeasurements) -> str:
-    """EDV, ESV and EF with their units; what is not known says so."""
-    parts = []
-    for name, value, unit in (
-        ("EDV", values.edv_ml, "ml"),
-        ("ESV", values.esv_ml, "ml"),
-        ("EF", values.ef_percent, "%"),
-    ):
-        parts.append(f"{name} unknown" if value is None else f"{name} {value:.1f} {unit}")
-    return ", ".join(parts)

@@ -10,7 +10,7 @@ import typer
 from lvseg.cli.app import command
 from lvseg.cli.learn import evaluation_text
 from lvseg.cli.output import Output, finding_lines, staged, table
-from lvseg.cli.segment import volumes_text
+from lvseg.cli.work import volumes_text
 from lvseg.errors import ReadError
 from lvseg.findings import Finding
 

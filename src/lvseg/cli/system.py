@@ -16,7 +16,8 @@ import typer
 from lvseg.cli import batch
 from lvseg.cli.app import command
 from lvseg.cli.output import Output, table
-from lvseg.cli.segment import MODEL_HELP, Runtime, Work, load_predictor
+from lvseg.cli.segment import MODEL_HELP, Runtime, load_predictor
+from lvseg.cli.work import Work
 from lvseg.errors import LvsegError
 
 __all__ = ["demo", "doctor", "models"]
