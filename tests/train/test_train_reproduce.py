@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -26,7 +27,8 @@ from lvseg.train.reproduce import findings, run, splits, step_run  # noqa: E402
 from lvseg.train.reproduce.crew import jobs_for, run_steps  # noqa: E402
 from lvseg.train.reproduce.plan import make_plan  # noqa: E402
 from lvseg.train.reproduce.run import reproduce, steps_of  # noqa: E402
-from lvseg.train.reproduce.score import Row, predict, summary  # noqa: E402
+from lvseg.train.reproduce.score import Row, load, predict, summary  # noqa: E402
+from lvseg.train.reproduce.statistics import with_own_statistics  # noqa: E402
 from lvseg.train.reproduce.step_run import Place  # noqa: E402
 from lvseg.train.reproduce.steps import COMPARED, MODIFIED, PEERS, SCALES, Scale  # noqa: E402
 from lvseg.train.trainer import load_split  # noqa: E402
@@ -104,7 +106,7 @@ def test_everything_that_the_study_needs_appears(whole: Path) -> None:
 
 def test_the_report_has_its_tables_and_works_alone(whole: Path) -> None:
     page, text = ((whole / f"report.{end}").read_text() for end in ("html", "md"))
-    titles = ("study's networks", "One change at a time", "What the leak hides", "Peers")
+    titles = ("study's networks", "Why training", "One change", "What the leak hides", "Peers")
     for title in titles:
         assert title.replace("'", "&#39;") in page
         assert title in text
@@ -385,6 +387,26 @@ def test_an_error_of_a_process_is_raised_here(dataset: Path, tmp_path: Path) -> 
     pair = [step for step in steps_of(TINY) if step.key in PAIR]
     with pytest.raises(DatasetError):
         run_steps(pair, place, 2, lambda *told: None, lambda step: None)
+
+
+def test_own_statistics_normalise_as_in_training_and_change_nothing(whole: Path) -> None:
+    step = next(step for step in steps_of(TINY) if step.key == "official-unet")
+    network, _ = load(whole / "runs" / step.key, torch.device("cpu"))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    image = 3 * torch.rand(1, 1, 16, 16) + 2
+    with torch.no_grad():
+        judged = network(image)
+        trained = copy.deepcopy(network).train()(image)
+        own = with_own_statistics(network)(image)
+    assert torch.equal(own, trained)
+    assert not torch.allclose(own, judged)
+    counters = {name for name in before if name.endswith("num_batches_tracked")}
+    for name, value in network.state_dict().items():
+        assert name in counters or torch.equal(value, before[name])
+    found = document(whole)["two_normalisations"]
+    assert set(found) == {"encoder-decoder", "se-encoder-decoder", "unet", MODIFIED}
+    for each in found.values():
+        assert each["own"] - each["running"] == pytest.approx(each["difference"]["dice"])
 
 
 def test_jobs_are_one_a_processor_unless_told() -> None:

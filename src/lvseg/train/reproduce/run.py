@@ -25,6 +25,7 @@ from lvseg.train.reproduce.page import write_pages
 from lvseg.train.reproduce.score import Row, load, score, summary
 from lvseg.train.reproduce.speed import images_per_second
 from lvseg.train.reproduce.splits import originals
+from lvseg.train.reproduce.statistics import two_normalisations
 from lvseg.train.reproduce.step_run import (
     PARTS,
     Place,
@@ -103,6 +104,7 @@ def _document(identity: Mapping[str, Any], place: Place, steps: Sequence[Step]) 
         "steps": [_told(step, place, done) for step in steps if step.key in done],
         "missing": [step.key for step in steps if step.key not in done],
         "leak": _leak(place, steps, done),
+        "two_normalisations": two_normalisations(place, steps, done),
         "images_per_second": _speed(place, steps, done),
         "seconds": {step.key: seconds(place.run(step)) for step in steps if step.key in done},
     }

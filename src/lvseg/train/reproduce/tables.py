@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lvseg.train.reproduce.steps import PEERS
+from lvseg.train.reproduce.steps import NETWORKS, PEERS
 
 __all__ = ["Table", "budget_words", "tables"]
 
@@ -37,6 +37,7 @@ def tables(document: Document) -> tuple[Table, ...]:
     """The tables that the finished steps allow."""
     made = (
         _networks(document),
+        _normalisations(document),
         _ladder(document),
         _leak(document),
         _peers(document),
@@ -71,6 +72,38 @@ def _networks(document: Document) -> Table:
         "Mean over pictures with a cavity, each on its own grid, after the last epoch. Split by "
         "image, the pictures of all three parts come from the same patients, augmented copies "
         "included; only the splits by patient say anything about a new patient.",
+    )
+
+
+def _normalisations(document: Document) -> Table:
+    logs = {step["key"]: step["log"] for step in document["steps"]}
+    rows = tuple(
+        (
+            NETWORKS[kind],
+            _number(logs[f"official-{kind}"][-1].get("training_dice")),
+            _number(found["running"]),
+            _number(found["own"]),
+            _number(found["difference"]["dice"], "+"),
+            _interval(found["difference"]["dice_ci95"], "+"),
+        )
+        for kind, found in document["two_normalisations"].items()
+    )
+    return Table(
+        "Why training and validation part: the same weights, normalised in two ways",
+        (
+            "network",
+            "Dice while training",
+            "validation Dice, running averages",
+            "each picture's own",
+            "difference",
+            "95 % interval",
+        ),
+        rows,
+        "Trained on batches of one picture, batch normalisation sees that picture's mean and "
+        "variance; judged, it takes running averages over many. What comes back when the "
+        "validation pictures are normalised by their own mean and variance, with the same weights, "
+        "was lost to that difference and not to the patients being new. Split by patient; Dice "
+        "while training is the mean over the last epoch, augmented copies included.",
     )
 
 

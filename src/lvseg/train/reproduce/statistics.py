@@ -1,0 +1,63 @@
+"""Why training and validation part: the same weights, normalised in two ways.
+
+In training at batch size 1, batch normalisation takes mean and variance of the one picture; in
+inference it takes running averages over many (Ioffe and Szegedy 2015, section 3.1). Where the two
+differ, the network that is judged is not the one that was trained. So each network of the study is
+judged once more with every picture's own mean and variance, as it was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from lvseg.cases import read_manifest, select
+from lvseg.train.reproduce import findings
+from lvseg.train.reproduce.score import Row, load, score, summary
+from lvseg.train.reproduce.step_run import Place, Rows, read_rows, write_rows
+from lvseg.train.reproduce.steps import NETWORKS, Step
+
+__all__ = ["two_normalisations", "with_own_statistics"]
+
+KEPT = "own-statistics"
+
+
+def two_normalisations(
+    place: Place, steps: Sequence[Step], done: Mapping[str, Rows]
+) -> dict[str, Any]:
+    """Validation Dice of the study's networks on patients never seen, normalised in both ways."""
+    found = dict[str, Any]()
+    for step in steps:
+        if step.key in {f"official-{kind}" for kind in NETWORKS} & set(done):
+            running, own = done[step.key]["validation"], _rescored(step, place)
+            found[step.options.network.kind] = {
+                "running": summary(running)["dice"]["mean"],
+                "own": summary(own)["dice"]["mean"],
+                "difference": findings.bought(running, own),
+            }
+    return found
+
+
+def _rescored(step: Step, place: Place) -> tuple[Row, ...]:
+    run = place.run(step)
+    if not (run / f"{KEPT}.json").is_file():
+        network, options = load(run, place.torch_device())
+        data = place.data[step.split]
+        cases = select(read_manifest(data), "validation")
+        rows = score(with_own_statistics(network), options, data, cases)
+        write_rows(run / f"{KEPT}.json", {"validation": rows})
+    return read_rows(run, KEPT)["validation"]
+
+
+def with_own_statistics(network: nn.Module) -> nn.Module:
+    """The network, whose batch normalisation takes mean and variance of what it is shown.
+
+    The running averages stay as they are.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+            module.momentum = 0.0
+    return network
