@@ -32,6 +32,7 @@ Progress = Callable[[str, int, int], None]
 class Settings:
     """Choices of the main path; the threshold of the clean-up is the model card's.
 
+    :param batch_size: windows predicted at once; full frames are fewer, of as many pixels.
     :param flips: average four mirrored predictions of each frame (docs/decisions/0005).
     :param keep_probabilities: the result holds them too, for a fractional DICOM SEG.
     """
@@ -136,7 +137,9 @@ def _locate(
     prepared: preprocess.Prepared, predictor: Predictor, settings: Settings
 ) -> preprocess.Window:
     frames = preprocess.scouts(prepared)
-    found = predict(frames, predictor, batch_size=settings.batch_size, flips=settings.flips)
+    pixels = prepared.spec.window_px**2  # a full frame is as much work, and memory, as many windows
+    size = max(1, settings.batch_size * pixels // (frames.shape[2] * frames.shape[3]))
+    found = predict(frames, predictor, batch_size=size, flips=settings.flips)
     return preprocess.find_window(prepared, found)
 
 

@@ -1,0 +1,163 @@
+"""nnU-Net v2 2D on the same patients, for as long: held-out Dice over minutes of training.
+
+Runs in an environment of its own, without lvseg:
+
+    python -m venv nnunet && nnunet/bin/pip install torch==2.13.0 nnunetv2
+    nnunet/bin/python benchmarks/nnunet.py DATASET WORK --minutes 40
+
+nnU-Net plans, preprocesses and augments as it always does; its trainer's own step is called until
+the minutes are over, the learning rate falling with the share of time as it falls with epochs. The
+clock stands still while held-out pictures are predicted: full frame, without mirroring, and at the
+end with mirroring too. Writes WORK/nnunet.json, which ``training_curve.py`` puts into results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+NAME = "Dataset001_LV"
+LOOKS = 8
+
+
+def rows(dataset: Path, splits: str) -> list[str]:
+    """Picture files of the splits joined by '+'."""
+    with (dataset / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        return [row["file"] for row in csv.DictReader(file) if row["split"] in splits.split("+")]
+
+
+def write_raw(dataset: Path, files: list[str], raw: Path) -> None:
+    """The training pictures in nnU-Net's own layout."""
+    for name in ("imagesTr", "labelsTr"):
+        (raw / NAME / name).mkdir(parents=True, exist_ok=True)
+    for file in files:
+        stem = Path(file).stem
+        picture = Image.open(dataset / "images" / file).convert("L")
+        mask = np.asarray(Image.open(dataset / "masks" / file)) >= 128
+        picture.save(raw / NAME / "imagesTr" / f"{stem}_0000.png")
+        Image.fromarray(mask.astype(np.uint8)).save(raw / NAME / "labelsTr" / f"{stem}.png")
+    document = {
+        "channel_names": {"0": "MR"},
+        "labels": {"background": 0, "LV": 1},
+        "numTraining": len(files),
+        "file_ending": ".png",
+    }
+    (raw / NAME / "dataset.json").write_text(json.dumps(document))
+
+
+def trainer_of(work: Path) -> Any:
+    """nnU-Net's trainer for its own 2D plans, on all training pictures."""
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    folder = work / "preprocessed" / NAME
+    if not (folder / "nnUNetPlans_2d").exists():
+        api.extract_fingerprints([1], num_processes=1)
+        api.plan_experiments([1])
+        api.preprocess([1], configurations=["2d"], num_processes=[1])
+    plans = json.loads((folder / "nnUNetPlans.json").read_text())
+    plans["continue_training"] = False
+    about = json.loads((folder / "dataset.json").read_text())
+    trainer = nnUNetTrainer(plans, "2d", "all", about, device=torch.device("cpu"))
+    trainer.initialize()
+    trainer.on_train_start()
+    return trainer
+
+
+def predictions(
+    trainer: Any, dataset: Path, files: list[str], mirrored: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Reference and prediction of each picture, full frame, by nnU-Net's own predictor."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(
+        use_mirroring=mirrored,
+        perform_everything_on_device=False,
+        device=torch.device("cpu"),
+        allow_tqdm=False,
+    )
+    predictor.manual_initialization(
+        trainer.network,
+        trainer.plans_manager,
+        trainer.configuration_manager,
+        None,
+        trainer.dataset_json,
+        type(trainer).__name__,
+        trainer.inference_allowed_mirroring_axes,
+    )
+    predictor.list_of_parameters = [trainer.network.state_dict()]
+    for file in files:
+        image = np.asarray(Image.open(dataset / "images" / file).convert("L"), np.float32)
+        mask = np.asarray(Image.open(dataset / "masks" / file)) >= 128
+        found = predictor.predict_single_npy_array(image[None, None], {"spacing": [999, 1, 1]})
+        yield mask, np.asarray(found)[0] == 1
+
+
+def judged(trainer: Any, dataset: Path, files: list[str], mirrored: bool = False) -> dict[str, Any]:
+    """Mean Dice over the pictures with a cavity, and seconds a picture."""
+    begun, values = time.perf_counter(), []
+    trainer.set_deep_supervision_enabled(False)
+    trainer.network.eval()
+    for reference, found in predictions(trainer, dataset, files, mirrored):
+        if reference.any():
+            values.append(2 * (reference & found).sum() / (reference.sum() + found.sum()))
+    trainer.set_deep_supervision_enabled(True)
+    trainer.network.train()
+    seconds = (time.perf_counter() - begun) / len(files)
+    return {"dice": float(np.mean(values)), "pictures": len(values), "seconds_a_picture": seconds}
+
+
+def main() -> None:
+    """Prepare, train for so many minutes, look now and then."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--taught", default="training+validation")
+    parser.add_argument("--judged", default="online")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    for name in ("raw", "preprocessed", "results"):
+        os.environ[f"nnUNet_{name}"] = str(options.work.absolute() / name)
+    os.environ.update(nnUNet_n_proc_DA="0", nnUNet_compile="f")
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    write_raw(options.dataset, rows(options.dataset, options.taught), options.work / "raw")
+    trainer = trainer_of(options.work)
+    held_out = rows(options.dataset, options.judged)
+    spent, steps, whole, curve = 0.0, 0, 60 * options.minutes, list[dict[str, Any]]()
+    while spent < whole:
+        begun = time.perf_counter()
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = trainer.initial_lr * (1 - spent / whole) ** 0.9
+        trainer.train_step(next(trainer.dataloader_train))
+        spent, steps = spent + time.perf_counter() - begun, steps + 1
+        if spent >= whole * (len(curve) + 1) / LOOKS:
+            found = judged(trainer, options.dataset, held_out)
+            curve.append({"minutes": spent / 60, "steps": steps, **found})
+            print(json.dumps(curve[-1]), flush=True)
+    result = {
+        "taught": options.taught,
+        "judged": options.judged,
+        "threads": options.threads,
+        "batch_size": trainer.batch_size,
+        "patch_px": list(trainer.configuration_manager.patch_size),
+        "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
+        "curve": curve,
+        "mirrored": judged(trainer, options.dataset, held_out, mirrored=True),
+    }
+    (options.work / "nnunet.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
