@@ -45,9 +45,8 @@ def curves(steps: Sequence[dict[str, Any]], titles: Sequence[str], path: Path) -
         for axes, (name, columns) in zip(row, PANELS.items(), strict=True):
             panel(axes, step["log"], columns)
             axes.set_ylim(0, None if name == "loss" else 1)
+            axes.set_ylabel(name, fontsize=8)
         row[0].set_title(title, fontsize=9, loc="left")
-    for axes, name in zip(grid[0], PANELS, strict=True):
-        axes.set_title(name, fontsize=9, loc="right")
     for axes in grid[-1]:
         axes.set_xlabel("epoch", fontsize=8)
     figure.legend(*grid[0][1].get_legend_handles_labels(), loc="upper right", ncols=2, fontsize=8)

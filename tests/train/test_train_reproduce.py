@@ -37,7 +37,7 @@ pytestmark = pytest.mark.torch
 
 TINY = Scale("tiny", 24, 2, 2, 16, 32, 3, 2, 4, 2)
 #: Of the ladder, peers included.
-STEPS = 22
+STEPS = 24
 #: Names of the two steps that are interrupted and gone on with below.
 PAIR = (f"official-{MODIFIED}", "order")
 
@@ -102,6 +102,14 @@ def test_everything_that_the_study_needs_appears(whole: Path) -> None:
     }
     assert found["leak"]["same_shares"]["honest_patients"] > 0
     assert found["leak"]["same_pictures"][f"official-{MODIFIED}"]["pictures"] > 0
+    assert found["leak"]["batches"]["leaking"] == scores_of(found, "leak-by-image")
+    assert found["leak"]["batches"]["honest"] == scores_of(found, "leak-by-patient")
+
+
+def scores_of(found: dict[str, Any], key: str) -> float:
+    step = next(step for step in found["steps"] if step["key"] == key)
+    dice: float = step["scores"]["test"]["dice"]["mean"]
+    return dice
 
 
 def test_the_report_has_its_tables_and_works_alone(whole: Path) -> None:

@@ -25,7 +25,7 @@ from lvseg.train.reproduce.page import write_pages
 from lvseg.train.reproduce.score import Row, load, score, summary
 from lvseg.train.reproduce.speed import images_per_second
 from lvseg.train.reproduce.splits import originals
-from lvseg.train.reproduce.statistics import two_normalisations
+from lvseg.train.reproduce.statistics import own_rows, two_normalisations
 from lvseg.train.reproduce.step_run import (
     PARTS,
     Place,
@@ -35,7 +35,16 @@ from lvseg.train.reproduce.step_run import (
     seconds,
     write_rows,
 )
-from lvseg.train.reproduce.steps import MODIFIED, NETWORKS, PEERS, Scale, Step, choose, ladder
+from lvseg.train.reproduce.steps import (
+    LEAK_PAIR,
+    MODIFIED,
+    NETWORKS,
+    PEERS,
+    Scale,
+    Step,
+    choose,
+    ladder,
+)
 from lvseg.write import write_text
 
 __all__ = ["SEED", "reproduce", "steps_of"]
@@ -177,20 +186,23 @@ def _told(step: Step, place: Place, done: Mapping[str, Rows]) -> dict[str, Any]:
 
 def _leak(place: Place, steps: Sequence[Step], done: Mapping[str, Rows]) -> dict[str, Any]:
     """The same network and budget on the leaking split and on honest ones."""
-    gaps = {
-        kind: findings.gap(done[f"image-level-{kind}"]["test"], done[f"official-{kind}"]["test"])
-        for kind in NETWORKS
-        if {f"image-level-{kind}", f"official-{kind}"} <= set(done)
-    }
     by_key = {step.key: step for step in steps}
+    found: dict[str, Any] = {"by_network": {}, "by_network_own": {}, "same_pictures": {}}
+    for kind in NETWORKS:
+        pair = (f"image-level-{kind}", f"official-{kind}")
+        if set(pair) <= set(done):
+            found["by_network"][kind] = findings.gap(*(done[key]["test"] for key in pair))
+            own = (own_rows(by_key[key], place, "test") for key in pair)
+            found["by_network_own"][kind] = findings.gap(*own)
     leaking, control = f"image-level-{MODIFIED}", f"patient-shares-{MODIFIED}"
-    found: dict[str, Any] = {"by_network": gaps, "same_pictures": {}, "same_shares": None}
-    if {leaking, control} <= set(done):
-        found["same_shares"] = findings.gap(done[leaking]["test"], done[control]["test"])
-    for key in (f"official-{MODIFIED}", control):
-        if {leaking, key} <= set(done):
-            honest = _rescored(by_key[key], place)
-            found["same_pictures"][key] = findings.paired(done[leaking]["test"], honest)
+    pairs = [(leaking, f"official-{MODIFIED}"), (leaking, control), tuple(LEAK_PAIR.values())]
+    for one, other in pairs:
+        if {one, other} <= set(done):
+            honest = _rescored(by_key[other], place)
+            found["same_pictures"][other] = findings.paired(done[one]["test"], honest)
+    for name, (one, other) in {"same_shares": pairs[1], "batches": pairs[2]}.items():
+        both = {one, other} <= set(done)
+        found[name] = findings.gap(done[one]["test"], done[other]["test"]) if both else None
     return found
 
 

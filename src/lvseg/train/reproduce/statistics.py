@@ -19,7 +19,7 @@ from lvseg.train.reproduce.score import Row, load, score, summary
 from lvseg.train.reproduce.step_run import Place, Rows, read_rows, write_rows
 from lvseg.train.reproduce.steps import NETWORKS, Step
 
-__all__ = ["two_normalisations", "with_own_statistics"]
+__all__ = ["own_rows", "two_normalisations", "with_own_statistics"]
 
 KEPT = "own-statistics"
 
@@ -31,7 +31,7 @@ def two_normalisations(
     found = dict[str, Any]()
     for step in steps:
         if step.key in {f"official-{kind}" for kind in NETWORKS} & set(done):
-            running, own = done[step.key]["validation"], _rescored(step, place)
+            running, own = done[step.key]["validation"], own_rows(step, place, "validation")
             found[step.options.network.kind] = {
                 "running": summary(running)["dice"]["mean"],
                 "own": summary(own)["dice"]["mean"],
@@ -40,15 +40,16 @@ def two_normalisations(
     return found
 
 
-def _rescored(step: Step, place: Place) -> tuple[Row, ...]:
-    run = place.run(step)
-    if not (run / f"{KEPT}.json").is_file():
+def own_rows(step: Step, place: Place, part: str) -> tuple[Row, ...]:
+    """A finished step on a part of its split, every picture normalised by itself; kept."""
+    run, name = place.run(step), f"{KEPT}-{part}"
+    if not (run / f"{name}.json").is_file():
         network, options = load(run, place.torch_device())
         data = place.data[step.split]
-        cases = select(read_manifest(data), "validation")
+        cases = select(read_manifest(data, allow_leaks=step.split == "image-level"), part)
         rows = score(with_own_statistics(network), options, data, cases)
-        write_rows(run / f"{KEPT}.json", {"validation": rows})
-    return read_rows(run, KEPT)["validation"]
+        write_rows(run / f"{name}.json", {part: rows})
+    return read_rows(run, name)[part]
 
 
 def with_own_statistics(network: nn.Module) -> nn.Module:

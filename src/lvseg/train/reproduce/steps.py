@@ -13,7 +13,18 @@ from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions, doubling
 from lvseg.train.options import TrainOptions
 
-__all__ = ["COMPARED", "MODIFIED", "PEERS", "SCALES", "Scale", "Split", "Step", "choose", "ladder"]
+__all__ = [
+    "COMPARED",
+    "LEAK_PAIR",
+    "MODIFIED",
+    "PEERS",
+    "SCALES",
+    "Scale",
+    "Split",
+    "Step",
+    "choose",
+    "ladder",
+]
 
 #: ``image-level`` is the study's own and leaks. ``patient-shares`` deals the same pictures in the
 #: same shares, but by patient. ``official`` is by patient as the data set has it, with augmented
@@ -31,6 +42,10 @@ NETWORKS: Mapping[str, str] = MappingProxyType(
 )
 #: Network 4 as the text of the study describes it; the ladder climbs with it.
 MODIFIED = "se-attention-unet"
+#: The rung ``batch-size`` once more, on the leaking split and dealt by patient: split -> key.
+LEAK_PAIR: Mapping[Split, str] = MappingProxyType(
+    {"image-level": "leak-by-image", "patient-shares": "leak-by-patient"}
+)
 #: The rung whose setting the peers are trained in, beside network 4.
 COMPARED = "window"
 #: Networks of MONAI that are trained like that rung, by key, and the rung itself.
@@ -125,11 +140,18 @@ def ladder(scale: Scale, pictures: int, seed: int) -> tuple[Step, ...]:
         options = _named(options, key, values)
         steps.append(Step(key, f"+ {change}", split, options, change, before))
         before = key
+    steps += _leak_pair(next(step.options for step in steps if step.key == "batch-size"))
     compared = next(step.options for step in steps if step.key == COMPARED)
     for key, network in _peers(scale).items():
         options = _named(compared, key, {"network": network})
         steps.append(Step(key, PEERS[key], "originals", options))
     return tuple(steps)
+
+
+def _leak_pair(options: TrainOptions) -> list[Step]:
+    """The leak without what batches of one picture do to the judgement."""
+    title = f"{NETWORKS[MODIFIED]}, batches of {options.batch_size}"
+    return [Step(key, title, split, _named(options, key, {})) for split, key in LEAK_PAIR.items()]
 
 
 def _peers(scale: Scale) -> dict[str, NetworkOptions]:

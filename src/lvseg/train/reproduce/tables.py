@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lvseg.train.reproduce.steps import NETWORKS, PEERS
+from lvseg.train.reproduce.steps import LEAK_PAIR, MODIFIED, NETWORKS, PEERS
 
 __all__ = ["Table", "budget_words", "tables"]
 
@@ -135,18 +135,24 @@ def _ladder(document: Document) -> Table:
 
 
 def _leak(document: Document) -> Table:
-    leak, rows = document["leak"], []
-    titles = {step["kind"]: step["title"] for step in document["steps"]}
-    for kind, found in leak["by_network"].items():
-        rows.append((titles[kind], "by image, less by patient (official)", *_gap(found)))
-    if leak["same_shares"] is not None:
-        title = "modified attention U-Net"
-        rows.append((title, "by image, less by patient (same shares)", *_gap(leak["same_shares"])))
+    leak, modified = document["leak"], NETWORKS[MODIFIED]
+    official, shares = "by image, less by patient (official)", "by image, less by patient"
+    rows = [(NETWORKS[kind], official, *_gap(found)) for kind, found in leak["by_network"].items()]
+    words = f"{official}, each picture's own statistics"
+    rows += [
+        (NETWORKS[kind], words, *_gap(found)) for kind, found in leak["by_network_own"].items()
+    ]
+    batched = next(
+        (step["title"] for step in document["steps"] if step["key"] in LEAK_PAIR.values()), ""
+    )
+    for name, title in (("same_shares", modified), ("batches", batched)):
+        if leak[name] is not None:
+            rows.append((title, f"{shares} (same shares)", *_gap(leak[name])))
     for key, found in leak["same_pictures"].items():
         which = "official" if key.startswith("official") else "same shares"
         words = f"same {found['pictures']} pictures, patient known less unknown ({which})"
-        title = "modified attention U-Net"
         gap, interval = _number(found["gap"], "+"), _interval(found["gap_ci95"], "+")
+        title = batched if key in LEAK_PAIR.values() else modified
         rows.append((title, words, UNKNOWN, UNKNOWN, gap, interval))
     return Table(
         "What the leak hides: the same network and budget on both kinds of split",
@@ -157,8 +163,10 @@ def _leak(document: Document) -> Table:
         "the same pictures in the same proportions but deals whole patients, so that only the leak "
         "differs. 'Same pictures' compares two networks on pictures neither was trained with: one "
         "knew other pictures of these patients, the other did not and is scored once more for it. "
-        "Intervals are bootstrapped by "
-        "patient. A gap near 0 means that the networks learned too little to remember anyone.",
+        "At batch size 1 the running averages of batch normalisation decide what is measured, on "
+        "either split; 'own statistics' and 'batches' are the comparisons without that. Intervals "
+        "are bootstrapped by patient. A gap near 0 means that the networks learned too little to "
+        "remember anyone.",
     )
 
 
