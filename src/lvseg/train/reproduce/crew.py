@@ -6,7 +6,6 @@ threads that wait for each other.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -143,7 +142,7 @@ def _alone(step: Step, place: Place, answer: Connection) -> None:
 
 def _end_with(parent: Any) -> None:
     parent.join()
-    os._exit(1)
+    signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager
