@@ -361,11 +361,11 @@ def test_a_plan_leaves_the_threads_as_they_were(dataset: Path) -> None:
 @pytest.mark.parametrize(
     "key", [step.key for step in steps_of(SCALES["paper"]) if step.key.startswith("official-")]
 )
-def test_one_step_at_paper_scale_moves_every_weight(key: str) -> None:
+def test_one_step_of_training_at_paper_scale(key: str) -> None:
     options = next(step.options for step in steps_of(SCALES["paper"]) if step.key == key)
     torch.manual_seed(0)
     network = build(options.network)
-    before = [weight.detach().clone() for weight in network.parameters()]
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     optimiser = torch.optim.SGD(
         network.parameters(), lr=options.peak_rate, momentum=options.momentum, nesterov=True
     )
@@ -374,8 +374,13 @@ def test_one_step_at_paper_scale_moves_every_weight(key: str) -> None:
     loss.backward()
     optimiser.step()
     assert 0 < loss.item() < 1
-    after = network.parameters()
-    assert all(bool((new != old).any()) for new, old in zip(after, before, strict=True))
+    still = {name for name, new in network.named_parameters() if bool((new == before[name]).all())}
+    # a module in front of a decoder block sees means of 0 in the first step, see Recalibration
+    assert still <= {
+        f"decoder.{level}.attention.{part}.weight"
+        for level in range(len(options.network.widths) - 1)
+        for part in ("squeeze", "excite")
+    }
 
 
 def test_steps_side_by_side_give_the_same_numbers(
