@@ -3,7 +3,7 @@
 The fifteen ACDC patients are for judging only: nothing is trained or chosen on them, and every
 look is written down in docs/accuracy.md. End-diastole and end-systole of a patient go through
 ``lvseg.pipeline`` as one cine of two phases, full frame.
-Usage: ``python benchmarks/external.py [--model lv-sax]``.
+Usage: ``python benchmarks/external.py [--model NAME]``.
 """
 
 from __future__ import annotations

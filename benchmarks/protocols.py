@@ -5,7 +5,7 @@ training and validation and judges online; P3 is a cross-validation over all pat
 balanced by pathology. A finished model is kept and a stopped training goes on. Every picture is
 judged full frame, all contours, by ``lvseg evaluate``: alone, and with the heart found on all
 pictures of its patient (``--by-patient``). ``--train`` stops before any patient is judged.
-Usage: ``python benchmarks/protocols.py DATASET WORK p1|p2|p3 [--preset lv-sax] [--train]``.
+Usage: ``python benchmarks/protocols.py DATASET WORK p1|p2|p3 [--preset NAME] [--train]``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,14 @@ def judged(part: Part, model: Path, by_patient: bool, work: Path) -> judging.Eva
 def together(found: Sequence[judging.Evaluation], protocol: str) -> dict[str, Any]:
     """One document over all parts."""
     images, patients = judging.finish(row for each in found for row in each.images)
-    every = judging.Evaluation(images, patients, model=found[0].model, split=protocol, seed=SEED)
+    every = judging.Evaluation(
+        images,
+        patients,
+        model=found[0].model,
+        split=protocol,
+        seed=SEED,
+        by_patient=found[0].by_patient,
+    )
     return judging.document(every)
 
 
@@ -88,7 +95,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("protocol", choices=["p1", "p2", "p3"])
-    parser.add_argument("--preset", default="lv-sax")
+    parser.add_argument("--preset", default="lv-sax-fold")
     parser.add_argument("--train", action="store_true")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

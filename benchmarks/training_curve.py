@@ -4,7 +4,7 @@ First ``nnunet.py`` (in its own environment, same WORK, same minutes), then this
 taught the same pictures, judge the same ones full frame, and stop the clock while they judge;
 lvseg's preset is cut to the number of steps that fit the minutes. Writes
 ``results/training-curve.json`` and ``docs/pictures/training-curve.png``.
-Usage: ``python benchmarks/training_curve.py DATASET WORK --minutes 40 [--preset lv-sax]``.
+Usage: ``python benchmarks/training_curve.py DATASET WORK --minutes 40 [--preset NAME]``.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--preset", default="lv-sax")
+    parser.add_argument("--preset", default="lv-sax-fold")
     parser.add_argument("--taught", default="training+validation")
     parser.add_argument("--judged", default="online")
     options = parser.parse_args()

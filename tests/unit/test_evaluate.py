@@ -499,3 +499,4 @@ def test_the_heart_is_found_on_all_pictures_of_a_patient_together(tmp_path):
     assert min(by_slice(together, 1)) > 0.95
     assert by_slice(alone, 2) == by_slice(together, 2)
     assert [row.file for row in together.images] == [row.file for row in alone.images]
+    assert [subject.document(found)["by_patient"] for found in (alone, together)] == [False, True]

@@ -41,9 +41,9 @@ def evaluate(
     Each picture goes alone and full frame through :func:`lvseg.pipeline.segment`, with the pixel
     spacing that the manifest states for it, or none.
 
+    :param split: split names joined by '+', or 'all'. :param seed: of the bootstrap.
     :param by_patient: look for the heart on all pictures of a patient together, as in a study, and
         then segment each picture alone.
-    :param split: split names joined by '+', or 'all'. :param seed: of the bootstrap.
     :param progress: called with (pictures done, pictures).
     :raises DatasetError: a broken folder. PatientLeakError: a patient in two splits.
     :raises UsageError: a split that the manifest does not have.
@@ -67,7 +67,8 @@ def evaluate(
         Finding("training-patient", "warning", f"patient {name} is among the model's training data")
         for name in leaked
     )
-    return Evaluation(images, patients, leaked, findings, predictor.card.name, split, seed)
+    name = predictor.card.name
+    return Evaluation(images, patients, leaked, findings, name, split, seed, by_patient)
 
 
 def leaked_patients(folder: Path, cases: Sequence[Case], card: ModelCard) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in evaluation.findings],
         "model": evaluation.model,
         "split": evaluation.split,
+        "by_patient": evaluation.by_patient,
         "seed": seed,
     }
     cleaned: dict[str, Any] = _clean(result)

@@ -86,7 +86,10 @@ class PatientRow:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything that the document and the table are made from."""
+    """Everything that the document and the table are made from.
+
+    :param by_patient: the heart was looked for on all pictures of a patient together.
+    """
 
     images: tuple[ImageRow, ...]
     patients: tuple[PatientRow, ...]
@@ -95,6 +98,7 @@ class Evaluation:
     model: str | None = None
     split: str | None = None
     seed: int = 0
+    by_patient: bool = False
 
 
 def compare_slice(

@@ -76,7 +76,6 @@ def reproduce(
     the report shows all that is there.
 
     :param jobs: steps that run at once, on a CPU; None = one a processor.
-
     :returns: the document of ``study.json``.
     :raises UsageError: an unknown step, an output folder of another study, or one in use.
     """
