@@ -22,7 +22,7 @@ from lvseg.predict import Predictor, predict
 from lvseg.read import StudyRef, read_study
 from lvseg.results import Certainty, StudyResult
 
-__all__ = ["Progress", "Settings", "locate", "run", "segment"]
+__all__ = ["Progress", "Settings", "run", "segment"]
 
 #: Called with (stage, done, all).
 Progress = Callable[[str, int, int], None]
@@ -67,23 +67,9 @@ class _Clock:
         self._last = now
 
 
-def segment(
-    cine: Cine,
-    predictor: Predictor,
-    settings: Settings | None = None,
-    window: preprocess.Window | None = None,
-) -> Mask:
-    """The cavity on every phase and slice of a cine, on the cine's own grid.
-
-    :param window: where the heart is, if that is known (:func:`locate`).
-    """
-    return _segment(cine, predictor, settings or Settings(), _Clock(), None, window).mask
-
-
-def locate(cine: Cine, predictor: Predictor, settings: Settings | None = None) -> preprocess.Window:
-    """The window that holds the heart, on the model's grid."""
-    prepared = preprocess.prepare(cine, predictor.card.input)
-    return _locate(prepared, predictor, settings or Settings())
+def segment(cine: Cine, predictor: Predictor, settings: Settings | None = None) -> Mask:
+    """The cavity on every phase and slice of a cine, on the cine's own grid."""
+    return _segment(cine, predictor, settings or Settings(), _Clock(), None).mask
 
 
 def run(
@@ -149,12 +135,11 @@ def _segment(
     settings: Settings,
     clock: _Clock,
     progress: Progress | None,
-    window: preprocess.Window | None = None,
 ) -> _Segmented:
     """Find the heart on a few full frames, then segment one window of every frame."""
     prepared = preprocess.prepare(cine, predictor.card.input)
     clock.lap("prepare")
-    window = window or _locate(prepared, predictor, settings)
+    window = _locate(prepared, predictor, settings)
     clock.lap("locate")
     inputs = preprocess.cut(prepared, window)
     scores = predict(

@@ -54,7 +54,7 @@ class Options:
     """Choices of the clean-up.
 
     :param threshold: probability from which a pixel is cavity; 0.5 = more likely than not.
-    :param faint_from: in a slice of a picture or short series whose highest probability is at least
+    :param faint_from: in a frame of a picture or short series whose highest probability is at least
         this, the threshold is taken of that value, so that a faint small cavity is not lost.
     :param smoothing: weight of each neighbouring phase in the average over time; 0 = off. A
         quarter suppresses flicker and hardly flattens end-systole, which lasts several phases.
@@ -118,11 +118,12 @@ def to_mask(probabilities: NDArray[np.float32], cine: Cine, options: Options | N
 
 
 def _levels(probabilities: NDArray[np.float32], options: Options) -> NDArray[np.float32]:
-    """The probability from which a pixel of each slice is cavity, [Z, 1, 1]."""
-    peak = probabilities.max(axis=(0, 2, 3))
-    faint = (peak >= options.faint_from) & (len(probabilities) < options.cycle_phases)
-    levels = np.float32(options.threshold) * np.where(faint, np.minimum(peak, 1), np.float32(1))
-    return np.asarray(levels, np.float32)[:, None, None]
+    """The probability from which a pixel of each frame is cavity, [T or 1, Z, 1, 1]."""
+    if len(probabilities) >= options.cycle_phases:
+        return np.full((1, probabilities.shape[1], 1, 1), options.threshold, np.float32)
+    peak = probabilities.max(axis=(2, 3))
+    faint = np.where(peak >= options.faint_from, np.minimum(peak, 1), np.float32(1))
+    return np.asarray(np.float32(options.threshold) * faint, np.float32)[:, :, None, None]
 
 
 def left_out(

@@ -79,7 +79,7 @@ def data_set(folder: Path, cases, reference_of, seen_of):
 def exact(monkeypatch):
     """A pipeline that finds exactly what is bright."""
 
-    def segment(cine, predictor, settings, window=None):
+    def segment(cine, predictor, settings):
         found = (predictor(cine.frames / 255) > 0).astype(np.uint8)
         return Mask(found, (0,), pixel_spacing_mm=cine.pixel_spacing_mm)
 

@@ -178,13 +178,13 @@ def evaluate(
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
     by_patient: Annotated[
         bool,
-        typer.Option("--by-patient", help="Find the heart on all pictures of a patient."),
+        typer.Option("--by-patient", help="Pictures of a patient together, as a study."),
     ] = False,
 ) -> int:
     """Judge a model on held-out patients.
 
-    Each picture is judged alone, full frame. With --by-patient the heart is first looked for on all
-    pictures of a patient together, as segment does with a study.
+    Each picture is judged alone, full frame. With --by-patient the pictures of a patient go
+    together, as a study of two phases.
     """
     from lvseg import evaluate as judging
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from lvseg import cases as manifest
 from lvseg import pipeline
 from lvseg.cases import Case
-from lvseg.cine import Cine, Mask, Source
+from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError, GeometryMismatchError
 from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
+from lvseg.evaluate.stacks import stacks
 from lvseg.findings import Finding
 from lvseg.labels import Label
 from lvseg.modelcard import ModelCard
 from lvseg.predict import Predictor
-from lvseg.preprocess import Window
 from lvseg.read import read_mask, read_picture
 
 __all__ = ["evaluate", "leaked_patients"]
@@ -38,12 +38,12 @@ def evaluate(
 ) -> Evaluation:
     """Judge a model on the cases of a split.
 
-    Each picture goes alone and full frame through :func:`lvseg.pipeline.segment`, with the pixel
-    spacing that the manifest states for it, or none.
+    Each picture goes full frame through :func:`lvseg.pipeline.segment`, with the pixel spacing that
+    the manifest states for it, or none.
 
     :param split: split names joined by '+', or 'all'. :param seed: of the bootstrap.
-    :param by_patient: look for the heart on all pictures of a patient together, as in a study, and
-        then segment each picture alone.
+    :param by_patient: the pictures of a patient go together, as a study of two phases: the heart is
+        looked for on all of them, intensities are scaled and masks cleaned as of a study.
     :param progress: called with (pictures done, pictures).
     :raises DatasetError: a broken folder. PatientLeakError: a patient in two splits.
     :raises UsageError: a split that the manifest does not have.
@@ -55,11 +55,12 @@ def evaluate(
     rows = dict[int, ImageRow]()
     for group in _groups(chosen, by_patient):
         pairs = {place: _read(folder, chosen[place]) for place in group}
-        cines = [cine for cine, _ in pairs.values()]
-        windows = _windows(cines, predictor, settings) if by_patient else {}
-        for place, (cine, reference) in pairs.items():
-            mask = pipeline.segment(cine, predictor, settings, windows.get(cine.shape))
-            rows[place] = _row(chosen[place], cine, reference, mask)
+        pictures = {place: cine for place, (cine, _) in pairs.items()}
+        for cine, places in stacks({place: chosen[place] for place in group}, pictures):
+            mask = pipeline.segment(cine, predictor, settings)
+            for place, at in places.items():
+                inside = mask.labels[at] == Label.LV_CAVITY
+                rows[place] = _row(chosen[place], cine, pairs[place][1], inside)
             if progress is not None:
                 progress(len(rows), len(chosen))
     images, patients = finish([rows[place] for place in sorted(rows)])
@@ -90,18 +91,6 @@ def _groups(cases: Sequence[Case], by_patient: bool) -> list[list[int]]:
     return list(found.values())
 
 
-def _windows(
-    pictures: Sequence[Cine], predictor: Predictor, settings: pipeline.Settings | None
-) -> dict[tuple[int, ...], Window]:
-    """Where the heart is on all pictures of a size together, as if they were slices of one cine."""
-    found = dict[tuple[int, ...], Window]()
-    for shape in {each.shape for each in pictures}:
-        frames = [each.frames for each in pictures if each.shape == shape]
-        together = replace(pictures[0], frames=np.concatenate(frames, axis=1))
-        found[shape] = pipeline.locate(together, predictor, settings)
-    return found
-
-
 def _read(folder: Path, case: Case) -> tuple[Cine, NDArray[np.bool_]]:
     """A picture as a cine of one frame, and its cavity [Y, X]."""
     paths = manifest.image_path(folder, case), manifest.mask_path(folder, case)
@@ -121,10 +110,12 @@ def _read(folder: Path, case: Case) -> tuple[Cine, NDArray[np.bool_]]:
     return Cine(picture[None, None], source, pixel_spacing_mm=spacing), reference
 
 
-def _row(case: Case, cine: Cine, reference: NDArray[np.bool_], mask: Mask) -> ImageRow:
+def _row(
+    case: Case, cine: Cine, reference: NDArray[np.bool_], inside: NDArray[np.bool_]
+) -> ImageRow:
     row = compare_slice(
         reference,
-        mask.labels[0, 0] == Label.LV_CAVITY,
+        inside,
         file=case.file,
         patient_id=case.patient_id,
         pixel_spacing_mm=cine.pixel_spacing_mm,

@@ -1,0 +1,66 @@
+"""Pictures of a data set as the cine they were taken from: end-diastole and end-systole."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.cases import Case
+from lvseg.cine import Cine
+
+__all__ = ["stacks"]
+
+PHASES = ("ED", "ES")
+
+#: Where each picture is in its cine: number of the picture -> (phase, slice).
+Places = dict[int, tuple[int, int]]
+
+
+def stacks(
+    cases: Mapping[int, Case], pictures: Mapping[int, Cine]
+) -> Iterator[tuple[Cine, Places]]:
+    """Pictures of one patient and pixel spacing as cines.
+
+    Those of one size whose phase and slice the manifest states make one cine of two phases; where
+    a slice has no picture of one phase, that of the other stands in. Every other picture, and a
+    second one of the same place, is a cine by itself.
+
+    :param cases, pictures: under the same numbers; a picture is a cine of one frame.
+    """
+    held = defaultdict[tuple[int, ...], dict[tuple[int, int], int]](dict)
+    for number, case in cases.items():
+        there, index = held[pictures[number].shape], case.slice_index
+        if case.phase in PHASES and index is not None:
+            key = (PHASES.index(case.phase), index)
+            if there.setdefault(key, number) == number:
+                continue
+        yield pictures[number], {number: (0, 0)}
+    for there in held.values():
+        if there:
+            yield _stack(there, pictures)
+
+
+def _stack(
+    there: Mapping[tuple[int, int], int], pictures: Mapping[int, Cine]
+) -> tuple[Cine, Places]:
+    """One cine of the pictures at (phase, slice index)."""
+    phases = sorted({phase for phase, _ in there})
+    slices = sorted({index for _, index in there})
+
+    def frame(phase: int, index: int) -> NDArray[np.float32]:
+        number = there.get((phase, index))
+        if number is None:
+            number = next(there[other, index] for other in phases if (other, index) in there)
+        found: NDArray[np.float32] = pictures[number].frames[0, 0]
+        return found
+
+    frames = np.stack([[frame(phase, index) for index in slices] for phase in phases])
+    places = {
+        number: (phases.index(phase), slices.index(index))
+        for (phase, index), number in there.items()
+    }
+    return replace(pictures[next(iter(there.values()))], frames=frames), places
