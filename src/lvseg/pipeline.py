@@ -39,7 +39,7 @@ class Settings:
 
     postprocess: postprocess.Options = field(default_factory=postprocess.Options)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
-    batch_size: int = 16
+    batch_size: int = 4
     flips: bool = True
     keep_probabilities: bool = False
 
@@ -152,16 +152,22 @@ def _segment(
     clock.lap("predict")
     card = predictor.card
     options = replace(settings.postprocess, threshold=card.output.threshold)
-    probabilities = preprocess.restore(scores, prepared, window)
-    mask = postprocess.to_mask(probabilities, cine, options)
+    probabilities = preprocess.restore_region(scores, prepared, window)
+    region = preprocess.region(prepared, window)
+    mask = postprocess.to_mask(probabilities, cine, options, region)
     clock.lap("postprocess")
     ratio = prepared.factors[0] * prepared.factors[1]
-    certainty = quality.expect_dice(probabilities, mask, card.calibration, pixel_ratio=ratio)
+    certainty = quality.expect_dice(
+        probabilities, mask, card.calibration, pixel_ratio=ratio, region=region
+    )
     findings = (
         *prepared.findings,
         *postprocess.left_out(probabilities, mask, options),
         *quality.unsure(certainty, card.calibration, mask.frame_index),
         *quality.unlike(inputs, scores, card.profile),
     )
-    kept = probabilities if settings.keep_probabilities else None
+    kept = None
+    if settings.keep_probabilities:
+        kept = np.zeros(cine.shape, np.float32)
+        kept[:, :, region[0], region[1]] = probabilities
     return _Segmented(mask, findings, certainty, kept)

@@ -35,6 +35,8 @@ __all__ = [
 
 BoolArray = NDArray[np.bool_]
 
+#: The region that is the whole grid.
+EVERYWHERE = (slice(None), slice(None))
 #: A frame has one ventricle; more candidates than this are noise and only cost time.
 _CANDIDATES = 4
 #: The pieces of :func:`clean` agree after one or two rounds; this bounds a pathological input.
@@ -84,20 +86,27 @@ class Options:
     orphan_share: float = 0.25
 
 
-def to_mask(probabilities: NDArray[np.float32], cine: Cine, options: Options | None = None) -> Mask:
+def to_mask(
+    probabilities: NDArray[np.float32],
+    cine: Cine,
+    options: Options | None = None,
+    region: tuple[slice, slice] = EVERYWHERE,
+) -> Mask:
     """Turn probabilities into a clean mask of every phase.
 
-    :param probabilities: ``[T, Z, Y, X]`` on the grid of the cine.
+    :param probabilities: ``[T, Z, y, x]``, of the region of the cine's grid.
+    :param region: rows and columns outside which nothing is cavity.
     :returns: a mask with at most one piece a frame; empty where nothing reaches the threshold.
     :raises GeometryMismatchError: probabilities and cine differ in shape.
     """
     chosen = options or Options()
-    if probabilities.shape != cine.shape:
+    labels = np.zeros(cine.shape, np.uint8)
+    part = labels[:, :, region[0], region[1]]
+    if probabilities.shape != part.shape:
         raise GeometryMismatchError(
-            f"expected probabilities of the shape {cine.shape} of the cine, "
+            f"expected probabilities of the shape {part.shape} of the cine, "
             f"found {probabilities.shape}"
         )
-    labels = np.zeros(cine.shape, np.uint8)
     levels = _levels(probabilities, chosen)
     # Averages over time cannot exceed their parts: outside this window nothing can become cavity.
     candidates = np.asarray((probabilities >= levels).any(axis=(0, 1)))
@@ -106,7 +115,7 @@ def to_mask(probabilities: NDArray[np.float32], cine: Cine, options: Options | N
         rows, columns = window
         smooth = smooth_over_time(probabilities[:, :, rows, columns], chosen)
         inside = clean(smooth >= levels, chosen)
-        labels[:, :, rows, columns] = np.where(inside, np.uint8(Label.LV_CAVITY), np.uint8(0))
+        part[:, :, rows, columns] = np.where(inside, np.uint8(Label.LV_CAVITY), np.uint8(0))
     return Mask(
         labels,
         tuple(range(cine.shape[0])),
@@ -129,7 +138,7 @@ def _levels(probabilities: NDArray[np.float32], options: Options) -> NDArray[np.
 def left_out(
     probabilities: NDArray[np.float32], mask: Mask, options: Options | None = None
 ) -> tuple[Finding, ...]:
-    """Report the slices in which ``[T, Z, Y, X]`` had cavity and the clean-up emptied it."""
+    """Report the slices that had cavity in ``[T, Z, y, x]`` and that the clean-up emptied."""
     chosen = options or Options()
     seen = (probabilities >= chosen.threshold).sum(axis=(2, 3)).mean(axis=0)
     kept = mask.labels.any(axis=(0, 2, 3))

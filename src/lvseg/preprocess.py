@@ -8,6 +8,7 @@ probabilities back on the grid the study came on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,8 +28,10 @@ __all__ = [
     "normalise",
     "pad_to_multiple",
     "prepare",
+    "region",
     "resample",
     "restore",
+    "restore_region",
     "scale_factors",
     "scout_phases",
     "scouts",
@@ -55,17 +58,35 @@ class Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """Frames on the model's grid, ``[T, Z, Y, X]`` float32 in 0..1, and how to go back.
+    """A cine as the model wants it, ``[T, Z, Y, X]``, and how to go back.
 
-    :param shape: (rows, columns) of the source grid.
+    Frames are made when they are asked for, so that a long cine is not held twice.
+
+    :param source: frames of the cine, ``[T, Z, Y, X]`` float32.
+    :param limits: the intensities of each slice that become 0 and 1, ``[Z, 2]``.
     :param factors: model pixels per source pixel along (rows, columns); 1.0 = not resampled.
     """
 
-    frames: FloatArray
-    shape: tuple[int, int]
+    source: FloatArray
+    limits: FloatArray
     factors: tuple[float, float]
     spec: InputSpec
     findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of the source grid."""
+        return (self.source.shape[2], self.source.shape[3])
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(rows, columns) of the model's grid."""
+        return _sides(self.shape, self.factors)
+
+    def frames_of(self, index: int, phases: Sequence[int] | None = None) -> FloatArray:
+        """Frames of a slice on the model's grid in 0..1, ``[T, Y, X]``; None = every phase."""
+        frames = self.source[:, index] if phases is None else self.source[list(phases), index]
+        return resample(_scaled(frames, *self.limits[index]), self.factors)
 
 
 def normalise(frames: FloatArray, spec: InputSpec) -> FloatArray:
@@ -78,12 +99,22 @@ def normalise(frames: FloatArray, spec: InputSpec) -> FloatArray:
     result = np.empty(frames.shape, np.float32)
     for index in range(frames.shape[1]):
         values = frames[:, index]
-        low, high = np.percentile(values[:, ::2, ::2], [spec.low_percent, spec.high_percent])
-        if high <= low:
-            low, high = float(values.min()), float(values.max())
-        scale = 1.0 / (high - low) if high > low else 0.0
-        np.clip((values - np.float32(low)) * np.float32(scale), 0, 1, out=result[:, index])
+        result[:, index] = _scaled(values, *_limits(values, spec))
     return result
+
+
+def _limits(values: FloatArray, spec: InputSpec) -> tuple[float, float]:
+    """The intensities of a slice ``[T, Y, X]`` that become 0 and 1."""
+    low, high = np.percentile(values[:, ::2, ::2], [spec.low_percent, spec.high_percent])
+    if high <= low:
+        low, high = values.min(), values.max()
+    return (float(low), float(high))
+
+
+def _scaled(values: FloatArray, low: float, high: float) -> FloatArray:
+    scale = 1.0 / (high - low) if high > low else 0.0
+    result: FloatArray = (values - np.float32(low)) * np.float32(scale)
+    return np.clip(result, 0, 1, out=result)
 
 
 def scale_factors(
@@ -119,10 +150,7 @@ def resample(
     :param factors: output pixels per source pixel along (rows, columns).
     :param shape: output (rows, columns); None = rounded up to cover the source.
     """
-    sides = shape or (
-        max(1, int(np.ceil(frames.shape[-2] * factors[0] - 1e-6))),
-        max(1, int(np.ceil(frames.shape[-1] * factors[1] - 1e-6))),
-    )
+    sides = shape or _sides((frames.shape[-2], frames.shape[-1]), factors)
     if sides == frames.shape[-2:] and factors == (1.0, 1.0):
         return frames
     flat = frames.reshape(-1, *frames.shape[-2:])
@@ -141,6 +169,14 @@ def resample(
             mode="nearest",
         )
     return result.reshape(*frames.shape[:-2], *sides)
+
+
+def _sides(shape: tuple[int, int], factors: tuple[float, float]) -> tuple[int, int]:
+    """(rows, columns) that cover a grid once it is resampled."""
+    rows, columns = (
+        max(1, int(np.ceil(n * f - 1e-6))) for n, f in zip(shape, factors, strict=True)
+    )
+    return (rows, columns)
 
 
 def prepare(cine: Cine, spec: InputSpec) -> Prepared:
@@ -162,8 +198,8 @@ def prepare(cine: Cine, spec: InputSpec) -> Prepared:
         )
         findings = (Finding("unscaled-input", "info", text),)
     factors = scale_factors(cine.pixel_spacing_mm, spec)
-    frames = resample(normalise(cine.frames, spec), factors)
-    return Prepared(frames, (rows, columns), factors, spec, findings)
+    limits = [_limits(cine.frames[:, index], spec) for index in range(cine.shape[1])]
+    return Prepared(cine.frames, np.array(limits, np.float32), factors, spec, findings)
 
 
 def scout_phases(phases: int) -> tuple[int, ...]:
@@ -186,9 +222,10 @@ def pad_to_multiple(frames: FloatArray, multiple: int) -> FloatArray:
 
 def scouts(prepared: Prepared) -> FloatArray:
     """Full frames to search for the heart, ``[N, 1, Y, X]``, N = scout phases x slices."""
-    phases = list(scout_phases(prepared.frames.shape[0]))
-    frames = prepared.frames[phases].reshape(-1, 1, *prepared.frames.shape[2:])
-    return pad_to_multiple(frames, prepared.spec.multiple_px)
+    phases = scout_phases(prepared.source.shape[0])
+    slices = range(prepared.source.shape[1])
+    frames = np.stack([prepared.frames_of(index, phases) for index in slices], axis=1)
+    return pad_to_multiple(frames.reshape(-1, 1, *prepared.sides), prepared.spec.multiple_px)
 
 
 def find_window(prepared: Prepared, probabilities: FloatArray) -> Window:
@@ -201,7 +238,7 @@ def find_window(prepared: Prepared, probabilities: FloatArray) -> Window:
 
     :param probabilities: of :func:`scouts`, ``[N, 1, Y, X]``. No vote at all: the frame's centre.
     """
-    rows, columns = prepared.frames.shape[2:]
+    rows, columns = prepared.sides
     votes = (probabilities[:, 0, :rows, :columns] > SCOUT_THRESHOLD).sum(axis=0)
     spec = prepared.spec
     if not votes.any():
@@ -227,10 +264,12 @@ def cut(prepared: Prepared, window: Window) -> FloatArray:
     Intensities are scaled once more inside the window, so that bright fat far from the heart does
     not decide how bright the heart looks to the network.
     """
-    phases, slices, rows, columns = prepared.frames.shape
+    phases, slices = prepared.source.shape[:2]
     result = np.zeros((phases, slices, window.size, window.size), np.float32)
-    inside, target = _overlap(window, rows, columns)
-    result[:, :, target[0], target[1]] = prepared.frames[:, :, inside[0], inside[1]]
+    inside, target = _overlap(window, *prepared.sides)
+    for index in range(slices):
+        frames = prepared.frames_of(index)
+        result[:, index, target[0], target[1]] = frames[:, inside[0], inside[1]]
     return normalise(result, prepared.spec).reshape(-1, 1, window.size, window.size)
 
 
@@ -249,17 +288,39 @@ def _overlap(
     return inside, target
 
 
+def region(prepared: Prepared, window: Window) -> tuple[slice, slice]:
+    """Rows and columns of the source grid outside which a window says nothing."""
+    inside, _ = _overlap(window, *prepared.sides)
+    found = []
+    for part, factor, side in zip(inside, prepared.factors, prepared.shape, strict=True):
+        stop = min(side, int(part.stop / factor) + 3)  # two pixels more: neighbours interpolate
+        found.append(slice(min(stop, max(0, int(part.start / factor) - 2)), stop))
+    return (found[0], found[1])
+
+
 def restore(probabilities: FloatArray, prepared: Prepared, window: Window) -> FloatArray:
     """Put window probabilities back on the source grid, ``[T, Z, Y, X]``; outside is 0.
 
     :param probabilities: of :func:`cut`, ``[T * Z, 1, size, size]``.
     """
-    phases, slices, rows, columns = prepared.frames.shape
-    inside, target = _overlap(window, rows, columns)
+    rows, columns = region(prepared, window)
+    result = np.zeros(prepared.source.shape, np.float32)
+    result[:, :, rows, columns] = restore_region(probabilities, prepared, window)
+    return result
+
+
+def restore_region(probabilities: FloatArray, prepared: Prepared, window: Window) -> FloatArray:
+    """What :func:`restore` says of the :func:`region`, ``[T, Z, y, x]``, in less memory."""
+    phases, slices = prepared.source.shape[:2]
+    inside, target = _overlap(window, *prepared.sides)
     stack = probabilities.reshape(phases, slices, window.size, window.size)
-    frames = np.zeros((phases, slices, rows, columns), np.float32)
-    frames[:, :, inside[0], inside[1]] = stack[:, :, target[0], target[1]]
-    if prepared.factors == (1.0, 1.0):
-        return frames
+    rows, columns = region(prepared, window)
+    result = np.empty(
+        (phases, slices, rows.stop - rows.start, columns.stop - columns.start), np.float32
+    )
     back = (1 / prepared.factors[0], 1 / prepared.factors[1])
-    return resample(frames, back, prepared.shape)
+    frames = np.zeros((phases, *prepared.sides), np.float32)
+    for index in range(slices):
+        frames[:, inside[0], inside[1]] = stack[:, index, target[0], target[1]]
+        result[:, index] = resample(frames, back, prepared.shape)[:, rows, columns]
+    return result

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from lvseg.cine import Cine, Source
 from lvseg.modelcard import InputSpec
-from lvseg.preprocess import Window, cut, find_window, normalise, prepare, restore, scouts
+from lvseg.preprocess import (
+    Window,
+    cut,
+    find_window,
+    normalise,
+    prepare,
+    resample,
+    restore,
+    scouts,
+)
 
 SPEC = InputSpec(spacing_mm=1.3, window_px=48)
 LAW = settings(derandomize=True, deadline=None, max_examples=25)
@@ -70,3 +79,19 @@ def test_normalised_values_are_within_0_and_1_and_slices_are_independent(seed):
     result = normalise(frames, SPEC)
     assert 0 <= result.min() <= result.max() <= 1
     np.testing.assert_array_equal(result[:, 1:2], normalise(frames[:, 1:2], SPEC))
+
+
+@LAW
+@given(sides, sides, st.integers(-80, 120), st.integers(-20, 40), st.floats(0.6, 2.4))
+def test_nothing_is_lost_outside_the_region(rows, columns, top, left, spacing):
+    """What the whole resampled frame says outside the region of a window is nothing."""
+    frames = np.zeros((2, 2, rows, columns), np.float32)
+    cine = Cine(frames, Source("array", "x"), pixel_spacing_mm=(spacing, 1.3))
+    prepared = prepare(cine, SPEC)
+    window = Window(top, left, 48)
+    grid = np.zeros((1, *prepared.sides), np.float32)
+    grid[0, max(0, top) : max(0, top + 48), max(0, left) : max(0, left + 48)] = 1
+    back = (1 / prepared.factors[0], 1 / prepared.factors[1])
+    whole = resample(grid, back, prepared.shape)[0]
+    found = restore(np.ones((4, 1, 48, 48), np.float32), prepared, window)
+    np.testing.assert_allclose(found[1, 1], whole, atol=1e-6)

@@ -76,7 +76,7 @@ def test_window_reaching_outside_is_black_there_and_comes_back_exactly() -> None
 
 def test_window_is_centred_on_the_heart_that_most_slices_see() -> None:
     prepared = prepare(_cine(np.random.default_rng(1).random((1, 3, 100, 80))), SPEC)
-    votes = np.zeros((3, 1, *pad_to_multiple(prepared.frames, 16).shape[2:]), np.float32)
+    votes = np.zeros((3, 1, *pad_to_multiple(np.zeros(prepared.sides), 16).shape), np.float32)
     votes[:2, 0, 61:70, 21:30] = 1  # rows 61..69 centre 65, columns 21..29 centre 25
     votes[2, 0, 5:13, 5:13] = 1  # one slice sees something elsewhere
     window = find_window(prepared, votes)

@@ -1,11 +1,10 @@
-"""Do studies one after the other: while one is predicted, the next is read, the last written."""
+"""Do studies one after the other; while one is worked on, the next is read."""
 
 from __future__ import annotations
 
 import gc
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,8 +25,6 @@ __all__ = ["Work", "summary_line", "volumes_text", "write_study"]
 
 #: A study as it was planned, with the exception if nothing was found.
 Planned = tuple[batch.Entry, Exception | None]
-#: Told once a study is written: what was found, and the content of measurements.json.
-Written = tuple["StudyResult", dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +36,28 @@ class Work:
     wanted: Wanted = field(default_factory=Wanted)
     spacing_mm: float | None = None
     overwrite: bool = False
+    flips: bool = True
     tell: bool = True
 
     def finish_all(self, planned: Sequence[Planned], done: Callable[[batch.Entry], None]) -> None:
         """Do every study and tell how it went; a failure is recorded, never raised.
 
-        At most three studies are held at once: one each that is read, predicted and written.
+        At most two studies are held at once: one is worked on while the next is read.
 
-        :param done: called with each study in order; an interrupt still tells what was begun to be
-            written.
+        :param done: called with each study in order.
         """
         if not planned:
             return
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self._read, *planned[0])
-            begun = deque[tuple[batch.Entry, Future[Written]]]()
             try:
                 for place, (entry, _) in enumerate(planned):
                     reading = ahead
                     if place + 1 < len(planned):
                         ahead = reader.submit(self._read, *planned[place + 1])
-                    begun.append((entry, self._segmented(entry, reading, writer)))
-                    while len(begun) > 1:
-                        wait([begun[0][1]])  # an interrupt here leaves it in the queue
-                        done(self._outcome(*begun.popleft()))
+                    done(self._finished(entry, reading))
             finally:
                 ahead.cancel()
-                while begun:
-                    done(self._outcome(*begun.popleft()))
 
     def finish(self, entry: batch.Entry, error: Exception | None = None) -> batch.Entry:
         """Do one study, see :meth:`finish_all`."""
@@ -86,34 +77,10 @@ class Work:
         batch.check_free(entry.folder, overwrite=self.overwrite)
         return read_study(entry.study, spacing_mm=self.spacing_mm), perf_counter() - started
 
-    def _segmented(
-        self,
-        entry: batch.Entry,
-        reading: Future[tuple[Study, float]],
-        writer: ThreadPoolExecutor,
-    ) -> Future[Written]:
-        """Wait for the study, segment it, and hand the result to the writer."""
-        from lvseg.pipeline import Settings, run
-
+    def _finished(self, entry: batch.Entry, reading: Future[tuple[Study, float]]) -> batch.Entry:
+        """Wait for the study, segment it, write it, and tell a person."""
         try:
-            with self.out.progress(entry.folder.name if entry.folder else "") as bar:
-                study, seconds = reading.result()
-                settings = Settings(keep_probabilities=self.wanted.fractional)
-                result = run(study, self.predictor, settings, progress=bar)
-            result = replace(result, seconds={**result.seconds, "read": seconds})
-            return writer.submit(self._write, entry, result)
-        except Exception as failure:
-            failed: Future[Written] = Future()
-            failed.set_exception(failure)
-            return failed
-
-    def _write(self, entry: batch.Entry, result: StudyResult) -> Written:
-        assert entry.folder is not None  # noqa: S101 - for mypy
-        return result, write_study(result, entry.folder, self.wanted, entry.study)
-
-    def _outcome(self, entry: batch.Entry, writing: Future[Written]) -> batch.Entry:
-        try:
-            result, document = writing.result()
+            result, document = self._work(entry, reading)
         except Exception as failure:
             failure = batch.as_read_error(entry, failure)
             text, status = self.out.failed(failure, where=entry.label)
@@ -122,6 +89,20 @@ class Work:
             assert entry.folder is not None  # noqa: S101 - for mypy
             self.out.say(summary_line(result, entry.folder))
         return replace(entry, measurements=document)
+
+    def _work(
+        self, entry: batch.Entry, reading: Future[tuple[Study, float]]
+    ) -> tuple[StudyResult, dict[str, Any]]:
+        """What was found in a study, and the content of its measurements.json."""
+        from lvseg.pipeline import Settings, run
+
+        with self.out.progress(entry.folder.name if entry.folder else "") as bar:
+            study, seconds = reading.result()
+            settings = Settings(flips=self.flips, keep_probabilities=self.wanted.fractional)
+            result = run(study, self.predictor, settings, progress=bar)
+        result = replace(result, seconds={**result.seconds, "read": seconds})
+        assert entry.folder is not None  # noqa: S101 - for mypy
+        return result, write_study(result, entry.folder, self.wanted, entry.study)
 
 
 def write_study(

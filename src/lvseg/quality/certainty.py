@@ -32,9 +32,11 @@ def self_dice(probabilities: NDArray[np.float32], inside: NDArray[np.bool_]) -> 
 
     :param probabilities: ``[N, Y, X]`` 0..1; :param inside: the same shape.
     """
-    shared = np.einsum("nyx,nyx->n", probabilities, inside, dtype=np.float64)
-    total = probabilities.sum(axis=(1, 2), dtype=np.float64) + inside.sum(axis=(1, 2))
-    result: FloatArray = 2 * shared / np.where(total > 0, total, 1)
+    result = np.zeros(len(inside))
+    for index, (values, mask) in enumerate(zip(probabilities, inside, strict=True)):
+        total = values.sum(dtype=np.float64) + np.count_nonzero(mask)
+        if total > 0:
+            result[index] = 2 * values[mask].sum(dtype=np.float64) / total
     return result
 
 
@@ -61,21 +63,23 @@ def expect_dice(
     calibration: Calibration | None,
     *,
     pixel_ratio: float = 1.0,
+    region: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> Certainty | None:
     """What Dice to expect of a study and of each of its slices.
 
-    :param probabilities: ``[T, Z, Y, X]`` before clean-up, the phases of the mask.
+    :param probabilities: ``[T, Z, y, x]`` before clean-up, the phases of the mask.
+    :param region: rows and columns of the mask's grid that they are of.
     :param pixel_ratio: pixels of the model's grid per pixel of the mask.
     :returns: None without calibration or for an empty mask. The study's value is the mean over
         its slices with cavity, as Dice per slice is reported.
     """
-    inside = mask.labels == Label.LV_CAVITY
+    inside = mask.labels[:, :, region[0], region[1]] == Label.LV_CAVITY
     areas = inside.sum(axis=(2, 3)).reshape(-1).astype(np.float64)
     if calibration is None or not areas.any():
         return None
     flat = (-1, *inside.shape[2:])
     held = np.flatnonzero(areas)
-    own = self_dice(probabilities.reshape(flat)[held], inside.reshape(flat)[held])
+    own = self_dice(probabilities.reshape(flat), inside.reshape(flat))[held]
     values = np.full(areas.shape, np.nan)
     values[held] = expected_dice(own, areas[held] * pixel_ratio, calibration)
     table = values.reshape(inside.shape[:2]).tolist()

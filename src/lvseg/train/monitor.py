@@ -79,7 +79,7 @@ def validate(network: nn.Module, data: Slices, spec: InputSpec) -> tuple[float, 
     sums = torch.zeros(3, dtype=torch.float64)
     for index in torch.nonzero(~data.empty).flatten().tolist():
         frame = data.images[index : index + 1].numpy()
-        prepared = Prepared(frame, (frame.shape[2], frame.shape[3]), (1.0, 1.0), spec)
+        prepared = Prepared(frame, np.array([[0, 1]], np.float32), (1.0, 1.0), spec)
         window = find_window(prepared, run(scouts(prepared)))
         predicted = restore(run(cut(prepared, window)), prepared, window)[0] > 0.5
         sums += overlaps(torch.from_numpy(predicted), data.masks[index] > 0.5)
