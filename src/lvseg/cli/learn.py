@@ -15,7 +15,7 @@ import typer
 
 from lvseg.cli.app import command
 from lvseg.cli.output import Bar, Output, one_line, plain, staged, table
-from lvseg.cli.segment import MODEL_HELP, Runtime, load_predictor
+from lvseg.cli.segment import FLIPS_HELP, MODEL_HELP, Runtime, load_predictor
 from lvseg.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ def evaluate(
         bool,
         typer.Option("--by-patient", help="Pictures of a patient together, as a study."),
     ] = False,
+    flips: Annotated[bool, typer.Option(help=FLIPS_HELP)] = True,
 ) -> int:
     """Judge a model on held-out patients.
 
@@ -187,11 +188,12 @@ def evaluate(
     together, as a study of two phases.
     """
     from lvseg import evaluate as judging
+    from lvseg.pipeline import Settings
 
-    predictor = load_predictor(model, runtime, threads)
+    predictor, settings = load_predictor(model, runtime, threads), Settings(flips=flips)
     with out.progress(f"evaluating {predictor.card.name}") as bar:
         found = judging.evaluate(
-            data, split, predictor, progress=staged(bar), by_patient=by_patient
+            data, split, predictor, settings, progress=staged(bar), by_patient=by_patient
         )
         document = judging.document(found)
     if found.leaked_patients:

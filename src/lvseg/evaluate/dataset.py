@@ -69,7 +69,8 @@ def evaluate(
         for name in leaked
     )
     name = predictor.card.name
-    return Evaluation(images, patients, leaked, findings, name, split, seed, by_patient)
+    flips = (settings or pipeline.Settings()).flips
+    return Evaluation(images, patients, leaked, findings, name, split, seed, by_patient, flips)
 
 
 def leaked_patients(folder: Path, cases: Sequence[Case], card: ModelCard) -> tuple[str, ...]:

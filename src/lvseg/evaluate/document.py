@@ -55,6 +55,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "model": evaluation.model,
         "split": evaluation.split,
         "by_patient": evaluation.by_patient,
+        "flips": evaluation.flips,
         "seed": seed,
     }
     cleaned: dict[str, Any] = _clean(result)

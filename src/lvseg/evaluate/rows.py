@@ -88,7 +88,8 @@ class PatientRow:
 class Evaluation:
     """Everything that the document and the table are made from.
 
-    :param by_patient: the heart was looked for on all pictures of a patient together.
+    :param by_patient: the pictures of a patient went together, as a study.
+    :param flips: four mirror images were averaged.
     """
 
     images: tuple[ImageRow, ...]
@@ -99,6 +100,7 @@ class Evaluation:
     split: str | None = None
     seed: int = 0
     by_patient: bool = False
+    flips: bool = False
 
 
 def compare_slice(
