@@ -117,6 +117,11 @@ def draw(
     flip = torch.where(torch.rand(count, generator=generator) < options.flip_chance, -1.0, 1.0)
     zoom = 1 / _log_uniform(count, options.scale, generator)
     stretch = _log_uniform(count, options.stretch, generator).sqrt()
+    if options.upright_chance > 0:
+        upright = torch.rand(count, generator=generator) < options.upright_chance
+        tilt = _uniform(count, (-1.0, 1.0), generator) * math.radians(options.upright_degrees)
+        angle = torch.where(upright, tilt, angle)
+        flip = torch.where(upright, 1.0, flip)
     cosine, sine = torch.cos(angle), torch.sin(angle)
     rotation = torch.stack([cosine, -sine, sine, cosine], 1).reshape(count, 2, 2)
     scale = torch.stack([zoom * stretch, zoom / stretch * flip], 1)

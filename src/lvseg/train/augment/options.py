@@ -62,6 +62,8 @@ class AugmentOptions(BaseModel):
     :param noise: standard deviation of Gaussian noise, whose negative values are mirrored.
     :param blur_chance: half resolution.
 
+    :param upright_chance: as the scanner shows it: not swapped, turned by at most
+        ``upright_degrees`` either way.
     :param upside_down_chance: top and bottom swapped.
     :param zoom: size of the content 1 +- this (the study's, at 0.0).
     :param width_shift, height_shift: +- this share of the picture's width and height (the study's).
@@ -92,6 +94,8 @@ class AugmentOptions(BaseModel):
     noise: Spread = (0.0, 0.06)
     blur_chance: Chance = 0.15
 
+    upright_chance: Chance = 0.0
+    upright_degrees: float = Field(default=25.0, ge=0, le=180)
     upside_down_chance: Chance = 0.0
     zoom: Share = 0.0
     width_shift: Share = 0.0
