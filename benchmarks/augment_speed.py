@@ -31,7 +31,7 @@ from lvseg.train.options import read_preset
 BATCH, SIDES, SIZE, SEED = 16, (256, 224), 128, 20261122
 #: Between MONAI's control points; lvseg's are 43 and 26 apart, but MONAI is slower with 43.
 COARSE_PX, FINE_PX = 32, 26
-PRESET = "lv-sax-30-base"
+PRESET = "lv-sax"
 STILL: dict[str, Any] = {
     "rotation_degrees": 0, "flip_chance": 0, "scale": (1, 1), "stretch": (1, 1), "shift_px": 0,
     "anywhere_chance": 0, "elastic_px": 0, "gamma": (1, 1), "gain": (1, 1), "offset": (0, 0),

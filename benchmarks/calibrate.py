@@ -1,25 +1,27 @@
-"""From the network's doubt to the Dice to expect, fitted on cross-validation predictions.
+"""From the network's doubt to the Dice to expect, fitted on patients held out.
 
-Each fold's model (``benchmarks/folds.py``) segments the patients it has not seen. A patient is a
-stack of the slices that the experts contoured at both phases, ED and ES, at nominal spacing
-(1.33 mm, 8 mm): the study that their pictures allow. On these the calibration and the profile of
-usual input are fitted and the limits of review chosen; then, with ``--test``, the shipped model
-segments the test patients, and the result says how expected and true Dice agree there and which
-failures are flagged.
-Usage: ``python benchmarks/calibrate.py DATASET WORK [--test] [--card]``.
+Models of a protocol (``protocols.py DATASET WORK p1`` or ``p3``) segment patients they have not
+seen: P1 the official validation patients, P3 each fold. A patient is a stack of the slices that the
+experts contoured at both phases, ED and ES, at nominal spacing (1.33 mm, 8 mm): the study that
+their pictures allow. On these the calibration and the profile of usual input are fitted and the
+limits of review chosen; for the twin ``lv-sax-30`` without the online patients. With ``--test``
+the twin segments the online patients, and the result says how expected and true Dice agree there
+and which failures are flagged.
+Usage: ``python benchmarks/calibrate.py DATASET WORK p1|p3 [--test] [--card]``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from header import DATA, save
 from numpy.typing import NDArray
+from protocols import Part, parts
 from scipy import optimize
 from studies import STUDIES, order_to_experts
 
@@ -44,6 +46,9 @@ STUDY_FAILURE, SLICE_FAILURE = 0.85, 0.70
 FALSE_ALARMS = 0.10
 #: The limit of likeness, as a multiple of the largest distance of a patient held out.
 ROOM = 1.25
+
+#: The model that has not seen the online patients.
+TWIN = "lv-sax-30"
 
 PHASES = ("ED", "ES")
 #: Nominal distances: the pictures of most patients state none.
@@ -87,10 +92,10 @@ def judge(dataset: Path, cases: tuple[Case, ...], predictor: Predictor) -> Row:
     """Segment one patient as ``lvseg segment`` does, and keep what tells doubt and truth."""
     cine, truth = stack_of(dataset, cases)
     prepared = preprocess.prepare(cine, predictor.card.input)
-    scouts = predict(preprocess.scouts(prepared), predictor, flips=True)
+    scouts = predict(preprocess.scouts(prepared), predictor)
     window = preprocess.find_window(prepared, scouts)
     inputs = preprocess.cut(prepared, window)
-    scores = predict(inputs, predictor, flips=True)
+    scores = predict(inputs, predictor)
     probabilities = preprocess.restore(scores, prepared, window)
     options = postprocess.Options(threshold=predictor.card.output.threshold)
     mask = postprocess.to_mask(probabilities, cine, options)
@@ -271,15 +276,17 @@ def profile_of(rows: list[Row]) -> InputProfile:
     return found.model_copy(update={"limit": round(ROOM * max(far), 2)})
 
 
-def cines(dataset: Path, work: Path, calibration: Calibration) -> list[Row]:
+def cines(held_out: Sequence[Part], work: Path, calibration: Calibration) -> list[Row]:
     """Whole DICOM studies by the model of the fold that holds their patient out.
 
     The true Dice is the mean over the frames with an expert's contour, the expected one of the
     same frames and of the whole study.
     """
+    dataset = held_out[0].dataset
     cases = {case.file: case for case in read_manifest(dataset)}
     fold_of = {case.patient_id: case.split for case in cases.values()}
-    models, rows = dict(folds_of(work)), []
+    models = {part.judged: work / f"{part.name}-model" for part in held_out}
+    rows = []
     for name, patient in STUDIES.items():
         predictor = load_model(models[fold_of[patient]])
         card = predictor.card.model_copy(update={"calibration": calibration})
@@ -312,10 +319,13 @@ def cines(dataset: Path, work: Path, calibration: Calibration) -> list[Row]:
     return rows
 
 
-def folds_of(work: Path) -> Iterator[tuple[str, Path]]:
-    """Fold names and their models."""
-    for number in range(1, len(list(work.glob("model-*"))) + 1):
-        yield f"fold{number}", work / f"model-{number}"
+def put_on_card(name: str, calibration: Calibration, profile: InputProfile) -> None:
+    """Write both on the card of a shipped model."""
+    path = weights.locate(name) / CARD
+    card = ModelCard.from_json(path.read_text("utf-8"))
+    write_text(
+        path, card.model_copy(update={"calibration": calibration, "profile": profile}).to_json()
+    )
 
 
 def main() -> None:
@@ -323,39 +333,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("work", type=Path)
+    parser.add_argument("protocol", choices=["p1", "p3"])
     parser.add_argument("--card", action="store_true")
     parser.add_argument("--test", action="store_true")
     options = parser.parse_args()
-    dataset = options.work / "dataset"
-    cases = read_manifest(dataset)
+    held_out = parts(options.protocol, options.dataset, options.work)
     rows: list[Row] = []
-    for name, model in folds_of(options.work):
-        kept = options.work / f"judged-{name}.json"
-        rows += judged(dataset, select(cases, name), model, kept)
+    for part in held_out:
+        split = "validation" if options.protocol == "p1" else part.judged
+        cases = select(read_manifest(part.dataset), split)
+        kept = options.work / f"judged-{part.name}.json"
+        rows += judged(part.dataset, cases, options.work / f"{part.name}-model", kept)
     everyone = mean_dice(rows)
     left_out, rows = without_misplaced(rows)
     calibration, profile = fit(rows), profile_of(rows)
     result: Row = {
         "calibration": calibration.model_dump(),
         "profile": {"features": FEATURES, **profile.model_dump()},
-        "cross_validation": summary(rows, calibration)
+        "held_out": summary(rows, calibration)
         | {"misplaced_references": left_out, "dice_mean_with_misplaced": everyone},
-        "cines": cines(dataset, options.work, calibration),
     }
+    if options.protocol == "p3":
+        result["cines"] = cines(held_out, options.work, calibration)
+    held = select(read_manifest(options.dataset), "online")
+    known = [row for row in rows if row["patient"] not in patients(held)]
+    twin, twin_profile = fit(known), profile_of(known)
     if options.test:
-        held = select(read_manifest(options.dataset), "online")
         kept = options.work / "judged-online.json"
-        tests = judged(options.dataset, held, weights.locate(weights.DEFAULT), kept)
+        tests = judged(options.dataset, held, weights.locate(TWIN), kept)
         left_out, tests = without_misplaced(tests)
-        result["test"] = summary(tests, calibration) | {"misplaced_references": left_out}
+        result["test"] = summary(tests, twin) | {"misplaced_references": left_out}
     if options.card:
-        path = weights.locate(weights.DEFAULT) / CARD
-        card = ModelCard.from_json(path.read_text("utf-8"))
-        card = card.model_copy(update={"calibration": calibration, "profile": profile})
-        write_text(path, card.to_json())
+        put_on_card(weights.DEFAULT, calibration, profile)
+        put_on_card(TWIN, twin, twin_profile)
     protocol = (
-        "expected Dice fitted on patients held out in cross-validation over the training and "
-        "validation patients; test patients by the shipped model, looked at once"
+        f"expected Dice fitted on patients held out in {options.protocol}; online patients by the "
+        "twin lv-sax-30, in whose calibration they had no part"
     )
     save("calibration", protocol, result)
 

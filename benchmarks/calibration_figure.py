@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 TARGET = ROOT / "docs" / "pictures" / "expected-dice.png"
 #: Group of the result file -> label, colour, marker.
 GROUPS = {
-    "cross_validation": ("held out in cross-validation", "#7f8c9b", "o"),
-    "test": ("test patients, shipped model", "#c2410c", "^"),
+    "held_out": ("validation patients, held out", "#7f8c9b", "o"),
+    "test": ("online patients, lv-sax-30", "#c2410c", "^"),
 }
 
 
@@ -49,7 +49,7 @@ def main() -> None:
         name: [[each["expected"], each["true"]] for each in group["per_patient"]]
         for name, group in groups.items()
     }
-    each = groups["cross_validation"]
+    each = groups["held_out"]
     panel(left, slices, limits["slice_review_below"], each["slices"]["failure_below"])
     panel(right, studies, limits["review_below"], each["studies"]["failure_below"])
     left.set(title="Slices", ylabel="true Dice", xlim=(0.4, 1), ylim=(-0.02, 1.02))

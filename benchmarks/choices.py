@@ -1,7 +1,8 @@
-"""Thresholds and the rule for faint cavities, compared on training and validation patients only.
+"""Threshold and mirror images, chosen on the official validation patients.
 
-The model has seen these patients: the comparison is between rules, its level is no accuracy.
-Usage: ``python benchmarks/choices.py DATASET``.
+The model is of the shipped recipe, taught by the 15 training patients alone; the pictures of a
+patient go together, as a study.
+Usage: ``python benchmarks/choices.py DATASET MODEL``.
 """
 
 from __future__ import annotations
@@ -9,64 +10,43 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 from header import save
 
-from lvseg import preprocess, weights
-from lvseg.cases import image_path, mask_path, read_manifest, select
-from lvseg.cine import Cine, Source
-from lvseg.metrics import dice
-from lvseg.postprocess import Options, to_mask
-from lvseg.predict import load_model, predict
-from lvseg.read import read_mask, read_picture
+from lvseg import evaluate as judging
+from lvseg.pipeline import Settings
+from lvseg.predict import load_model
 
-#: A peak no probability reaches: the rule for faint cavities is off.
-OFF = 2.0
-RULES = {f"threshold {t:g}": Options(threshold=t, faint_from=OFF) for t in (0.4, 0.5, 0.6, 0.7)}
-RULES["threshold 0.6, faint cavities"] = Options(threshold=0.6)
+THRESHOLDS = (0.4, 0.5, 0.6)
 
 
 def main() -> None:
-    """Every third picture with a cavity, and every one without."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Every threshold without mirror images, the usual one with them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
-    folder = parser.parse_args().dataset
-    predictor = load_model(weights.locate(weights.DEFAULT))
-    scores: list[list[float]] = []
-    ratios: list[list[float]] = []
-    false: list[list[bool]] = []
-    for index, case in enumerate(select(read_manifest(folder), "training+validation")):
-        truth = read_mask(mask_path(folder, case)).labels[0, 0] > 0
-        if truth.any() and index % 3:
-            continue
-        spacing = case.pixel_spacing_mm
-        cine = Cine(
-            read_picture(image_path(folder, case))[None, None],
-            Source("picture", "case"),
-            pixel_spacing_mm=None if spacing is None else (spacing, spacing),
+    parser.add_argument("model", type=Path)
+    options = parser.parse_args()
+    predictor = load_model(options.model)
+    card, rows = predictor.card, {}
+    for threshold, flips in [*((value, False) for value in THRESHOLDS), (0.5, True)]:
+        output = card.output.model_copy(update={"threshold": threshold})
+        predictor.card = card.model_copy(update={"output": output})
+        found = judging.document(
+            judging.evaluate(
+                options.dataset, "validation", predictor, Settings(flips=flips), by_patient=True
+            )
         )
-        prepared = preprocess.prepare(cine, predictor.card.input)
-        scouts = predict(preprocess.scouts(prepared), predictor, flips=True)
-        window = preprocess.find_window(prepared, scouts)
-        found = predict(preprocess.cut(prepared, window), predictor, flips=True)
-        found = preprocess.restore(found, prepared, window)
-        masks = [to_mask(found, cine, rule).labels[0, 0] > 0 for rule in RULES.values()]
-        if truth.any():
-            scores.append([dice(truth, mask) for mask in masks])
-            ratios.append([mask.sum() / truth.sum() for mask in masks])
-        else:
-            false.append([bool(mask.any()) for mask in masks])
-    rows = {
-        name: {
-            "dice_mean": float(np.mean(scores, axis=0)[column]),
-            "dice_median": float(np.median(scores, axis=0)[column]),
-            "area_ratio_median": float(np.median(ratios, axis=0)[column]),
-            "empty_frames_with_cavity": int(np.sum(false, axis=0)[column]),
+        if found["leaked_patients"]:
+            raise SystemExit("the model was taught validation patients")
+        name = f"threshold {threshold:g}" + (", mirror images averaged" if flips else "")
+        rows[name] = {
+            "dice_mean": found["labelled_only"]["dice"]["mean"],
+            "dice_median": found["labelled_only"]["dice"]["median"],
+            "ef_bias": found["ef"]["bias"],
+            "ef_mae": found["ef"]["mae"],
         }
-        for column, name in enumerate(RULES)
-    }
-    counts = {"pictures": len(scores), "empty_frames": len(false)}
-    save("choices", "every third labelled picture, every empty frame, seen patients", counts | rows)
+        print(name, rows[name], flush=True)
+    protocol = __doc__.split("\n\n")[1].split("Usage")[0].replace("\n", " ").strip()
+    save("choices", protocol, {"recipe": card.recipe, "rows": rows})
 
 
 if __name__ == "__main__":

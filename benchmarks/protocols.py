@@ -2,9 +2,10 @@
 
 P1 trains on the official training patients and judges validation and online patients; P2 trains on
 training and validation and judges online; P3 is a cross-validation over all patients, folds
-balanced by pathology. A finished model is kept and a stopped training goes on. Every picture is
-judged full frame, all contours, by ``lvseg evaluate``: alone, and with the heart found on all
-pictures of its patient (``--by-patient``). ``--train`` stops before any patient is judged.
+balanced by pathology. The recipe is that of the shipped model. A finished model is kept and a
+stopped training goes on. Every picture with a contour is judged full frame by ``lvseg evaluate``:
+alone, with the pictures of its patient as a study (``--by-patient``), and so with ``--flips``.
+``--train`` stops before any patient is judged.
 Usage: ``python benchmarks/protocols.py DATASET WORK p1|p2|p3 [--preset NAME] [--train]``.
 """
 
@@ -13,21 +14,30 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from folds import SEED, deal
 from header import save
 
 from lvseg import evaluate as judging
+from lvseg.cases import folds as deal_patients
+from lvseg.cases import image_path, mask_path, read_manifest, select
+from lvseg.datasets.folder import Picture, write_dataset
+from lvseg.evaluate.rows import finish
+from lvseg.pipeline import Settings
 from lvseg.predict import load_model
 from lvseg.train.export import export
 from lvseg.train.options import read_preset
 from lvseg.train.trainer import fit
 
-FOLDS = 5
+FOLDS, SEED = 5, 20261122
+#: What differs between the models of one recipe.
+OWN = {"name", "description", "train_split", "validation_split"}
+#: How pictures are judged: (a patient's together, four mirror images averaged).
+MODES = {"alone": (False, False), "by_patient": (True, False), "by_patient_flips": (True, True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,19 @@ class Part:
     judged: str
 
 
+def deal(dataset: Path, folder: Path) -> tuple[str, ...]:
+    """Make a data set whose splits are the folds; returns their names."""
+    names = tuple(f"fold{number}" for number in range(1, FOLDS + 1))
+    if not folder.exists():
+        cases = select(read_manifest(dataset), "training+validation+online")
+        dealt = chain.from_iterable(deal_patients(cases, FOLDS, seed=SEED))
+        pictures = [
+            Picture(case, image_path(dataset, case), mask_path(dataset, case)) for case in dealt
+        ]
+        write_dataset(folder, pictures, layout="folds")
+    return names
+
+
 def parts(protocol: str, dataset: Path, work: Path) -> tuple[Part, ...]:
     """The models that a protocol needs."""
     if protocol == "p1":
@@ -47,7 +70,7 @@ def parts(protocol: str, dataset: Path, work: Path) -> tuple[Part, ...]:
     if protocol == "p2":
         return (Part("p2", dataset, "training+validation", "online"),)
     folder = work / "dataset"
-    names = deal(dataset, folder, FOLDS, "training+validation+online")
+    names = deal(dataset, folder)
     return tuple(
         Part(f"p3-{name}", folder, "+".join(other for other in names if other != name), name)
         for name in names
@@ -65,10 +88,15 @@ def trained(part: Part, preset: str, work: Path) -> Path:
     return model
 
 
-def judged(part: Part, model: Path, by_patient: bool, work: Path) -> judging.Evaluation:
+def judged(part: Part, model: Path, by_patient: bool, flips: bool) -> judging.Evaluation:
     """The patients held out from a part; no patient of theirs may have taught the model."""
     found = judging.evaluate(
-        part.dataset, part.judged, load_model(model), by_patient=by_patient, seed=SEED
+        part.dataset,
+        part.judged,
+        load_model(model),
+        Settings(flips=flips),
+        by_patient=by_patient,
+        seed=SEED,
     )
     if found.leaked_patients:
         raise SystemExit(f"{part.name}: the model was taught {', '.join(found.leaked_patients)}")
@@ -76,17 +104,18 @@ def judged(part: Part, model: Path, by_patient: bool, work: Path) -> judging.Eva
 
 
 def together(found: Sequence[judging.Evaluation], protocol: str) -> dict[str, Any]:
-    """One document over all parts."""
-    images, patients = judging.finish(row for each in found for row in each.images)
-    every = judging.Evaluation(
-        images,
-        patients,
-        model=found[0].model,
-        split=protocol,
-        seed=SEED,
-        by_patient=found[0].by_patient,
-    )
-    return judging.document(every)
+    """One document over all parts, of the pictures with a contour; one line a picture."""
+    images, patients = finish(row for each in found for row in each.images if row.reference_px)
+    every = replace(found[0], images=images, patients=patients, split=protocol, seed=SEED)
+    document = judging.document(every)
+    document["false_positives"] = {
+        "pictures_without_cavity": sum(not row.reference_px for e in found for row in e.images),
+        "with_a_mask": sum(
+            row.prediction_px > 0 for e in found for row in e.images if not row.reference_px
+        ),
+    }
+    document["per_image"] = {row["file"]: round(row["dice"], 4) for row in document["per_image"]}
+    return document
 
 
 def main() -> None:
@@ -95,7 +124,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("protocol", choices=["p1", "p2", "p3"])
-    parser.add_argument("--preset", default="lv-sax-fold")
+    parser.add_argument("--preset", default="lv-sax")
     parser.add_argument("--train", action="store_true")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -105,9 +134,10 @@ def main() -> None:
     ]
     if options.train:
         return
-    result: dict[str, Any] = {"preset": json.loads(read_preset(options.preset).model_dump_json())}
-    for name, by_patient in (("alone", False), ("by_patient", True)):
-        found = [judged(part, model, by_patient, options.work) for part, model in models]
+    recipe = read_preset(options.preset).model_dump_json(exclude=OWN)
+    result: dict[str, Any] = {"recipe": json.loads(recipe)}
+    for name, (by_patient, flips) in MODES.items():
+        found = [judged(part, model, by_patient, flips) for part, model in models]
         result[name] = together(found, options.protocol)
         dice, jaccard = (result[name][key]["mean"] for key in ("dice", "jaccard"))
         print(f"{options.protocol} {name}: Dice {dice:.4f}, Jaccard {jaccard:.4f}")

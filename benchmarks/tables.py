@@ -14,6 +14,9 @@ from typing import Any
 
 from header import RESULTS, ROOT
 
+#: A slice with less overlap counts as missed.
+MISSED_BELOW = 0.5
+
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A table."""
@@ -21,30 +24,43 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def online(document: dict[str, Any]) -> str:
-    """Agreement per slice, per patient, by region and by pathology."""
-    result = document["result"]
+#: How pictures were judged, for people.
+MODES = {
+    "alone": "every picture alone",
+    "by_patient": "a patient's pictures as a study",
+    "by_patient_flips": "the same, four mirror images averaged",
+}
+
+
+def protocol(document: dict[str, Any]) -> str:
+    """Agreement per slice in every mode; per patient, region and pathology as a study."""
 
     def cells(name: str, group: dict[str, Any]) -> list[str]:
         low, high = group["dice"]["ci95"]
+        distance = group["apd_px"]
         return [
             name,
             str(group.get("n_images", group["n_patients"])),
             f"{group['dice']['mean']:.3f} ({low:.3f} to {high:.3f})",
             f"{group['jaccard']['mean']:.3f}",
             "" if group["dice"].get("median") is None else f"{group['dice']['median']:.3f}",
+            f"{distance['mean']:.2f}",
         ]
 
-    rows = [cells("all slices", result), cells("mean per patient", result["per_patient_mean"])]
-    rows += [cells(name, group) for name, group in result["by_region"].items()]
-    rows += [cells(name, group) for name, group in result["by_pathology"].items()]
-    ef = result["ef"]
-    sentence = (
-        f"EF from areas against the experts', {ef['n']} patients: bias {ef['bias']:+.1f} points, "
-        f"SD {ef['sd']:.1f}, mean absolute error {ef['mae']:.1f}, r {ef['r']:.3f}."
+    rows = [cells(words, document[mode]) for mode, words in MODES.items() if mode in document]
+    study = document["by_patient"]
+    rows.append(cells("as a study, mean per patient", study["per_patient_mean"]))
+    for kind in ("by_region", "by_pathology"):
+        rows += [cells(f"as a study, {name}", group) for name, group in study[kind].items()]
+    head = ["over", "n", "Dice (95 % interval)", "Jaccard", "median Dice", "APD px"]
+    ef = study["ef"]
+    missed = sum(value < MISSED_BELOW for value in study["per_image"].values())
+    words = (
+        f"As a study: Dice below {MISSED_BELOW} in {missed} of {study['n_images']} slices. EF from "
+        f"areas against the experts', {ef['n']} patients: bias {ef['bias']:+.1f} points, SD "
+        f"{ef['sd']:.1f}, mean absolute error {ef['mae']:.1f}, r {ef['r']:.3f}."
     )
-    head = ["over", "n", "Dice (95 % interval)", "Jaccard", "median Dice"]
-    return markdown(head, rows) + "\n\n" + sentence
+    return markdown(head, rows) + "\n\n" + words
 
 
 def studies(document: dict[str, Any]) -> str:
@@ -110,7 +126,7 @@ def installed_size(document: dict[str, Any]) -> str:
 
 def calibration(document: dict[str, Any]) -> str:
     """Agreement of expected and true Dice, and what the limits flag."""
-    groups = {"cross_validation": "patients in cross-validation", "test": "test patients"}
+    groups = {"held_out": "validation patients, held out", "test": "online patients"}
     rows = []
     for name, label in groups.items():
         for unit in ("slices", "studies"):
@@ -145,14 +161,87 @@ def study(document: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def audit(document: dict[str, Any]) -> str:
+    """Doubtful labels by patient."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in document["doubtful"]:
+        rows.setdefault(row["patient"], []).append(row)
+    table = [
+        [
+            name,
+            str(len(own)),
+            f"{min(row['dice'] for row in own):.2f} to {max(row['dice'] for row in own):.2f}",
+            ", ".join(
+                row["file"].removesuffix(".png").split("-IM-0001-")[1]
+                for row in sorted(own, key=lambda row: row["file"])
+            ),
+        ]
+        for name, own in sorted(rows.items(), key=lambda item: -len(item[1]))
+    ]
+    words = (
+        f"{len(document['doubtful'])} of {document['pictures']} labels: the network is sure (Dice "
+        f"with its own probabilities from {document['sure_from']}) and its Dice with the expert "
+        f"below {document['far_below']:.2f}. Mean Dice {document['dice']:.3f}; without them "
+        f"{document['dice_without_doubtful']:.3f}."
+    )
+    return markdown(["patient", "labels", "Dice", "images"], table) + "\n\n" + words
+
+
+def external(document: dict[str, Any]) -> str:
+    """Dice of whole phases, by group, and EF."""
+    groups: dict[str, list[dict[str, Any]]] = {"all": document["per_patient"]}
+    for row in document["per_patient"]:
+        groups.setdefault(row["group"], []).append(row)
+    rows = []
+    for name, own in groups.items():
+        cells = [name, str(len(own))]
+        for phase in ("ED", "ES"):
+            values = [row["dice_3d"][phase] for row in own]
+            cells.append(f"{sum(values) / len(values):.3f} ({min(values):.3f})")
+        rows.append(cells)
+    ef = document["ef"]
+    words = (
+        f"EF against the reference masks', {ef['n']} patients: bias {ef['bias']:+.1f} points, SD "
+        f"{ef['sd']:.1f}, mean absolute error {ef['mae']:.1f}, r {ef['r']:.3f}. In parentheses the "
+        "lowest."
+    )
+    head = ["group", "patients", "3D Dice at ED", "3D Dice at ES"]
+    return markdown(head, rows) + "\n\n" + words
+
+
+def network_speed(document: dict[str, Any]) -> str:
+    """One row a network."""
+    rows = [
+        [
+            name,
+            f"{row['parameters'] / 1e6:.2f}",
+            str(row["side_px"]),
+            f"{row['gflop']:.2f}",
+            f"{row['ms_a_frame']:.1f}",
+            f"{row['cpu_ms_a_frame']:.1f}",
+            f"{row['share_of_peak']:.0%}",
+        ]
+        for name, row in document["rows"].items()
+    ]
+    machine = document["machine"]
+    words = (
+        f"{machine['cores']} cores ({machine['processor']}); peak of a large matrix product "
+        f"{document['peak_gflop_s']:.0f} GFLOP/s."
+    )
+    head = ["network", "M parameters", "side px", "GFLOP a frame", "ms a frame", "CPU ms a frame"]
+    return markdown([*head, "share of the peak"], rows) + "\n\n" + words
+
+
 #: Page -> its tables.
 PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "README.md": {
-        "online": online,
+        "p2": protocol,
         "studies": studies,
         "segment-time": segment_time,
         "installed-size": installed_size,
     },
+    "docs/accuracy.md": {"p2": protocol, "external": external, "audit": audit},
+    "docs/speed.md": {"segment-time": segment_time, "network-speed": network_speed},
     "docs/quality.md": {"calibration": calibration},
     "docs/study.md": {"study-small": study},
 }

@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--preset", default="lv-sax-fold")
+    parser.add_argument("--preset", default="lv-sax-30")
     parser.add_argument("--taught", default="training+validation")
     parser.add_argument("--judged", default="online")
     options = parser.parse_args()

@@ -40,7 +40,7 @@ class Settings:
     postprocess: postprocess.Options = field(default_factory=postprocess.Options)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     batch_size: int = 4
-    flips: bool = True
+    flips: bool = False
     keep_probabilities: bool = False
 
 

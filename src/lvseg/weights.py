@@ -17,7 +17,7 @@ from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 __all__ = ["DEFAULT", "ShippedModel", "locate", "shipped", "verify"]
 
 #: The model that is used when none is named.
-DEFAULT = "lv-sax-30"
+DEFAULT = "lv-sax"
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,17 @@ def test_a_manifest_with_a_patient_in_two_splits_is_refused(
     assert "p1" in ended.err
 
 
+@pytest.mark.parametrize("word", ["--flips", "--no-flips"])
+def test_evaluate_says_whether_it_averaged_mirror_images(
+    word: str, dataset: Path, tiny_model: Path, lvseg_command: Command
+) -> None:
+    ended = lvseg_command(
+        "evaluate", "--data", dataset, "--split", "test", "--model", tiny_model, "--json", word
+    )
+    assert ended.status == 0
+    assert ended.document["flips"] is (word == "--flips")
+
+
 def test_evaluate_prints_the_table_and_writes_the_file(
     dataset: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
 ) -> None:

@@ -526,3 +526,16 @@ def test_a_chance_picks_about_so_many_images() -> None:
     assert drawn.coarse is not None
     assert 64 - 21 < int((drawn.coarse > 1).sum()) < 64 + 21
     assert int((drawn.coarse == 1).sum()) + int((drawn.coarse >= 2).sum()) == 256
+
+
+def test_upright_pictures_are_tilted_a_little_and_never_swapped() -> None:
+    generator = torch.Generator().manual_seed(4)
+    options = AugmentOptions(
+        upright_chance=0.6, upright_degrees=20.0, scale=(1, 1), stretch=(1, 1), flip_chance=0.5
+    )
+    matrices = augment.draw(options, _centres(4000), (48, 40), generator).matrix
+    angles = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]).rad2deg()
+    near = (angles.abs() <= 20) & (torch.linalg.det(matrices) > 0)
+    # the other 40 % lie that near in 40 of 360 degrees, and half of them are not swapped
+    assert near.float().mean() == pytest.approx(0.6 + 0.4 * 40 / 360 / 2, abs=0.02)
+    assert angles[near].abs().max() > 19

@@ -180,7 +180,7 @@ def evaluate(
         bool,
         typer.Option("--by-patient", help="Pictures of a patient together, as a study."),
     ] = False,
-    flips: Annotated[bool, typer.Option(help=FLIPS_HELP)] = True,
+    flips: Annotated[bool, typer.Option(help=FLIPS_HELP)] = False,
 ) -> int:
     """Judge a model on held-out patients.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FLIPS_HELP", "MODEL_HELP", "Runtime", "batch_line", "load_predictor", "segment"]
 
 MODEL_HELP = "Name of a shipped model, or a model folder."
-FLIPS_HELP = "Average four mirror images: four times the work, steadier."
+FLIPS_HELP = "Average four mirror images, for a model taught in every orientation."
 
 
 class Runtime(StrEnum):
@@ -93,7 +93,7 @@ def segment(
         SegType, typer.Option(help="DICOM SEG as a mask, or with probabilities.")
     ] = SegType.binary,
     runtime: Annotated[Runtime, typer.Option(help="Inference engine.")] = Runtime.auto,
-    flips: Annotated[bool, typer.Option(help=FLIPS_HELP)] = True,
+    flips: Annotated[bool, typer.Option(help=FLIPS_HELP)] = False,
     engine: Annotated[Engine, typer.Option(help="Where a batch runs.")] = Engine.local,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results.")

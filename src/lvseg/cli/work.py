@@ -36,7 +36,7 @@ class Work:
     wanted: Wanted = field(default_factory=Wanted)
     spacing_mm: float | None = None
     overwrite: bool = False
-    flips: bool = True
+    flips: bool = False
     tell: bool = True
 
     def finish_all(self, planned: Sequence[Planned], done: Callable[[batch.Entry], None]) -> None:
