@@ -18,6 +18,7 @@ from lvseg.cine import Cine, Mask, base_first
 from lvseg.errors import GeometryMismatchError
 from lvseg.findings import Finding
 from lvseg.labels import Label
+from lvseg.runs import circular_runs, runs
 
 __all__ = [
     "Options",
@@ -306,7 +307,7 @@ def fill_short_gaps(inside: BoolArray, options: Options | None = None) -> BoolAr
     area = inside.sum(axis=(2, 3))
     filled = inside.copy()
     for index in range(inside.shape[1]):
-        for start, length in _circular_runs(area[:, index] == 0):
+        for start, length in circular_runs(area[:, index] == 0):
             before, after = (start - 1) % phases, (start + length) % phases
             if length > chosen.gap_phases or length == phases:
                 continue
@@ -332,8 +333,8 @@ def keep_longest_runs(inside: BoolArray, options: Options | None = None) -> Bool
     area = inside.sum(axis=(2, 3))
     kept = inside.copy()
     for index in range(inside.shape[1]):
-        runs = _circular_runs(area[:, index] > 0)
-        members = [(start + np.arange(length)) % phases for start, length in runs]
+        found = circular_runs(area[:, index] > 0)
+        members = [(start + np.arange(length)) % phases for start, length in found]
         members.sort(key=lambda run: (-len(run), -int(area[run, index].sum()), int(run[0])))
         if members and len(members[0]) < chosen.shortest_run:
             kept[:, index] = False
@@ -379,27 +380,12 @@ def drop_orphan_slices(inside: BoolArray, options: Options | None = None) -> Boo
     area = inside.sum(axis=(2, 3))
     kept = inside.copy()
     for phase, areas in enumerate(area):
-        runs = _runs(areas > 0)
-        sizes = [int(areas[start : start + length].sum()) for start, length in runs]
-        for (start, length), size in zip(runs, sizes, strict=True):
+        found = runs(areas > 0)
+        sizes = [int(areas[start : start + length].sum()) for start, length in found]
+        for (start, length), size in zip(found, sizes, strict=True):
             if size < chosen.orphan_share * max(sizes):
                 kept[phase, start : start + length] = False
     return kept
-
-
-def _runs(flags: BoolArray) -> list[tuple[int, int]]:
-    """(start, length) of every run of True in a row."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(a), int(b - a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _circular_runs(flags: BoolArray) -> list[tuple[int, int]]:
-    """(start, length) of every run of True on a circle; all True is one run from 0."""
-    runs = _runs(flags)
-    if len(runs) > 1 and flags[0] and flags[-1]:
-        start, length = runs.pop()
-        runs[0] = (start, length + runs[0][1])
-    return runs
 
 
 def _bounds(flags: BoolArray) -> tuple[slice, slice] | None:
