@@ -47,13 +47,34 @@ def test_volumes_stand_beside_the_experts(
     experts = expert_volumes(data_dir / "sunnybrook" / "contours" / patient, dicom)
     ours = run(dicom, predictor).measurements
     assert ours.ef_percent == pytest.approx(experts.ef_percent, abs=6)
-    # masks of the data set include the drawn line, and SCD0000201 is drawn generously
-    assert ours.edv_ml == pytest.approx(experts.edv_ml, rel=0.16)
     assert ours.volume_ml is not None
     assert len(ours.volume_ml) == 20
     curve = np.array(ours.volume_ml)
     # smooth: no step between neighbours above a tenth of the largest volume, the cycle closed
     assert np.abs(np.diff(np.append(curve, curve[0]))).max() < 0.1 * curve.max()
+
+
+TOO_LARGE = pytest.mark.xfail(
+    strict=True,
+    reason="lv-sax measures SCD0000201 15 % larger than the experts' polygons (docs/accuracy.md)",
+)
+
+
+@pytest.mark.parametrize(
+    ("study", "patient"),
+    [
+        pytest.param(*pair, marks=[TOO_LARGE] if pair[0] == "SCD0000201" else [])
+        for pair in STUDIES.items()
+    ],
+)
+def test_edv_stands_beside_the_experts(
+    data_dir: Path, predictor: Predictor, study: str, patient: str
+) -> None:
+    dicom = data_dir / "sunnybrook-dicom" / study / "dicom"
+    experts = expert_volumes(data_dir / "sunnybrook" / "contours" / patient, dicom)
+    ours = run(dicom, predictor).measurements
+    # masks of the data set include the drawn line: about 8 % of the area of these cavities
+    assert ours.edv_ml == pytest.approx(experts.edv_ml, rel=0.12)
 
 
 def test_segment_writes_what_the_contract_says(single: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +26,7 @@ __all__ = ["evaluate", "evaluation_text", "export", "train"]
 
 #: Top-level modules of the optional part ``train``.
 TRAINING_LIBRARIES = frozenset(
-    {"torch", "monai", "tensorboard", "onnx", "onnxscript", "safetensors"}
+    {"torch", "monai", "tensorboard", "onnx", "onnxscript", "safetensors", "nncf"}
 )
 
 
@@ -147,22 +148,45 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder.")],
     name: Annotated[str | None, typer.Option(help="Name on the card; default: the preset.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
+    int8: Annotated[
+        Path | None,
+        typer.Option(metavar="DATASET", help="Make it int8, by the data set that taught it."),
+    ] = None,
 ) -> int:
     """Turn a training run into a model folder.
 
-    Writes the best weights as model.onnx with card.json, if torch and ONNX agree on them.
+    Writes the best weights as model.onnx with card.json, if torch and ONNX agree on them. With
+    --int8 the model is about three times faster on OpenVINO and half as large; judge it with
+    lvseg evaluate beside the other before you use it.
     """
     with training_libraries():
         from lvseg.train.export import export as write_model
 
         with out.progress("exporting and comparing with torch"):
-            write_model(run, output, name=name, overwrite=overwrite)
+            if int8 is None:
+                write_model(run, output, name=name, overwrite=overwrite)
+            else:
+                write_int8(run, output, int8, name=name, overwrite=overwrite)
     from lvseg.predict import load_model
 
     card = load_model(output).card
     facts = {"name": card.name, "sha256": card.sha256, "parameters": card.parameters}
     out.result({"model": output, **facts}, f"{output}: {card.name}, {card.parameters} parameters")
     return 0
+
+
+def write_int8(
+    run: Path, output: Path, dataset: Path, *, name: str | None, overwrite: bool
+) -> None:
+    """Export a run to a folder that does not stay, and from there in int8 to ``output``."""
+    from lvseg.train.export import export as write_model
+    from lvseg.train.quantise import quantise
+
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists: add --overwrite, or name a new folder")
+    with TemporaryDirectory() as folder:
+        exact = write_model(run, Path(folder) / "model")
+        quantise(exact, output, dataset, name=name, overwrite=overwrite)
 
 
 @command("evaluate", example="lvseg evaluate --data dataset --split online")
