@@ -65,7 +65,9 @@ def spoken(argument: str) -> str:
     """An argument as another machine can repeat it: folders by what they are, not where."""
     if (Path(argument) / "manifest.csv").is_file():
         return "DATASET"
-    return "WORK" if Path(argument).is_dir() else argument
+    if Path(argument).is_dir():
+        return "WORK"
+    return Path(argument).name if Path(argument).is_file() else argument
 
 
 def save(name: str, protocol: str, result: dict[str, Any], *, seed: int | None = None) -> Path:

@@ -6,9 +6,12 @@ Runs in an environment of its own, without lvseg:
     nnunet/bin/python benchmarks/nnunet.py DATASET WORK --minutes 40
 
 nnU-Net plans, preprocesses and augments as it always does; its trainer's own step is called until
-the minutes are over, the learning rate falling with the share of time as it falls with epochs. The
-clock stands still while held-out pictures are predicted: full frame, without mirroring, and at the
-end with mirroring too. Writes WORK/nnunet.json, which ``training_curve.py`` puts into results.
+the minutes are over, the learning rate falling with the share of time as it falls with epochs. One
+thread; minutes are those its core worked, so other work beside it does not count. The clock
+stands still while held-out pictures, every third with a cavity, are predicted: full frame, without
+mirroring, and at the end with mirroring too. Writes WORK/nnunet.json, which ``training_curve.py``
+puts into results. With ``--frames FILE.npy`` it trains nothing: ``network_speed.py`` tells it over
+its input when to predict these frames, and how.
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ import argparse
 import csv
 import json
 import os
+import resource
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +32,18 @@ import torch
 from PIL import Image
 
 NAME = "Dataset001_LV"
-LOOKS = 8
+LOOKS, EVERY = 6, 3
 
 
 def rows(dataset: Path, splits: str) -> list[str]:
     """Picture files of the splits joined by '+'."""
     with (dataset / "manifest.csv").open(newline="", encoding="utf-8") as file:
         return [row["file"] for row in csv.DictReader(file) if row["split"] in splits.split("+")]
+
+
+def with_cavity(dataset: Path, files: list[str]) -> list[str]:
+    """The pictures in whose mask there is something."""
+    return [file for file in files if np.asarray(Image.open(dataset / "masks" / file)).any()]
 
 
 def write_raw(dataset: Path, files: list[str], raw: Path) -> None:
@@ -65,6 +75,7 @@ def trainer_of(work: Path) -> Any:
         api.extract_fingerprints([1], num_processes=1)
         api.plan_experiments([1])
         api.preprocess([1], configurations=["2d"], num_processes=[1])
+    os.environ.update(nnUNet_n_proc_DA="0")
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     plans["continue_training"] = False
     about = json.loads((folder / "dataset.json").read_text())
@@ -74,10 +85,8 @@ def trainer_of(work: Path) -> Any:
     return trainer
 
 
-def predictions(
-    trainer: Any, dataset: Path, files: list[str], mirrored: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Reference and prediction of each picture, full frame, by nnU-Net's own predictor."""
+def predictions(trainer: Any, images: Iterable[np.ndarray], mirrored: bool) -> Iterator[np.ndarray]:
+    """The mask of each picture, full frame, by nnU-Net's own predictor."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(
@@ -96,25 +105,56 @@ def predictions(
         trainer.inference_allowed_mirroring_axes,
     )
     predictor.list_of_parameters = [trainer.network.state_dict()]
-    for file in files:
-        image = np.asarray(Image.open(dataset / "images" / file).convert("L"), np.float32)
-        mask = np.asarray(Image.open(dataset / "masks" / file)) >= 128
+    for image in images:
         found = predictor.predict_single_npy_array(image[None, None], {"spacing": [999, 1, 1]})
-        yield mask, np.asarray(found)[0] == 1
+        yield np.asarray(found)[0] == 1
 
 
 def judged(trainer: Any, dataset: Path, files: list[str], mirrored: bool = False) -> dict[str, Any]:
-    """Mean Dice over the pictures with a cavity, and seconds a picture."""
+    """Mean Dice over the pictures, and seconds a picture."""
+    images = [
+        np.asarray(Image.open(dataset / "images" / file).convert("L"), np.float32) for file in files
+    ]
+    references = [np.asarray(Image.open(dataset / "masks" / file)) >= 128 for file in files]
     begun, values = time.perf_counter(), []
     trainer.set_deep_supervision_enabled(False)
     trainer.network.eval()
-    for reference, found in predictions(trainer, dataset, files, mirrored):
-        if reference.any():
-            values.append(2 * (reference & found).sum() / (reference.sum() + found.sum()))
+    for reference, found in zip(references, predictions(trainer, images, mirrored), strict=True):
+        values.append(2 * (reference & found).sum() / (reference.sum() + found.sum()))
     trainer.set_deep_supervision_enabled(True)
     trainer.network.train()
     seconds = (time.perf_counter() - begun) / len(files)
     return {"dice": float(np.mean(values)), "pictures": len(values), "seconds_a_picture": seconds}
+
+
+def serve(trainer: Any, frames: np.ndarray) -> None:
+    """Predict ``frames`` [N, Y, X] at each line of the input, "plain" or "mirrored"; tell how long.
+
+    The first answer is of the network: parameters and operations of a frame.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    trainer.set_deep_supervision_enabled(False)
+    trainer.network.eval()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        trainer.network(torch.zeros(1, 1, *trainer.configuration_manager.patch_size))
+    facts = {
+        "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
+        "side_px": trainer.configuration_manager.patch_size[0],
+        "gflop": counter.get_total_flops() / 1e9,
+    }
+    tell(facts)
+    for line in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in predictions(trainer, frames, line.strip() == "mirrored"):
+            pass
+        spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        tell({**spent, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+
+
+def tell(facts: dict[str, Any]) -> None:
+    """One line that the other side knows from nnU-Net's own."""
+    print("answer " + json.dumps(facts), flush=True)
 
 
 def main() -> None:
@@ -125,23 +165,27 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--taught", default="training+validation")
     parser.add_argument("--judged", default="online")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--frames", type=Path)
     options = parser.parse_args()
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(options.work.absolute() / name)
-    os.environ.update(nnUNet_n_proc_DA="0", nnUNet_compile="f")
-    torch.set_num_threads(options.threads)
+    os.environ.update(nnUNet_n_proc_DA="1", nnUNet_compile="f", OMP_NUM_THREADS="1")
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     write_raw(options.dataset, rows(options.dataset, options.taught), options.work / "raw")
     trainer = trainer_of(options.work)
-    held_out = rows(options.dataset, options.judged)
+    if options.frames:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        serve(trainer, np.load(options.frames))
+        return
+    held_out = with_cavity(options.dataset, rows(options.dataset, options.judged))[::EVERY]
     spent, steps, whole, curve = 0.0, 0, 60 * options.minutes, list[dict[str, Any]]()
     while spent < whole:
-        begun = time.perf_counter()
+        begun = time.process_time()
         for group in trainer.optimizer.param_groups:
             group["lr"] = trainer.initial_lr * (1 - spent / whole) ** 0.9
         trainer.train_step(next(trainer.dataloader_train))
-        spent, steps = spent + time.perf_counter() - begun, steps + 1
+        spent, steps = spent + time.process_time() - begun, steps + 1
         if spent >= whole * (len(curve) + 1) / LOOKS:
             found = judged(trainer, options.dataset, held_out)
             curve.append({"minutes": spent / 60, "steps": steps, **found})
@@ -149,7 +193,7 @@ def main() -> None:
     result = {
         "taught": options.taught,
         "judged": options.judged,
-        "threads": options.threads,
+        "files": held_out,
         "batch_size": trainer.batch_size,
         "patch_px": list(trainer.configuration_manager.patch_size),
         "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
