@@ -6,8 +6,9 @@ experts contoured at both phases, ED and ES, at nominal spacing (1.33 mm, 8 mm):
 their pictures allow. On these the calibration and the profile of usual input are fitted and the
 limits of review chosen; for the twin ``lv-sax-30`` without the online patients. With ``--test``
 the twin segments the online patients, and the result says how expected and true Dice agree there
-and which failures are flagged.
-Usage: ``python benchmarks/calibrate.py DATASET WORK p1|p3 [--test] [--card]``.
+and which failures are flagged. ``--int8`` does the same for the int8 forms (``int8.py`` comes
+first) and the card of ``lv-sax-int8``.
+Usage: ``python benchmarks/calibrate.py DATASET WORK p1|p3 [--test] [--card] [--int8]``.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ ROOM = 1.25
 
 #: The model that has not seen the online patients.
 TWIN = "lv-sax-30"
+INT8 = f"{weights.DEFAULT}-int8"
 
 PHASES = ("ED", "ES")
 #: Nominal distances: the pictures of most patients state none.
@@ -276,7 +278,7 @@ def profile_of(rows: list[Row]) -> InputProfile:
     return found.model_copy(update={"limit": round(ROOM * max(far), 2)})
 
 
-def cines(held_out: Sequence[Part], work: Path, calibration: Calibration) -> list[Row]:
+def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: str) -> list[Row]:
     """Whole DICOM studies by the model of the fold that holds their patient out.
 
     The true Dice is the mean over the frames with an expert's contour, the expected one of the
@@ -285,7 +287,7 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration) -> lis
     dataset = held_out[0].dataset
     cases = {case.file: case for case in read_manifest(dataset)}
     fold_of = {case.patient_id: case.split for case in cases.values()}
-    models = {part.judged: work / f"{part.name}-model" for part in held_out}
+    models = {part.judged: work / f"{part.name}-model{form}" for part in held_out}
     rows = []
     for name, patient in STUDIES.items():
         predictor = load_model(models[fold_of[patient]])
@@ -336,14 +338,18 @@ def main() -> None:
     parser.add_argument("protocol", choices=["p1", "p3"])
     parser.add_argument("--card", action="store_true")
     parser.add_argument("--test", action="store_true")
+    parser.add_argument("--int8", action="store_true")
     options = parser.parse_args()
+    form = "-int8" if options.int8 else ""
+    if form and options.test:
+        parser.error("expected --test or --int8: there is no int8 form of the twin")
     held_out = parts(options.protocol, options.dataset, options.work)
     rows: list[Row] = []
     for part in held_out:
         split = "validation" if options.protocol == "p1" else part.judged
         cases = select(read_manifest(part.dataset), split)
-        kept = options.work / f"judged-{part.name}.json"
-        rows += judged(part.dataset, cases, options.work / f"{part.name}-model", kept)
+        kept = options.work / f"judged-{part.name}{form}.json"
+        rows += judged(part.dataset, cases, options.work / f"{part.name}-model{form}", kept)
     everyone = mean_dice(rows)
     left_out, rows = without_misplaced(rows)
     calibration, profile = fit(rows), profile_of(rows)
@@ -354,7 +360,7 @@ def main() -> None:
         | {"misplaced_references": left_out, "dice_mean_with_misplaced": everyone},
     }
     if options.protocol == "p3":
-        result["cines"] = cines(held_out, options.work, calibration)
+        result["cines"] = cines(held_out, options.work, calibration, form)
     held = select(read_manifest(options.dataset), "online")
     known = [row for row in rows if row["patient"] not in patients(held)]
     twin, twin_profile = fit(known), profile_of(known)
@@ -363,14 +369,16 @@ def main() -> None:
         tests = judged(options.dataset, held, weights.locate(TWIN), kept)
         left_out, tests = without_misplaced(tests)
         result["test"] = summary(tests, twin) | {"misplaced_references": left_out}
-    if options.card:
+    if options.card and form:
+        put_on_card(INT8, calibration, profile)
+    elif options.card:
         put_on_card(weights.DEFAULT, calibration, profile)
         put_on_card(TWIN, twin, twin_profile)
     protocol = (
         f"expected Dice fitted on patients held out in {options.protocol}; online patients by the "
         "twin lv-sax-30, in whose calibration they had no part"
     )
-    save("calibration", protocol, result)
+    save(f"calibration{form}", protocol, result)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@
 Runs with lvseg out of the way, in an environment with onnxruntime, scikit-image and Pillow, on the
 unpacked wheel (``pip download --no-deps myopari``, ``unzip``): the package's own scaling, network,
 cleaning and way back, for the pictures of a patient at a phase as one volume, as its users give it.
-Label 3 is the cavity. Writes WORK/myopari.json, which ``tables.py`` reads through
-``results/peers.json``.
-Usage: ``python benchmarks/myopari.py DATASET WORK UNPACKED [--judged online]``.
+Label 3 is the cavity. Nothing of it ships.
+Usage: ``python benchmarks/myopari.py DATASET UNPACKED [--judged online]``.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from header import save
 from PIL import Image
 
 CAVITY = 3
@@ -39,7 +39,6 @@ def main() -> None:
     """Segment every volume, compare every picture with a cavity."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("work", type=Path)
     parser.add_argument("unpacked", type=Path)
     parser.add_argument("--judged", default="online")
     options = parser.parse_args()
@@ -78,7 +77,7 @@ def main() -> None:
         "below_half": sum(value < 0.5 for value in values.values()),
     }
     print(json.dumps(result))
-    (options.work / "myopari.json").write_text(json.dumps(result, indent=1) + "\n")
+    save("myopari", " ".join(__doc__.split("\n\n")[1].split("Usage")[0].split()), result)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ nnU-Net plans, preprocesses and augments as it always does; its trainer's own st
 the minutes are over, the learning rate falling with the share of time as it falls with epochs. One
 thread; minutes are those its core worked, so other work beside it does not count. The clock
 stands still while held-out pictures, every third with a cavity, are predicted: full frame, without
-mirroring, and at the end with mirroring too. Writes WORK/nnunet.json, which ``training_curve.py``
+mirroring. Writes WORK/nnunet.json, which ``training_curve.py``
 puts into results. With ``--frames FILE.npy`` it trains nothing: ``network_speed.py`` tells it over
 its input when to predict these frames, and how.
 """
@@ -32,7 +32,7 @@ import torch
 from PIL import Image
 
 NAME = "Dataset001_LV"
-LOOKS, EVERY = 6, 3
+LOOKS, EVERY = 5, 3
 
 
 def rows(dataset: Path, splits: str) -> list[str]:
@@ -110,7 +110,7 @@ def predictions(trainer: Any, images: Iterable[np.ndarray], mirrored: bool) -> I
         yield np.asarray(found)[0] == 1
 
 
-def judged(trainer: Any, dataset: Path, files: list[str], mirrored: bool = False) -> dict[str, Any]:
+def judged(trainer: Any, dataset: Path, files: list[str]) -> dict[str, Any]:
     """Mean Dice over the pictures, and seconds a picture."""
     images = [
         np.asarray(Image.open(dataset / "images" / file).convert("L"), np.float32) for file in files
@@ -119,7 +119,7 @@ def judged(trainer: Any, dataset: Path, files: list[str], mirrored: bool = False
     begun, values = time.perf_counter(), []
     trainer.set_deep_supervision_enabled(False)
     trainer.network.eval()
-    for reference, found in zip(references, predictions(trainer, images, mirrored), strict=True):
+    for reference, found in zip(references, predictions(trainer, images, False), strict=True):
         values.append(2 * (reference & found).sum() / (reference.sum() + found.sum()))
     trainer.set_deep_supervision_enabled(True)
     trainer.network.train()
@@ -198,7 +198,6 @@ def main() -> None:
         "patch_px": list(trainer.configuration_manager.patch_size),
         "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
         "curve": curve,
-        "mirrored": judged(trainer, options.dataset, held_out, mirrored=True),
     }
     (options.work / "nnunet.json").write_text(json.dumps(result, indent=1) + "\n")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,6 +23,7 @@ __all__ = [
     "available_runtimes",
     "load_model",
     "predict",
+    "unreported",
     "usable_cores",
 ]
 
@@ -56,6 +59,23 @@ class _Loaded:
 def available_runtimes() -> tuple[str, ...]:
     """Engines that are installed, the one that ``auto`` takes first."""
     return tuple(name for name in ("openvino", "onnxruntime") if find_spec(name) is not None)
+
+
+@contextmanager
+def unreported() -> Iterator[None]:
+    """Import OpenVINO, and what builds on it, without the module that reports to their makers.
+
+    It would send a message over the network at every import, and leave an identifier in the
+    user's home. Both do without it where it cannot be imported.
+    """
+    before = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["openvino_telemetry"]
+        if before is not None:
+            sys.modules["openvino_telemetry"] = before
 
 
 def usable_cores() -> int:
@@ -115,7 +135,8 @@ def _open_onnxruntime(weights: bytes, threads: int) -> Callable[[FloatArray], Fl
 
 
 def _open_openvino(weights: bytes, threads: int) -> Callable[[FloatArray], FloatArray]:
-    import openvino
+    with unreported():
+        import openvino
 
     core = openvino.Core()
     options: dict[str, Any] = {

@@ -12,6 +12,9 @@ pytest.importorskip("nncf")
 onnx = pytest.importorskip("onnx")
 
 import csv  # noqa: E402
+import json  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -152,8 +155,33 @@ def test_the_command_makes_it_from_a_run(
 ) -> None:
     words = ["export", str(run), "-o", str(tmp_path / "small"), "--int8", str(dataset), "--json"]
     assert main(words) == 0
-    assert '"name": "tiny-int8"' in capsys.readouterr().out.replace('":"', '": "')
+    assert json.loads(capsys.readouterr().out)["name"] == "tiny-int8"  # and nothing else
     assert main(words) == 2  # it is there
+
+
+def test_nothing_is_reported_to_the_makers_of_nncf() -> None:
+    code = (  # in a process without pytest, in which NNCF is quiet anyway
+        "import sys, lvseg.train.quantise\n"
+        "from nncf.telemetry.wrapper import telemetry\n"
+        "print(type(telemetry).__name__, 'openvino_telemetry' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "MagicMock False\n"  # what NNCF uses in place of its own
+
+
+def test_without_nncf_it_says_what_to_install(
+    run: Path,
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    monkeypatch.delitem(sys.modules, "lvseg.train.quantise")
+    words = ["export", str(run), "-o", str(tmp_path / "small"), "--int8", str(dataset)]
+    assert main(words) == 2
+    assert "pip install 'lvseg[int8]'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unsigned_zero_points_keep_every_value() -> None:

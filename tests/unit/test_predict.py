@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,3 +69,20 @@ def test_no_frame_is_no_work():
     slope = Slope()
     assert predict(np.zeros((0, 1, 4, 4), np.float32), slope).shape == (0, 1, 4, 4)
     assert slope.sizes == []
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "import sys\n"
+        "from lvseg import weights\n"
+        "from lvseg.predict import load_model\n"
+        "load_model(weights.locate(), runtime='openvino')\n"
+        "print('openvino' in sys.modules, 'openvino_telemetry' in sys.modules)"
+    )
+    home = {**os.environ, "HOME": str(tmp_path)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=home
+    )
+    assert found.stdout == "True False\n"
+    assert list(tmp_path.iterdir()) == []  # no identifier of the user either

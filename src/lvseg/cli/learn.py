@@ -26,7 +26,7 @@ __all__ = ["evaluate", "evaluation_text", "export", "train"]
 
 #: Top-level modules of the optional part ``train``.
 TRAINING_LIBRARIES = frozenset(
-    {"torch", "monai", "tensorboard", "onnx", "onnxscript", "safetensors", "nncf"}
+    {"torch", "monai", "tensorboard", "onnx", "onnxscript", "safetensors"}
 )
 
 
@@ -44,6 +44,8 @@ def training_libraries() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        if error.name == "nncf":
+            raise MissingExtraError("a model in int8", "int8") from error
         if (error.name or "").partition(".")[0] in TRAINING_LIBRARIES:
             raise MissingExtraError("training", "train") from error
         raise

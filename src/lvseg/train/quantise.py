@@ -23,13 +23,18 @@ from onnx import numpy_helper
 from lvseg.errors import ModelError, UsageError
 from lvseg.evaluate import evaluate
 from lvseg.modelcard import CARD, WEIGHTS, ModelCard
-from lvseg.predict import Predictor, available_runtimes, load_model
+from lvseg.predict import Predictor, available_runtimes, load_model, unreported
 from lvseg.weights import verify
 from lvseg.write import whole_file, write_text
+
+with unreported(), redirect_stdout(io.StringIO()):  # where it introduces itself
+    import nncf
 
 __all__ = ["LEAST_AGREEMENT", "check_agreement", "quantise", "unsigned"]
 
 FloatArray = NDArray[np.float32]
+
+logging.getLogger("nncf").setLevel(logging.ERROR)
 
 #: Inputs that the ranges are taken from, a random choice of all that the network saw.
 INPUTS, SEED = 300, 0
@@ -105,12 +110,9 @@ def _inputs(model: Path, card: ModelCard, dataset: Path) -> list[FloatArray]:
 
 
 def _quantised(model: onnx.ModelProto, inputs: list[FloatArray]) -> onnx.ModelProto:
-    import nncf
-
-    logging.getLogger("nncf").setLevel(logging.ERROR)
     _fold_casts(model)
     name = model.graph.input[0].name
-    with redirect_stdout(io.StringIO()):  # where it draws bars
+    with redirect_stdout(io.StringIO()):  # where NNCF draws bars
         result: onnx.ModelProto = nncf.quantize(
             model,
             nncf.Dataset(inputs, lambda image: {name: image}),

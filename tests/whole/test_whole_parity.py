@@ -1,0 +1,97 @@
+"""The shipped models are one network in torch, in ONNX on both engines, and almost one in int8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from lvseg import weights  # noqa: E402
+from lvseg.cine import Study  # noqa: E402
+from lvseg.phantom import PhantomOptions, beating_ventricle  # noqa: E402
+from lvseg.pipeline import run  # noqa: E402
+from lvseg.predict import available_runtimes, load_model  # noqa: E402
+from lvseg.preprocess import Window, cut, prepare, scouts  # noqa: E402
+from lvseg.train.export import PARITY_TOLERANCE  # noqa: E402
+from lvseg.train.network import build  # noqa: E402
+from lvseg.train.options import read_preset  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+INT8 = f"{weights.DEFAULT}-int8"
+
+
+@pytest.fixture(scope="module")
+def inputs() -> list[NDArray[np.float32]]:
+    """Noise of the window's size, a full frame and windows of the phantom."""
+    card = load_model(weights.locate()).card
+    size = card.input.window_px
+    cine, _, _ = beating_ventricle(PhantomOptions(phases=4, seed=3))
+    prepared = prepare(cine, card.input)
+    rows, columns = prepared.sides
+    middle = Window((rows - size) // 2, (columns - size) // 2, size)
+    noise = np.random.default_rng(0).random((2, 1, size, size), np.float32)
+    return [noise, scouts(prepared)[4:5], cut(prepared, middle)[:12]]
+
+
+def in_torch(folder: Path, preset: str) -> Any:
+    """The network of the recipe with the weights that are stored in the model file."""
+    stored = {
+        tensor.name.removesuffix(".half"): torch.from_numpy(
+            onnx.numpy_helper.to_array(tensor).astype(np.float32)
+        )
+        for tensor in onnx.load(folder / "model.onnx").graph.initializer
+    }
+    network = build(read_preset(preset).network)
+    state = network.state_dict()
+    network.load_state_dict({name: stored.get(name, value) for name, value in state.items()})
+    missing = {name for name in state if name not in stored} - {
+        name for name in state if name.endswith("num_batches_tracked")
+    }
+    assert not missing
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", ["lv-sax", "lv-sax-30"])
+def test_torch_and_both_engines_give_the_same_logits(
+    name: str, inputs: list[NDArray[np.float32]]
+) -> None:
+    folder = weights.locate(name)
+    network = in_torch(folder, name)
+    for runtime in available_runtimes():
+        predictor = load_model(folder, runtime=runtime)  # type: ignore[arg-type]
+        for image in inputs:
+            with torch.no_grad():
+                expected = network(torch.from_numpy(image)).numpy()
+            found = predictor(image)
+            worst = np.abs(found - expected) / np.maximum(1, np.abs(expected))
+            assert worst.max() <= PARITY_TOLERANCE, (runtime, image.shape)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_int8_draws_the_same_cavities(runtime: str, inputs: list[NDArray[np.float32]]) -> None:
+    if runtime not in available_runtimes():
+        pytest.skip(f"missing: {runtime}")
+    exact = load_model(weights.locate(), runtime="onnxruntime")
+    rounded = load_model(weights.locate(INT8), runtime=runtime)  # type: ignore[arg-type]
+    for image in inputs[1:]:
+        left, right = exact(image) > 0, rounded(image) > 0
+        assert left.sum() > 500
+        assert 2 * (left & right).sum() / (left.sum() + right.sum()) > 0.98, image.shape
+
+
+def test_int8_measures_the_phantom_as_the_float_model_does() -> None:
+    cine, _, truth = beating_ventricle(PhantomOptions(phases=10, seed=5))
+    exact, rounded = (
+        run(Study((cine,)), load_model(weights.locate(name))).measurements
+        for name in (weights.DEFAULT, INT8)
+    )
+    assert rounded.edv_ml == pytest.approx(exact.edv_ml, rel=0.02)
+    assert rounded.ef_percent == pytest.approx(exact.ef_percent, abs=1)
+    assert rounded.ef_percent == pytest.approx(truth.ef_percent, abs=5)
