@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 TARGET = ROOT / "docs" / "pictures" / "expected-dice.png"
 #: Group of the result file -> label, colour, marker.
 GROUPS = {
-    "held_out": ("validation patients, held out", "#7f8c9b", "o"),
+    "held_out": ("patients, held out", "#7f8c9b", "o"),
     "test": ("online patients, lv-sax-30", "#c2410c", "^"),
 }
 

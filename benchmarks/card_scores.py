@@ -1,6 +1,7 @@
-"""Put the scores of ``results/p2.json`` and ``results/external.json`` on the cards of the models.
+"""Put scores of ``results`` (p2, p3, int8, external) on the cards of the shipped models.
 
-Usage: ``python benchmarks/card_scores.py``, after ``protocols.py`` (p2) and ``external.py``.
+Usage: ``python benchmarks/card_scores.py``, after ``protocols.py`` (p2, p3), ``int8.py`` and
+``external.py``.
 """
 
 from __future__ import annotations
@@ -32,22 +33,24 @@ def put(model: str, scores: dict[str, dict[str, float]]) -> None:
     write_text(path, card.model_copy(update={"scores": rounded}).to_json())
 
 
+def overlap(document: dict[str, Any]) -> dict[str, float]:
+    """Dice with its interval, and Jaccard, over slices."""
+    low, high = document["dice"]["ci95"]
+    return {
+        "dice": document["dice"]["mean"],
+        "dice_ci95_low": low,
+        "dice_ci95_high": high,
+        "jaccard": document["jaccard"]["mean"],
+        "slices": document["n_images"],
+        "patients": document["n_patients"],
+    }
+
+
 def main() -> None:
-    """The twin gets P2, the default the external patients."""
-    scores = {}
-    for mode in ("alone", "by_patient"):
-        found = read("p2")[mode]
-        low, high = found["dice"]["ci95"]
-        scores[f"P2, online patients, {mode}"] = {
-            "dice": found["dice"]["mean"],
-            "dice_ci95_low": low,
-            "dice_ci95_high": high,
-            "jaccard": found["jaccard"]["mean"],
-            "slices": found["n_images"],
-            "patients": found["n_patients"],
-        }
-    put("lv-sax-30", scores)
-    outside = read("external")
+    """The twin gets P2, the default the external patients and P3, its int8 form P3 in int8."""
+    modes = ("alone", "by_patient")
+    p2, p3, outside = read("p2"), read("p3"), read("external")
+    put("lv-sax-30", {f"P2, online patients, {mode}": overlap(p2[mode]) for mode in modes})
     found = {}
     for phase, values in outside["dice_3d"].items():
         low, high = values["ci95"]
@@ -57,7 +60,23 @@ def main() -> None:
             f"dice_3d_{phase.lower()}_ci95_high": high,
         }
     found |= {"ef_mae_percent": outside["ef"]["mae"], "patients": outside["n_patients"]}
-    put("lv-sax", {"external, ACDC": found})
+    folds = "P3, five models of this recipe on patients held out"
+    put(
+        "lv-sax",
+        {"external, ACDC": found, **{f"{folds}, {mode}": overlap(p3[mode]) for mode in modes}},
+    )
+    rounded = read("int8")["rows"]["p3"]
+    put(
+        "lv-sax-int8",
+        {
+            f"{folds}, {mode}": {
+                "dice": rounded[mode]["dice_int8"],
+                "dice_float": rounded[mode]["dice_float"],
+                "slices": rounded[mode]["pictures"],
+            }
+            for mode in modes
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ P1 trains on the official training patients and judges validation and online pat
 training and validation and judges online; P3 is a cross-validation over all patients, folds
 balanced by pathology. The recipe is that of the shipped model. A finished model is kept and a
 stopped training goes on. Every picture with a contour is judged full frame by ``lvseg evaluate``:
-alone, with the pictures of its patient as a study (``--by-patient``), and so with ``--flips``.
+alone and with the pictures of its patient as a study (``--by-patient``); P2 also with ``--flips``.
 ``--train`` stops before any patient is judged.
 Usage: ``python benchmarks/protocols.py DATASET WORK p1|p2|p3 [--preset NAME] [--train]``.
 """
@@ -137,6 +137,8 @@ def main() -> None:
     recipe = read_preset(options.preset).model_dump_json(exclude=OWN)
     result: dict[str, Any] = {"recipe": json.loads(recipe)}
     for name, (by_patient, flips) in MODES.items():
+        if flips and options.protocol != "p2":
+            continue
         found = [judged(part, model, by_patient, flips) for part, model in models]
         result[name] = together(found, options.protocol)
         dice, jaccard = (result[name][key]["mean"] for key in ("dice", "jaccard"))

@@ -1,7 +1,8 @@
 """Time and peak memory of ``lvseg segment`` on one real study, stage by stage.
 
 Each run is a whole process, import included; engines take turns, so that a busy machine slows
-both. One engine also runs without DICOM SEG, SR and report, to tell what these add.
+both. OpenVINO also runs the int8 model, and one engine runs without DICOM SEG, SR and report, to
+tell what these add.
 Usage: ``python benchmarks/segment_time.py [STUDY] [--rounds 5]``.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from header import DATA, save
 
+from lvseg import weights
 from lvseg.predict import available_runtimes
 
 #: The outputs without DICOM SEG, SR and report.
@@ -79,11 +81,15 @@ def main() -> None:
     parser.add_argument("study", type=Path, nargs="?", default=default)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in available_runtimes()}
+    words = {name: (name,) for name in available_runtimes()}
+    int8 = f"{weights.DEFAULT}-int8"
+    if "openvino" in words:
+        words[f"openvino, {int8}"] = ("openvino", "--model", int8)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in words}
     first, files_only = available_runtimes()[0], []
     for _ in range(options.rounds + 1):
         for name, rows in runs.items():
-            rows.append(one_run(options.study, name))
+            rows.append(one_run(options.study, *words[name]))
         files_only.append(one_run(options.study, first, *FILES_ONLY))
     result = {name: summary(rows[1:]) for name, rows in runs.items()}  # the first one warms caches
     protocol = (

@@ -174,5 +174,5 @@ def test_the_shipped_card_is_calibrated_for_these_features() -> None:
     assert len(card.profile.mean) == len(card.profile.precision) == len(FEATURES)
     assert {len(row) for row in card.profile.precision} == {len(FEATURES)}
     assert 0.5 < card.calibration.slice_review_below < card.calibration.review_below < 1
-    # surer is better, and says more than size
-    assert card.calibration.slope > abs(card.calibration.area_slope)
+    # surer is better, larger is better, and sureness says more
+    assert card.calibration.slope > card.calibration.area_slope > 0

@@ -87,7 +87,7 @@ def test_int8_draws_the_same_cavities(runtime: str, inputs: list[NDArray[np.floa
 
 
 def test_int8_measures_the_phantom_as_the_float_model_does() -> None:
-    cine, _, truth = beating_ventricle(PhantomOptions(phases=10, seed=5))
+    cine, _, truth = beating_ventricle(PhantomOptions())
     exact, rounded = (
         run(Study((cine,)), load_model(weights.locate(name))).measurements
         for name in (weights.DEFAULT, INT8)
