@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -149,12 +148,18 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     return preprocess.scouts(prepared)[:FRAMES], preprocess.cut(prepared, place)[:FRAMES]
 
 
+def own_peak_mb() -> float:
+    """Peak memory of this process; ``getrusage`` would count the one that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
 def alone(name: str, file: Path, myopari: Path | None) -> None:
     """Predict once and print the peak memory of this process in MB."""
     with np.load(file) as stored:
         run, _ = made(name, stored["frames"], stored["windows"], myopari)
     run()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(own_peak_mb())
 
 
 def peak_mb(name: str, file: Path, myopari: Path | None) -> float:
