@@ -11,13 +11,12 @@ pytest.importorskip("torch")
 pytest.importorskip("nncf")
 onnx = pytest.importorskip("onnx")
 
-import csv  # noqa: E402
 import json  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from PIL import Image  # noqa: E402
+from train_maker import make_larger_dataset  # noqa: E402
 
 from lvseg.cli import main  # noqa: E402
 from lvseg.errors import ModelError, UsageError  # noqa: E402
@@ -49,23 +48,7 @@ OPTIONS = TrainOptions(
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bright discs on dark noise, four patients, the last one not for training."""
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (folder / name).mkdir()
-    rows = [["file", "patient_id", "split"]]
-    for index in range(12):
-        y, x = np.mgrid[:48, :40]
-        mask = (y - 20 - index // 3) ** 2 + (x - 22) ** 2 < (5 + index % 4) ** 2
-        image = np.clip(40 + 150 * mask + random.normal(0, 10, mask.shape), 0, 255)
-        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{index}.png")
-        Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "masks" / f"{index}.png")
-        split = "training" if index < 9 else "validation"
-        rows.append([f"{index}.png", f"p{index // 3}", split])
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return folder
+    return make_larger_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("filelock")
 
-from PIL import Image  # noqa: E402
+from train_maker import make_three_splits  # noqa: E402
 
 from lvseg.cases import read_manifest, select  # noqa: E402
 from lvseg.errors import DatasetError, PatientLeakError, UsageError  # noqa: E402
@@ -44,24 +43,7 @@ PAIR = (f"official-{MODIFIED}", "order")
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eighteen bright discs of nine patients, 24 x 20 pixels, three patients a split."""
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (folder / name).mkdir()
-    rows = [["file", "patient_id", "split"]]
-    for index in range(18):
-        owner = index // 2
-        y, x = np.mgrid[:24, :20]
-        mask = (y - 11) ** 2 + (x - 9) ** 2 < (3 + index % 3) ** 2
-        image = np.clip(40 + 150 * mask + random.normal(0, 10, mask.shape), 0, 255)
-        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{index}.png")
-        Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "masks" / f"{index}.png")
-        split = ("training", "validation", "online")[owner % 3]
-        rows.append([f"{index}.png", f"made-up-{owner}", split])
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return folder
+    return make_three_splits(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

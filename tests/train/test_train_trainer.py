@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+from train_maker import make_larger_dataset  # noqa: E402
 
 from lvseg.errors import ModelError, UsageError  # noqa: E402
 from lvseg.modelcard import InputSpec  # noqa: E402
@@ -51,24 +49,7 @@ def fit(options: TrainOptions, dataset: Path, run: Path, **how: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bright discs on dark noise, four patients, one empty picture."""
-    folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    rows = []
-    for name in ("images", "masks"):
-        (folder / name).mkdir()
-    for index in range(12):
-        patient = index // 3
-        y, x = np.mgrid[:48, :40]
-        radius = 0 if index == 1 else 5 + index % 4
-        mask = (y - 20 - patient) ** 2 + (x - 22) ** 2 < radius**2
-        image = np.clip(40 + 150 * mask + random.normal(0, 10, mask.shape), 0, 255)
-        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{index}.png")
-        Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "masks" / f"{index}.png")
-        rows.append([f"{index}.png", f"p{patient}", "training" if patient < 3 else "validation"])
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["file", "patient_id", "split"], *rows])
-    return folder
+    return make_larger_dataset(tmp_path_factory.mktemp("data"))
 
 
 def test_slices_carry_centres_and_empties(dataset: Path) -> None:
@@ -165,8 +146,19 @@ def test_export_is_whole_and_agrees_with_torch(dataset: Path, tmp_path: Path) ->
         next(iter(network.parameters())).add_(1.0)
     with pytest.raises(ModelError, match="agree"):
         check_parity(network, folder)
-    with pytest.raises(UsageError, match="exists"):
+    with pytest.raises(UsageError, match="--overwrite"):
         export(tmp_path / "run", folder)
+    (folder / "model.onnx").write_bytes(b"")
+    export(tmp_path / "run", folder, overwrite=True)
+    assert (folder / "model.onnx").read_bytes() == weights
+
+
+def test_export_never_replaces_a_folder_that_is_no_model(dataset: Path, tmp_path: Path) -> None:
+    short = OPTIONS.model_copy(update={"epochs": 1})
+    run = fit(short, dataset, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"no card\.json"):
+        export(run, run, overwrite=True)
+    assert (run / "best.json").is_file()
 
 
 def test_export_without_a_run_says_so(tmp_path: Path) -> None:

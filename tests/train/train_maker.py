@@ -1,8 +1,10 @@
-"""A tiny data set and options that take a few milliseconds a step."""
+"""Tiny data sets and options that take a few milliseconds a step."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +17,75 @@ from lvseg.train.network import NetworkOptions
 from lvseg.train.options import TrainOptions
 
 
-def make_dataset(folder: Path) -> Path:
-    """Six bright discs of three patients, 24 x 20 pixels, the second picture without."""
+@dataclass(frozen=True)
+class Disc:
+    """One picture: a bright disc on dark noise, or only noise with radius 0."""
+
+    patient_id: str
+    split: str
+    radius_px: int
+    centre: tuple[int, int]
+
+
+def draw(folder: Path, shape: tuple[int, int], discs: Iterable[Disc]) -> Path:
+    """A data set of these pictures, ``0.png`` first."""
     random = np.random.default_rng(0)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
+    y, x = np.mgrid[: shape[0], : shape[1]]
     rows = [["file", "patient_id", "split"]]
-    for index in range(6):
-        y, x = np.mgrid[:24, :20]
-        radius = 0 if index == 1 else 3 + index % 3
-        mask = (y - 11) ** 2 + (x - 9) ** 2 < radius**2
-        image = np.clip(40 + 150 * mask + random.normal(0, 10, mask.shape), 0, 255)
-        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{index}.png")
-        Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "masks" / f"{index}.png")
-        split = "training" if index < 4 else "validation"
-        rows.append([f"{index}.png", f"made-up-{index // 2}", split])
+    for index, disc in enumerate(discs):
+        name, (row, column) = f"{index}.png", disc.centre
+        mask = (y - row) ** 2 + (x - column) ** 2 < disc.radius_px**2
+        image = np.clip(40 + 150 * mask + random.normal(0, 10, shape), 0, 255)
+        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / name)
+        Image.fromarray((mask * 255).astype(np.uint8)).save(folder / "masks" / name)
+        rows.append([name, disc.patient_id, disc.split])
     with (folder / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder
+
+
+def make_dataset(folder: Path) -> Path:
+    """Six pictures of three patients, 24 x 20 pixels, the second without a disc."""
+    discs = [
+        Disc(
+            patient_id=f"made-up-{index // 2}",
+            split="training" if index < 4 else "validation",
+            radius_px=0 if index == 1 else 3 + index % 3,
+            centre=(11, 9),
+        )
+        for index in range(6)
+    ]
+    return draw(folder, (24, 20), discs)
+
+
+def make_larger_dataset(folder: Path) -> Path:
+    """Twelve pictures of four patients, 48 x 40 pixels, the second empty; p3 is for validation."""
+    discs = [
+        Disc(
+            patient_id=f"p{index // 3}",
+            split="training" if index < 9 else "validation",
+            radius_px=0 if index == 1 else 5 + index % 4,
+            centre=(20 + index // 3, 22),
+        )
+        for index in range(12)
+    ]
+    return draw(folder, (48, 40), discs)
+
+
+def make_three_splits(folder: Path) -> Path:
+    """Eighteen pictures of nine patients, 24 x 20 pixels, three patients a split."""
+    discs = [
+        Disc(
+            patient_id=f"made-up-{index // 2}",
+            split=("training", "validation", "online")[index // 2 % 3],
+            radius_px=3 + index % 3,
+            centre=(11, 9),
+        )
+        for index in range(18)
+    ]
+    return draw(folder, (24, 20), discs)
 
 
 def tiny_options(**changes: Any) -> TrainOptions:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lvseg.errors import UsageError
-from lvseg.write import whole_file, write_text
+from lvseg.write import whole_file, whole_folder, write_text
 
 
 def test_a_finished_block_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
@@ -77,3 +77,63 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
     blocker = write_text(tmp_path / "out", "")
     with pytest.raises(UsageError, match="choose another output folder"):
         write_text(blocker / "a.txt", "")
+
+
+def test_a_finished_block_leaves_the_folder_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "model"
+    with whole_folder(target, "card.json") as building:
+        (building / "card.json").write_text("{}", encoding="utf-8")
+        assert not target.exists()
+    assert [entry.name for entry in target.iterdir()] == ["card.json"]
+    assert [entry.name for entry in target.parent.iterdir()] == ["model"]
+
+
+def test_a_new_folder_takes_the_place_of_an_older_one_of_its_kind_when_told(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "model"
+    for name in ("card.json", "old.onnx"):
+        write_text(target / name, "old")
+    with pytest.raises(UsageError, match="--overwrite"), whole_folder(target, "card.json"):
+        pass
+    with whole_folder(target, "card.json", overwrite=True) as building:
+        assert (target / "old.onnx").is_file()
+        write_text(building / "card.json", "new")
+    assert [entry.name for entry in target.iterdir()] == ["card.json"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_inside_keeps_the_older_folder(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "model"
+    write_text(target / "card.json", "old")
+
+    def half_written() -> None:
+        with whole_folder(target, "card.json", overwrite=True) as building:
+            write_text(building / "card.json", "new")
+            raise error
+
+    with pytest.raises(error):
+        half_written()
+    assert (target / "card.json").read_text(encoding="utf-8") == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_of_another_kind_is_never_replaced(tmp_path: Path) -> None:
+    thesis = write_text(tmp_path / "thesis" / "chapter.txt", "words")
+    with (
+        pytest.raises(UsageError, match=r"no card\.json"),
+        whole_folder(thesis.parent, "card.json", overwrite=True),
+    ):
+        pass
+    assert thesis.read_text(encoding="utf-8") == "words"
+    with pytest.raises(UsageError), whole_folder(thesis, "card.json", overwrite=True):
+        pass
+    assert thesis.is_file()
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with whole_folder(tmp_path / "model", "card.json") as building:
+        write_text(building / "card.json", "new")
+    assert (tmp_path / "model" / "card.json").is_file()

@@ -184,8 +184,6 @@ def write_int8(
     from lvseg.train.export import export as write_model
     from lvseg.train.quantise import quantise
 
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists: add --overwrite, or name a new folder")
     with TemporaryDirectory() as folder:
         exact = write_model(run, Path(folder) / "model")
         quantise(exact, output, dataset, name=name, overwrite=overwrite)

@@ -22,11 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lvseg.cases import Case, image_path, mask_path, patients, read_manifest, select, write_manifest
-from lvseg.datasets.folder import Progress, new_folder
+from lvseg.cases import (
+    MANIFEST,
+    Case,
+    image_path,
+    mask_path,
+    patients,
+    read_manifest,
+    select,
+    write_manifest,
+)
+from lvseg.datasets.folder import Progress
 from lvseg.errors import DatasetError, UsageError
 from lvseg.labels import Label
 from lvseg.read import read_mask, read_picture
+from lvseg.write.files import whole_folder
 from lvseg.write.pictures import write_picture
 
 __all__ = [
@@ -203,7 +213,7 @@ def augment(
     _check(cases, dataset, output, total, seed)
     copies = _deal(select(cases, split), total - len(cases), seed)
     made: list[Case] = []
-    with new_folder(output, overwrite=overwrite) as folder:
+    with whole_folder(output, MANIFEST, overwrite=overwrite) as folder:
         for case in cases:
             _copy_bytes(dataset, case, folder, case)
             made.append(case)

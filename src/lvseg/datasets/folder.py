@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cases import MANIFEST, Case, write_manifest
-from lvseg.errors import DatasetError, UsageError
+from lvseg.errors import DatasetError
 from lvseg.findings import Finding
+from lvseg.write.files import whole_folder
 from lvseg.write.pictures import write_picture
 
-__all__ = ["Picture", "PrepareReport", "Progress", "new_folder", "write_dataset"]
+__all__ = ["Picture", "PrepareReport", "Progress", "write_dataset"]
 
 Progress = Callable[[int, int], None]
 
@@ -67,45 +66,6 @@ class PrepareReport:
         }
 
 
-@contextmanager
-def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its place when the block ends well.
-
-    :param overwrite: replace an older data set folder (one with a ``manifest.csv``).
-    :raises UsageError: ``path`` exists and may not be replaced, or cannot be made.
-    """
-    path = Path(path)
-    if path.exists():
-        empty = path.is_dir() and not any(path.iterdir())
-        if not empty and not overwrite:
-            raise UsageError(
-                f"expected a new folder, found {path}: choose another, or use --overwrite"
-            )
-        if not empty and not (path / MANIFEST).is_file():
-            raise UsageError(
-                f"expected a data set folder to replace, found no {MANIFEST} in {path}: "
-                "choose another folder"
-            )
-    token = secrets.token_hex(6)
-    temporary, old = (path.parent / f".{kind}-{token}" for kind in ("part", "old"))
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"cannot make a folder beside {path}: {error.strerror}") from error
-    try:
-        yield temporary
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            old.replace(path)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def _place(source: Path | NDArray[np.uint8], target: Path) -> None:
     if isinstance(source, Path):
         try:
@@ -130,7 +90,7 @@ def write_dataset(
     """Write a data set folder, sorted by file name.
 
     :raises DatasetError: no pictures, one file name twice, or a source that cannot be read.
-    :raises UsageError: the folder exists (see :func:`new_folder`).
+    :raises UsageError: the folder exists (see :func:`lvseg.write.whole_folder`).
     """
     if not pictures:
         raise DatasetError("expected at least one image with a mask, found none")
@@ -139,7 +99,7 @@ def write_dataset(
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise DatasetError(f"expected one image a file name, found {twice[0]} more than once")
-    with new_folder(dataset, overwrite=overwrite) as folder:
+    with whole_folder(dataset, MANIFEST, overwrite=overwrite) as folder:
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
         for index, picture in enumerate(ordered):

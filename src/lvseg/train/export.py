@@ -7,7 +7,6 @@ Refuses to finish unless ONNX and torch agree on fixed inputs, oblong ones inclu
 from __future__ import annotations
 
 import hashlib
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from lvseg.predict import available_runtimes, load_model
 from lvseg.train import checkpoint
 from lvseg.train.network import build, count_parameters
 from lvseg.train.options import TrainOptions
-from lvseg.write import whole_file, write_text
+from lvseg.write import whole_folder, write_text
 
 __all__ = ["PARITY_TOLERANCE", "check_parity", "export"]
 
@@ -61,10 +60,9 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
 
     :param name: the model's name; None = the preset's.
     :raises ModelError: no checkpoint, or ONNX and torch disagree.
-    :raises UsageError: the folder exists and ``overwrite`` is off, or the run is on whole frames.
+    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.whole_folder`),
+        or the run is on whole frames.
     """
-    if folder.exists() and not overwrite:
-        raise UsageError(f"{folder} exists: add --overwrite, or name a new folder")
     options, progress, data = checkpoint.read_options(run, "best")
     if options.frame == "whole":
         raise UsageError(
@@ -74,24 +72,15 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
     network = build(options.network)
     checkpoint.load_average(run, "best", network)
     _round_to_half(network.eval())
-    beside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
+    with whole_folder(folder, CARD, overwrite=overwrite) as building:
         weights = _onnx_bytes(network, options.input)
-        with whole_file(beside / WEIGHTS) as file:
-            file.write_bytes(weights)
-        with whole_file(beside / "model.safetensors") as file:
-            file.write_bytes(to_bytes({k: v.contiguous() for k, v in network.state_dict().items()}))
+        (building / WEIGHTS).write_bytes(weights)
+        tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+        (building / "model.safetensors").write_bytes(to_bytes(tensors))
         card = _card(options, data, name or options.name, weights, count_parameters(network))
         recipe = {**card.recipe, "epoch": progress.epoch, "steps": progress.step}
-        write_text(beside / CARD, card.model_copy(update={"recipe": recipe}).to_json())
-        check_parity(network, beside)
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        write_text(building / CARD, card.model_copy(update={"recipe": recipe}).to_json())
+        check_parity(network, building)
     return folder
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from lvseg.evaluate import evaluate
 from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 from lvseg.predict import Predictor, available_runtimes, load_model, unreported
 from lvseg.weights import verify
-from lvseg.write import whole_file, write_text
+from lvseg.write import whole_folder, write_text
 
 with unreported(), redirect_stdout(io.StringIO()):  # where it introduces itself
     import nncf
@@ -63,35 +62,24 @@ def quantise(
 
     :param dataset: the data set that taught the model: its training split gives the ranges.
     :param name: of the int8 model; None = the model's with ``-int8``.
-    :raises UsageError: the folder exists and ``overwrite`` is off, or a picture of the split is of
-        a patient who did not teach the model.
+    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.whole_folder`),
+        or a picture of the split is of a patient who did not teach the model.
     :raises ModelError: the int8 network does not agree with the float one.
     """
-    if folder.exists() and not overwrite:
-        raise UsageError(f"{folder} exists: add --overwrite, or name a new folder")
-    card = verify(model)
-    inputs = _inputs(model, card, dataset)
-    weights = _quantised(onnx.load_model(model / WEIGHTS), inputs).SerializeToString()
-    changes = {
-        "name": name or f"{card.name}-int8",
-        "sha256": hashlib.sha256(weights).hexdigest(),
-        "recipe": {**card.recipe, "precision": "int8", "quantised_from": card.sha256},
-        "calibration": None,
-        "scores": {},
-    }
-    beside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        with whole_file(beside / WEIGHTS) as file:
-            file.write_bytes(weights)
-        write_text(beside / CARD, card.model_copy(update=changes).to_json())
-        check_agreement(model, beside, inputs)
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with whole_folder(folder, CARD, overwrite=overwrite) as building:
+        card = verify(model)
+        inputs = _inputs(model, card, dataset)
+        weights = _quantised(onnx.load_model(model / WEIGHTS), inputs).SerializeToString()
+        changes = {
+            "name": name or f"{card.name}-int8",
+            "sha256": hashlib.sha256(weights).hexdigest(),
+            "recipe": {**card.recipe, "precision": "int8", "quantised_from": card.sha256},
+            "calibration": None,
+            "scores": {},
+        }
+        (building / WEIGHTS).write_bytes(weights)
+        write_text(building / CARD, card.model_copy(update=changes).to_json())
+        check_agreement(model, building, inputs)
     return folder
 
 

@@ -10,7 +10,7 @@ from lvseg.findings import Finding
 from lvseg.write.contour_text import write_contour_text
 from lvseg.write.contours import write_contours
 from lvseg.write.dicom import write_dicom_cine
-from lvseg.write.files import whole_file, write_text
+from lvseg.write.files import whole_file, whole_folder, write_text
 from lvseg.write.nifti import write_cine_nifti, write_nifti_mask
 from lvseg.write.pictures import write_overlay, write_picture_mask
 from lvseg.write.segmentation import SegOptions, write_segmentations
@@ -19,6 +19,7 @@ from lvseg.write.structured_report import write_structured_report
 __all__ = [
     "SegOptions",
     "whole_file",
+    "whole_folder",
     "write_cine_nifti",
     "write_contour_text",
     "write_contours",
