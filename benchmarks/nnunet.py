@@ -3,14 +3,15 @@
 Runs in an environment of its own, without lvseg:
 
     python -m venv nnunet && nnunet/bin/pip install torch==2.13.0 nnunetv2
-    nnunet/bin/python benchmarks/nnunet.py DATASET WORK --minutes 40
+    nnunet/bin/python benchmarks/nnunet.py DATASET WORK --minutes 75 [--batch-size 2]
 
 nnU-Net plans, preprocesses and augments as it always does; its trainer's own step is called until
 the minutes are over, the learning rate falling with the share of time as it falls with epochs. One
 thread; minutes are those its core worked, so other work beside it does not count. The clock
 stands still while held-out pictures, every third with a cavity, are predicted: full frame, without
-mirroring. Writes WORK/nnunet.json, which ``training_curve.py``
-puts into results. With ``--frames FILE.npy`` it trains nothing: ``network_speed.py`` tells it over
+mirroring. Its plan's batch is made for a GPU; ``--batch-size`` takes a smaller one, for more steps
+in the same minutes. Writes WORK/nnunet-N.json, N frames a step, which ``training_curve.py`` puts
+into results. With ``--frames FILE.npy`` it trains nothing: ``network_speed.py`` tells it over
 its input when to predict these frames, and how.
 """
 
@@ -64,7 +65,7 @@ def write_raw(dataset: Path, files: list[str], raw: Path) -> None:
     (raw / NAME / "dataset.json").write_text(json.dumps(document))
 
 
-def trainer_of(work: Path) -> Any:
+def trainer_of(work: Path, batch_size: int | None = None) -> Any:
     """nnU-Net's trainer for its own 2D plans, on all training pictures."""
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -77,6 +78,8 @@ def trainer_of(work: Path) -> Any:
     os.environ.update(nnUNet_n_proc_DA="0")
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     plans["continue_training"] = False
+    if batch_size:
+        plans["configurations"]["2d"]["batch_size"] = batch_size
     about = json.loads((folder / "dataset.json").read_text())
     trainer = nnUNetTrainer(plans, "2d", "all", about, device=torch.device("cpu"))
     trainer.initialize()
@@ -167,7 +170,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--minutes", type=float, default=75)
+    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--taught", default="training+validation")
     parser.add_argument("--judged", default="online")
     parser.add_argument("--frames", type=Path)
@@ -178,7 +182,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     write_raw(options.dataset, rows(options.dataset, options.taught), options.work / "raw")
-    trainer = trainer_of(options.work)
+    trainer = trainer_of(options.work, options.batch_size)
     if options.frames:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         serve(trainer, np.load(options.frames))
@@ -204,7 +208,9 @@ def main() -> None:
         "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
         "curve": curve,
     }
-    (options.work / "nnunet.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.work / f"nnunet-{trainer.batch_size}.json").write_text(
+        json.dumps(result, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

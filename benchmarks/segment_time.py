@@ -1,8 +1,8 @@
 """Time and peak memory of ``lvseg segment`` on one real study, stage by stage.
 
-Each run is a whole process, import included; engines take turns, so that a busy machine slows
-both. OpenVINO also runs the int8 model, and one engine runs without DICOM SEG, SR and report, to
-tell what these add.
+Each run is a whole process, import included; the runs take turns, so that a busy machine slows
+all. Every engine writes every output; the default one also runs the int8 model (OpenVINO only), and
+both write fewer outputs too.
 Usage: ``python benchmarks/segment_time.py [STUDY] [--rounds 5]``.
 """
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,42 @@ from header import DATA, save
 from lvseg import weights
 from lvseg.predict import available_runtimes
 
-#: The outputs without DICOM SEG, SR and report.
-FILES_ONLY = ("--formats", "nifti,png,contours")
+EVERY, FEWER, FEWEST = "all", "without DICOM SEG, SR and report", "measurements and NIfTI"
+#: What follows ``--formats`` for fewer outputs; measurements.json is always written.
+FORMATS = {FEWER: "nifti,png,contours", FEWEST: "nifti"}
 
 
-def one_run(study: Path, runtime: str, *more: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Kind:
+    """One way to run the command."""
+
+    engine: str
+    model: str
+    outputs: str
+
+    def words(self) -> list[str]:
+        """Its options."""
+        formats = ["--formats", FORMATS[self.outputs]] if self.outputs in FORMATS else []
+        return ["--runtime", self.engine, "--model", self.model, *formats]
+
+
+def kinds() -> list[Kind]:
+    """Every engine with every output, then fewer outputs on the default one."""
+    first, *others = available_runtimes()
+    models = [weights.DEFAULT, *([f"{weights.DEFAULT}-int8"] if first == "openvino" else [])]
+    return [
+        *(Kind(first, model, outputs) for outputs in (EVERY, FEWER, FEWEST) for model in models),
+        *(Kind(engine, weights.DEFAULT, EVERY) for engine in others),
+    ]
+
+
+def one_run(study: Path, kind: Kind) -> dict[str, Any]:
     """Run the command once and read its clock, CPU time and peak memory."""
     out = Path(tempfile.mkdtemp())
     command = [sys.executable, "-m", "lvseg.cli", "segment", str(study), "-o", str(out), "--json"]
     start = time.perf_counter()
     process = subprocess.Popen(
-        [*command, "--runtime", runtime, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, *kind.words()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     output = process.stdout.read() if process.stdout else b""
     _, status, usage = os.wait4(process.pid, 0)
@@ -81,36 +107,16 @@ def main() -> None:
     parser.add_argument("study", type=Path, nargs="?", default=default)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    words = {name: (name,) for name in available_runtimes()}
-    int8 = f"{weights.DEFAULT}-int8"
-    if "openvino" in words:
-        words[f"openvino, {int8}"] = ("openvino", "--model", int8)
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in words}
-    first, files_only = available_runtimes()[0], []
+    runs: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in kinds()}
     for _ in range(options.rounds + 1):
-        for name, rows in runs.items():
-            rows.append(one_run(options.study, *words[name]))
-        files_only.append(one_run(options.study, first, *FILES_ONLY))
-    result = {name: summary(rows[1:]) for name, rows in runs.items()}  # the first one warms caches
+        for kind, rows in runs.items():
+            rows.append(one_run(options.study, kind))
     protocol = (
-        f"{options.rounds} whole processes per engine after one to warm up, engines in turn, "
-        "DICOM to measurements, NIfTI, contours, overlays, DICOM SEG, SR and report; medians"
+        f"{options.rounds} whole processes of each kind after one to warm up, kinds in turn, from "
+        "DICOM to the outputs; medians"
     )
-    added = [
-        whole["wall_s"] - part["wall_s"]
-        for whole, part in zip(runs[first][1:], files_only[1:], strict=True)
-    ]
-    outputs = {
-        "engine": first,
-        "without_seg_sr_report": summary(files_only[1:]),
-        "seg_sr_report_add_s": {
-            "median": round(statistics.median(added), 3),
-            "min": round(min(added), 3),
-            "max": round(max(added), 3),
-        },
-    }
-    document = {"study": options.study.parent.name, "engines": result, "outputs": outputs}
-    save("segment-time", protocol, document)
+    results = [{**asdict(kind), **summary(rows[1:])} for kind, rows in runs.items()]
+    save("segment-time", protocol, {"study": options.study.parent.name, "runs": results})
 
 
 if __name__ == "__main__":

@@ -85,32 +85,51 @@ def studies(document: dict[str, Any]) -> str:
 
 
 def segment_time(document: dict[str, Any]) -> str:
-    """One row an engine."""
+    """One row a kind of run."""
     rows = []
-    for name, row in document["engines"].items():
-        stages = row["stages_s"]
+    for row in document["runs"]:
+        wall = row["wall_s"]
         rows.append(
             [
-                name,
-                f"{row['wall_s']['median']:.1f} ({row['wall_s']['min']:.1f} to "
-                f"{row['wall_s']['max']:.1f})",
+                row["engine"],
+                row["model"],
+                row["outputs"],
+                f"{wall['median']:.1f} ({wall['min']:.1f} to {wall['max']:.1f})",
                 f"{row['cpu_s']:.1f}",
                 f"{row['peak_memory_mb']:.0f}",
-                ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in stages.items()),
+                ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in row["stages_s"].items()),
             ]
         )
-    frames = next(iter(document["engines"].values()))["frames"]
-    machine = document["machine"]
+    frames, machine = document["runs"][0]["frames"], document["machine"]
     note = (
         f"{document['study']}, {frames} frames, {machine['cores']} cores ({machine['processor']})."
     )
-    if "outputs" in document:
-        added = document["outputs"]["seg_sr_report_add_s"]
-        note += (
-            f" Of this, DICOM SEG, SR and report take {added['median']:.1f} s "
-            f"({added['min']:.1f} to {added['max']:.1f})."
-        )
-    return markdown(["engine", "seconds", "CPU s", "peak MB", "stages s"], rows) + "\n\n" + note
+    head = ["engine", "model", "outputs", "seconds", "CPU s", "peak MB", "stages s"]
+    return markdown(head, rows) + "\n\n" + note
+
+
+def training_curve(document: dict[str, Any]) -> str:
+    """Every look of every curve as a row."""
+    ours, peers = document["lvseg"], document["nnunet"]
+    named = [("lvseg", ours), *(("nnU-Net v2 2D", peer) for peer in peers)]
+    rows = [
+        [
+            name,
+            str(each["batch_size"]),
+            f"{row['minutes']:.1f}",
+            str(row["steps"]),
+            f"{row['dice']:.3f}",
+        ]
+        for name, each in named
+        for row in each["curve"]
+    ]
+    words = (
+        f"nnU-Net's own plan for these pictures: {peers[0]['parameters'] / 1e6:.0f} M parameters, "
+        f"{peers[0]['batch_size']} frames of {peers[0]['patch_px'][0]} pixels a step. Judged: "
+        f"{len(peers[0]['files'])} pictures of the {peers[0]['judged']} patients."
+    )
+    head = ["", "frames a step", "minutes of one core", "steps", "Dice"]
+    return markdown(head, rows) + "\n\n" + words
 
 
 def installed_size(document: dict[str, Any]) -> str:
@@ -291,6 +310,7 @@ PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
         "segment-time": segment_time,
         "network-speed": network_speed,
         "int8": int8,
+        "training-curve": training_curve,
     },
     "docs/quality.md": {"calibration": calibration},
     "docs/study.md": {"study-small": study},
