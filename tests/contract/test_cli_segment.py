@@ -67,6 +67,27 @@ def test_a_dicom_study_gets_its_folder(
     assert nibabel.load(out / "heart" / "segmentation.nii.gz").shape == (104, 112, 6, 4)
 
 
+def test_headers_of_the_source_are_read_once_for_all_dicom_objects(
+    phantom_dicom: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, calls = reading.original_headers, []
+
+    def original_headers(*arguments):  # type: ignore[no-untyped-def]
+        calls.append(arguments)
+        return whole(*arguments)
+
+    monkeypatch.setattr(reading, "original_headers", original_headers)
+    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path, "--model", tiny_model)
+    assert ended.status == 0
+    assert (tmp_path / "heart" / "segmentation.dcm").is_file()
+    assert (tmp_path / "heart" / "report.dcm").is_file()
+    assert len(calls) == 1
+
+
 def test_json_is_the_documents_of_the_files(
     phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,17 +43,8 @@ class _Job:
     result: StudyResult
     folder: Path
     wanted: Wanted
-    study: StudyRef | Path | None
+    headers: Callable[[], Mapping[str, Any]]  # of the source images
     written: list[Path] = field(default_factory=list)  # DICOM SEGs, for the SR to refer to
-
-    @cached_property
-    def originals(self) -> Mapping[str, Any]:
-        """Headers of the source images."""
-        from lvseg.read import original_headers
-
-        if self.study is None:
-            return {}
-        return original_headers(self.study, self.result.cine)
 
 
 def _nifti(job: _Job) -> Findings:
@@ -73,7 +64,7 @@ def _contours(job: _Job) -> Findings:
 def _sunnybrook(job: _Job) -> Findings:
     from lvseg.write import write_contour_text
 
-    folder, originals = job.folder / "contours", job.originals
+    folder, originals = job.folder / "contours", job.headers()
     return write_contour_text(job.result.mask, job.result.cine, folder, originals)[1]
 
 
@@ -100,7 +91,7 @@ def _segmentation(job: _Job) -> Findings:
     from lvseg.write import SegOptions, write_segmentations
 
     options = SegOptions(phases=job.wanted.seg_phases, fractional=job.wanted.fractional)
-    paths, noticed = write_segmentations(job.result, job.folder, job.originals, options)
+    paths, noticed = write_segmentations(job.result, job.folder, job.headers(), options)
     job.written.extend(paths)
     return noticed
 
@@ -109,7 +100,7 @@ def _structured_report(job: _Job) -> Findings:
     from lvseg.write import write_structured_report
 
     path = job.folder / "report.dcm"
-    return write_structured_report(job.result, path, job.originals, job.written)
+    return write_structured_report(job.result, path, job.headers(), job.written)
 
 
 def _report(job: _Job) -> Findings:
@@ -176,7 +167,14 @@ def write_formats(
         _check(wanted.names, kind)
     names = DEFAULTS.get(kind, _OTHERS) if wanted.names is None else wanted.names
     noticed: Findings = ()
-    job = _Job(result, folder, wanted, study)
+
+    @cache
+    def headers() -> Mapping[str, Any]:
+        from lvseg.read import original_headers
+
+        return {} if study is None else original_headers(study, result.cine)
+
+    job = _Job(result, folder, wanted, headers)
     for name in names:
         told = {*job.result.findings}  # SEG and SR notice the same things in the source
         found = tuple(finding for finding in WRITERS[name](job) if finding not in told)
