@@ -1,6 +1,6 @@
 """Images per second on one core: augmentation by MONAI's transforms and by lvseg's batched ones.
 
-Each kind is measured alone and all of them together, the two in turn. A step of the base network
+Each kind is measured alone and all of them together, the two in turn. A step of the shipped network
 beside them says how fast is fast enough.
 Usage: ``python benchmarks/augment_speed.py [--rounds 9] [--batches 4]``.
 """
