@@ -137,7 +137,7 @@ def _values(
     if options.fractional and result.probabilities is not None:
         chosen = result.probabilities[list(mask.frame_index)]
         return np.rint(np.clip(chosen, 0, 1) * _FULL).astype(np.uint8), True, ()
-    values = (mask.labels == Label.LV_CAVITY).astype(np.uint8)
+    values = (mask.labels == Label.LV_CAVITY).view(np.uint8)
     if not options.fractional:
         return values, False, ()
     text = "probabilities were not kept: the DICOM SEG holds the mask itself"
@@ -224,7 +224,7 @@ def _dataset(
 
 def _kept(values: NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Which frames (F, Z) are stored, phase by phase: :func:`write_segmentations`."""
-    kept: NDArray[np.bool_] = np.asarray((values > 0).any(axis=(2, 3)))
+    kept: NDArray[np.bool_] = np.asarray(values.any(axis=(2, 3)))
     without_phase, without_slice = ~kept.any(axis=1), ~kept.any(axis=0)
     kept[without_phase, 0] = True
     kept[0, without_slice] = True
