@@ -108,6 +108,14 @@ def segment_time(document: dict[str, Any]) -> str:
     return markdown(head, rows) + "\n\n" + note
 
 
+def batch_memory(document: dict[str, Any]) -> str:
+    """A sentence."""
+    rows = document["rows"]
+    counts = ", ".join(str(row["studies"]) for row in rows)
+    peaks = ", ".join(f"{row['peak_memory_mb']:.0f}" for row in rows)
+    return f"Peak memory of a batch of {counts} studies, every output: {peaks} MB."
+
+
 def training_curve(document: dict[str, Any]) -> str:
     """Every look of every curve as a row."""
     ours, peers = document["lvseg"], document["nnunet"]
@@ -308,6 +316,7 @@ PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     },
     "docs/speed.md": {
         "segment-time": segment_time,
+        "batch-memory": batch_memory,
         "network-speed": network_speed,
         "int8": int8,
         "training-curve": training_curve,
