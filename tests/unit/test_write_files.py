@@ -119,6 +119,20 @@ def test_an_error_inside_keeps_the_older_folder(tmp_path: Path, error: type[Base
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_folder_that_cannot_take_its_place_leaves_the_older_one(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    write_text(target / "card.json", "old")
+
+    def lost() -> None:
+        with whole_folder(target, "card.json", overwrite=True) as building:
+            building.rmdir()
+
+    with pytest.raises(FileNotFoundError):
+        lost()
+    assert (target / "card.json").read_text(encoding="utf-8") == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
 def test_a_folder_of_another_kind_is_never_replaced(tmp_path: Path) -> None:
     thesis = write_text(tmp_path / "thesis" / "chapter.txt", "words")
     with (

@@ -72,14 +72,15 @@ def whole_folder(path: Path, mark: str, *, overwrite: bool = False) -> Iterator[
         yield temporary
         if path.exists():
             path.replace(old)
-        temporary.replace(path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            old.replace(path)
-        raise
+        try:
+            temporary.replace(path)
+        except BaseException:
+            if old.exists():
+                old.replace(path)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_replaceable(path: Path, mark: str, *, overwrite: bool) -> None:
