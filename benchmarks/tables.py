@@ -249,7 +249,15 @@ def online_dice() -> dict[str, str]:
         "lvseg,": f"{stored('p2')['by_patient']['dice']['mean']:.3f}",
         "lvseg int8,": f"{stored('int8')['rows']['p2']['by_patient']['dice_int8']:.3f}",
         "myopari": f"{stored('myopari')['dice']:.3f}",
+        "nnU-Net v2 2D, mirrored": "",
+        "nnU-Net": f"{trained_longest()['curve'][-1]['dice']:.3f} *",
     }
+
+
+def trained_longest() -> dict[str, Any]:
+    """Of nnU-Net's short trainings the one that took most steps."""
+    peers: list[dict[str, Any]] = stored("training-curve")["nnunet"]
+    return max(peers, key=lambda peer: peer["curve"][-1]["steps"])
 
 
 def network_speed(document: dict[str, Any]) -> str:
@@ -269,11 +277,13 @@ def network_speed(document: dict[str, Any]) -> str:
         ]
         for name, row in document["rows"].items()
     ]
-    machine = document["machine"]
+    machine, longest = document["machine"], trained_longest()
     words = (
         f"{machine['cores']} cores ({machine['processor']}); peak of a large matrix product "
         f"{document['peak_gflop_s']:.0f} GFLOP/s. Peak MB, where measured, is of a process only "
-        "predicting these frames. Dice: online patients, a patient's pictures together."
+        "predicting these frames. Dice: online patients, a patient's pictures together. * Every "
+        f"third picture alone, after {longest['curve'][-1]['minutes']:.0f} minutes of one core, "
+        f"{longest['batch_size']} frames a step (Training, below)."
     )
     head = ["network", "M parameters", "side px", "GFLOP a frame", "ms a frame", "CPU ms a frame"]
     return markdown([*head, "share of the peak", "peak MB", "Dice"], rows) + "\n\n" + words
