@@ -35,9 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, nargs="+", default=[1, 3, 12])
     options = parser.parse_args()
-    protocol = (
-        "one process a batch, default engine and model, every output; the largest resident set"
-    )
+    protocol = "one process a batch, default engine and model, every output; largest resident set"
     rows = [
         {"studies": count, "peak_memory_mb": round(peak_mb(count), 1)} for count in options.studies
     ]

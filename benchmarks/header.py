@@ -70,6 +70,12 @@ def spoken(argument: str) -> str:
     return Path(argument).name if Path(argument).is_file() else argument
 
 
+def own_peak_mb() -> float:
+    """Peak memory of this process; ``getrusage`` would count the one that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
 def save(name: str, protocol: str, result: dict[str, Any], *, seed: int | None = None) -> Path:
     """Write ``results/<name>.json`` with the header on top."""
     arguments = " ".join([Path(sys.argv[0]).name, *map(spoken, sys.argv[1:])])

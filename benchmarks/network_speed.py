@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from header import DATA, save
+from header import DATA, own_peak_mb, save
 
 from lvseg import preprocess, weights
 from lvseg.predict import available_runtimes, load_model, predict, usable_cores
@@ -146,12 +146,6 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     size = spec.window_px
     place = preprocess.Window((rows - size) // 2, (columns - size) // 2, size)
     return preprocess.scouts(prepared)[:FRAMES], preprocess.cut(prepared, place)[:FRAMES]
-
-
-def own_peak_mb() -> float:
-    """Peak memory of this process; ``getrusage`` would count the one that started it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
 
 
 def alone(name: str, file: Path, myopari: Path | None) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from header import own_peak_mb
 from PIL import Image
 
 NAME = "Dataset001_LV"
@@ -127,12 +128,6 @@ def judged(trainer: Any, dataset: Path, files: list[str]) -> dict[str, Any]:
     trainer.network.train()
     seconds = (time.perf_counter() - begun) / len(files)
     return {"dice": float(np.mean(values)), "pictures": len(values), "seconds_a_picture": seconds}
-
-
-def own_peak_mb() -> float:
-    """Peak memory of this process; ``getrusage`` would count the one that started it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
 
 
 def serve(trainer: Any, frames: np.ndarray) -> None:

@@ -24,7 +24,7 @@ from lvseg.predict import available_runtimes, load_model
 from lvseg.train import checkpoint
 from lvseg.train.network import build, count_parameters
 from lvseg.train.options import TrainOptions
-from lvseg.write import whole_folder, write_text
+from lvseg.write import whole_file, whole_folder, write_text
 
 __all__ = ["PARITY_TOLERANCE", "check_parity", "export"]
 
@@ -74,9 +74,11 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
     _round_to_half(network.eval())
     with whole_folder(folder, CARD, overwrite=overwrite) as building:
         weights = _onnx_bytes(network, options.input)
-        (building / WEIGHTS).write_bytes(weights)
+        with whole_file(building / WEIGHTS) as file:
+            file.write_bytes(weights)
         tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-        (building / "model.safetensors").write_bytes(to_bytes(tensors))
+        with whole_file(building / "model.safetensors") as file:
+            file.write_bytes(to_bytes(tensors))
         card = _card(options, data, name or options.name, weights, count_parameters(network))
         recipe = {**card.recipe, "epoch": progress.epoch, "steps": progress.step}
         write_text(building / CARD, card.model_copy(update={"recipe": recipe}).to_json())

@@ -24,7 +24,7 @@ from lvseg.evaluate import evaluate
 from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 from lvseg.predict import Predictor, available_runtimes, load_model, unreported
 from lvseg.weights import verify
-from lvseg.write import whole_folder, write_text
+from lvseg.write import whole_file, whole_folder, write_text
 
 with unreported(), redirect_stdout(io.StringIO()):  # where it introduces itself
     import nncf
@@ -77,7 +77,8 @@ def quantise(
             "calibration": None,
             "scores": {},
         }
-        (building / WEIGHTS).write_bytes(weights)
+        with whole_file(building / WEIGHTS) as file:
+            file.write_bytes(weights)
         write_text(building / CARD, card.model_copy(update=changes).to_json())
         check_agreement(model, building, inputs)
     return folder
