@@ -24,9 +24,9 @@ from protocols import parts
 from scipy import ndimage
 
 from lvseg import pipeline
-from lvseg.cases import Case, image_path, mask_path, patients, read_manifest, select
 from lvseg.cine import Cine, Source, Study
 from lvseg.evaluate.stacks import stacks
+from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.metrics import dice
 from lvseg.outlines import outlines
 from lvseg.predict import Predictor, load_model
@@ -45,7 +45,7 @@ EXPERT, NETWORK = (90, 220, 90), (255, 140, 0)
 class Judged:
     """One contoured picture."""
 
-    case: Case
+    sample: Sample
     image: NDArray[np.float32]
     expert: NDArray[np.bool_]
     found: NDArray[np.bool_]
@@ -58,21 +58,21 @@ class Judged:
         return self.own >= SURE and self.dice < FAR
 
 
-def judged(dataset: Path, cases: tuple[Case, ...], predictor: Predictor) -> list[Judged]:
+def judged(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> list[Judged]:
     """The contoured pictures of one patient."""
     pairs = {}
-    for number, case in enumerate(cases):
-        image = read_picture(image_path(dataset, case))
-        expert = read_mask(mask_path(dataset, case)).labels[0, 0] > 0
-        spacing = case.pixel_spacing_mm
+    for number, sample in enumerate(samples):
+        image = read_picture(image_path(dataset, sample))
+        expert = read_mask(mask_path(dataset, sample)).labels[0, 0] > 0
+        spacing = sample.pixel_spacing_mm
         pair = None if spacing is None else (spacing, spacing)
         pairs[number] = (
-            Cine(image[None, None], Source("picture", case.file), pixel_spacing_mm=pair),
+            Cine(image[None, None], Source("picture", sample.file), pixel_spacing_mm=pair),
             expert,
         )
     rows = []
     together = {number: cine for number, (cine, _) in pairs.items()}
-    for cine, places in stacks(dict(enumerate(cases)), together):
+    for cine, places in stacks(dict(enumerate(samples)), together):
         result = pipeline.run(Study((cine,)), predictor, pipeline.Settings(keep_probabilities=True))
         for number, place in places.items():
             single, expert = pairs[number]
@@ -80,7 +80,7 @@ def judged(dataset: Path, cases: tuple[Case, ...], predictor: Predictor) -> list
             own = self_dice(result.probabilities[place][None], found[None])[0]
             row = (single.frames[0, 0], expert, found, float(dice(expert, found)), float(own))
             if expert.any():
-                rows.append(Judged(cases[number], *row))
+                rows.append(Judged(samples[number], *row))
     return rows
 
 
@@ -106,7 +106,7 @@ def picture(rows: list[Judged]) -> Image.Image:
                 points = (np.asarray(polygon) + 0.5 - (left, top)) * ENLARGED + (0, head)
                 closed = [tuple(point) for point in (*points, points[0])]
                 pen.line(closed, fill=colour, width=1)
-        name = row.case.file.removesuffix(".png").replace("-IM-0001", "")
+        name = row.sample.file.removesuffix(".png").replace("-IM-0001", "")
         pen.text((2, 2), f"{name}  {row.dice:.2f}", fill=(255, 255, 255))
         whole.paste(tile, ((index % ACROSS) * side, (index // ACROSS) * (side + head)))
     return whole
@@ -115,10 +115,10 @@ def picture(rows: list[Judged]) -> Image.Image:
 def described(row: Judged) -> dict[str, Any]:
     """A picture in words."""
     return {
-        "file": row.case.file,
-        "patient": row.case.patient_id,
-        "pathology": row.case.pathology,
-        "phase": row.case.phase,
+        "file": row.sample.file,
+        "patient": row.sample.patient_id,
+        "pathology": row.sample.pathology,
+        "phase": row.sample.phase,
         "dice": round(row.dice, 3),
         "network_sure_of": round(row.own, 3),
         "expert_px": int(row.expert.sum()),
@@ -139,7 +139,7 @@ def main() -> None:
         split = "validation" if options.protocol == "p1" else part.judged
         held = select(read_manifest(part.dataset), split)
         for name in patients(held):
-            own = tuple(case for case in held if case.patient_id == name)
+            own = tuple(sample for sample in held if sample.patient_id == name)
             rows += judged(part.dataset, own, predictor)
     rows.sort(key=lambda row: row.dice)
     doubtful = [row for row in rows if row.doubtful]

@@ -26,12 +26,12 @@ from protocols import Part, parts
 from scipy import optimize
 from studies import STUDIES, order_to_experts
 
-from lvseg import postprocess, preprocess, quality, weights
-from lvseg.cases import Case, image_path, mask_path, patients, read_manifest, select
+from lvseg import model_store, postprocess, preprocess, quality
 from lvseg.cine import Cine, Mask, Source
 from lvseg.datasets import expert_volumes
 from lvseg.geometry import Plane
-from lvseg.measure import measure
+from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
+from lvseg.measurement import measure
 from lvseg.metrics import dice
 from lvseg.modelcard import CARD, Calibration, InputProfile, ModelCard
 from lvseg.pipeline import run
@@ -50,7 +50,7 @@ ROOM = 1.25
 
 #: The model that has not seen the online patients.
 TWIN = "lv-sax-30"
-INT8 = f"{weights.DEFAULT}-int8"
+INT8 = f"{model_store.DEFAULT}-int8"
 
 PHASES = ("ED", "ES")
 #: Nominal distances: the pictures of most patients state none.
@@ -71,15 +71,15 @@ MISPLACED = "cavity-not-brighter"
 Row = dict[str, Any]
 
 
-def stack_of(dataset: Path, cases: tuple[Case, ...]) -> tuple[Cine, NDArray[np.bool_]]:
+def stack_of(dataset: Path, samples: tuple[Sample, ...]) -> tuple[Cine, NDArray[np.bool_]]:
     """The contoured slices of one patient: a cine of ED and ES, and the experts' mask."""
     frames: dict[tuple[int, int], NDArray[np.float32]] = {}
     truths: dict[tuple[int, int], NDArray[np.bool_]] = {}
-    for case in cases:
-        truth = read_mask(mask_path(dataset, case)).labels[0, 0] > 0
-        if truth.any() and case.slice_index is not None and case.phase in PHASES:
-            place = (PHASES.index(case.phase), case.slice_index)
-            frames[place] = read_picture(image_path(dataset, case))
+    for sample in samples:
+        truth = read_mask(mask_path(dataset, sample)).labels[0, 0] > 0
+        if truth.any() and sample.slice_index is not None and sample.phase in PHASES:
+            place = (PHASES.index(sample.phase), sample.slice_index)
+            frames[place] = read_picture(image_path(dataset, sample))
             truths[place] = truth
     slices = sorted(index for phase, index in frames if phase == 0 and (1, index) in frames)
     planes = tuple(
@@ -90,9 +90,9 @@ def stack_of(dataset: Path, cases: tuple[Case, ...]) -> tuple[Cine, NDArray[np.b
     return Cine(stack(frames), Source("array", "stack"), planes), stack(truths)
 
 
-def judge(dataset: Path, cases: tuple[Case, ...], predictor: Predictor) -> Row:
+def judge(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> Row:
     """Segment one patient as ``lvseg segment`` does, and keep what tells doubt and truth."""
-    cine, truth = stack_of(dataset, cases)
+    cine, truth = stack_of(dataset, samples)
     prepared = preprocess.prepare(cine, predictor.card.input)
     scouts = predict(preprocess.scouts(prepared), predictor)
     window = preprocess.find_window(prepared, scouts)
@@ -105,9 +105,9 @@ def judge(dataset: Path, cases: tuple[Case, ...], predictor: Predictor) -> Row:
     flat = (-1, *inside.shape[2:])
     found = quality.check(cine, mask, measure(mask))
     expert = Mask(truth.astype(np.uint8), (0, 1), cine.planes)
-    doubts = {finding.code for finding in quality.check(cine, expert, measure(expert))}
+    doubts = {issue.code for issue in quality.check(cine, expert, measure(expert))}
     return {
-        "patient": cases[0].patient_id,
+        "patient": samples[0].patient_id,
         "misplaced_reference": MISPLACED in doubts,
         "dice": [
             float(dice(one, other))
@@ -118,18 +118,16 @@ def judge(dataset: Path, cases: tuple[Case, ...], predictor: Predictor) -> Row:
         "own": self_dice(probabilities.reshape(flat), inside.reshape(flat)).tolist(),
         "features": features(inputs, scores).tolist(),
         "warnings": [
-            finding.code
-            for finding in found
-            if finding.severity != "info" and finding.code not in ENDS
+            issue.code for issue in found if issue.severity != "info" and issue.code not in ENDS
         ],
     }
 
 
-def judged(dataset: Path, cases: tuple[Case, ...], model: Path, kept: Path) -> list[Row]:
+def judged(dataset: Path, samples: tuple[Sample, ...], model: Path, kept: Path) -> list[Row]:
     """The patients of some cases; a file of them from an earlier run is used again."""
     if not kept.is_file():
         predictor = load_model(model)
-        each = [tuple(c for c in cases if c.patient_id == name) for name in patients(cases)]
+        each = [tuple(c for c in samples if c.patient_id == name) for name in patients(samples)]
         write_text(kept, json.dumps([judge(dataset, own, predictor) for own in each]))
     rows: list[Row] = json.loads(kept.read_text())
     return rows
@@ -285,8 +283,8 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: 
     same frames and of the whole study.
     """
     dataset = held_out[0].dataset
-    cases = {case.file: case for case in read_manifest(dataset)}
-    fold_of = {case.patient_id: case.split for case in cases.values()}
+    samples = {sample.file: sample for sample in read_manifest(dataset)}
+    fold_of = {sample.patient_id: sample.split for sample in samples.values()}
     models = {part.judged: work / f"{part.name}-model{form}" for part in held_out}
     rows = []
     for name, patient in STUDIES.items():
@@ -299,9 +297,9 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: 
         order = order_to_experts(result.cine, dicom)
         true, guess = [], []
         for frame in experts.frames:
-            case = cases[f"{patient}-IM-0001-{frame.image_number:04d}.png"]
+            sample = samples[f"{patient}-IM-0001-{frame.image_number:04d}.png"]
             row, index = frame.phase, order[frame.slice]
-            truth = read_mask(mask_path(dataset, case)).labels[0, 0] > 0
+            truth = read_mask(mask_path(dataset, sample)).labels[0, 0] > 0
             true.append(float(dice(truth, result.mask.labels[row, index] > 0)))
             guess.append(result.certainty.by_slice[row][index])
         held = [value for value in guess if value is not None]
@@ -315,7 +313,7 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: 
                 "expected_of_these_frames": float(np.mean(held)),
                 "frames_without_mask": guess.count(None),
                 "expected_of_the_study": result.certainty.expected_dice,
-                "findings": sorted({f.code for f in result.findings if f.severity != "info"}),
+                "findings": sorted({f.code for f in result.issues if f.severity != "info"}),
             }
         )
     return rows
@@ -323,7 +321,7 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: 
 
 def put_on_card(name: str, calibration: Calibration, profile: InputProfile) -> None:
     """Write both on the card of a shipped model."""
-    path = weights.locate(name) / CARD
+    path = model_store.locate(name) / CARD
     card = ModelCard.from_json(path.read_text("utf-8"))
     write_text(
         path, card.model_copy(update={"calibration": calibration, "profile": profile}).to_json()
@@ -347,9 +345,9 @@ def main() -> None:
     rows: list[Row] = []
     for part in held_out:
         split = "validation" if options.protocol == "p1" else part.judged
-        cases = select(read_manifest(part.dataset), split)
+        samples = select(read_manifest(part.dataset), split)
         kept = options.work / f"judged-{part.name}{form}.json"
-        rows += judged(part.dataset, cases, options.work / f"{part.name}-model{form}", kept)
+        rows += judged(part.dataset, samples, options.work / f"{part.name}-model{form}", kept)
     everyone = mean_dice(rows)
     left_out, rows = without_misplaced(rows)
     calibration, profile = fit(rows), profile_of(rows)
@@ -366,13 +364,13 @@ def main() -> None:
     twin, twin_profile = fit(known), profile_of(known)
     if options.test:
         kept = options.work / "judged-online.json"
-        tests = judged(options.dataset, held, weights.locate(TWIN), kept)
+        tests = judged(options.dataset, held, model_store.locate(TWIN), kept)
         left_out, tests = without_misplaced(tests)
         result["test"] = summary(tests, twin) | {"misplaced_references": left_out}
     if options.card and form:
         put_on_card(INT8, calibration, profile)
     elif options.card:
-        put_on_card(weights.DEFAULT, calibration, profile)
+        put_on_card(model_store.DEFAULT, calibration, profile)
         put_on_card(TWIN, twin, twin_profile)
     protocol = (
         f"expected Dice fitted on patients held out in {options.protocol}; online patients by the "

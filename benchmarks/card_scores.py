@@ -11,7 +11,7 @@ from typing import Any
 
 from header import RESULTS
 
-from lvseg import weights
+from lvseg import model_store
 from lvseg.modelcard import CARD, ModelCard
 from lvseg.write import write_text
 
@@ -24,7 +24,7 @@ def read(name: str) -> dict[str, Any]:
 
 def put(model: str, scores: dict[str, dict[str, float]]) -> None:
     """Write the scores on a shipped card."""
-    path = weights.locate(model) / CARD
+    path = model_store.locate(model) / CARD
     card = ModelCard.from_json(path.read_text("utf-8"))
     rounded = {
         name: {key: round(value, 4) for key, value in group.items()}

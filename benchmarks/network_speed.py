@@ -31,13 +31,13 @@ from typing import Any
 import numpy as np
 from header import DATA, own_peak_mb, save
 
-from lvseg import preprocess, weights
+from lvseg import model_store, preprocess
 from lvseg.predict import available_runtimes, load_model, predict, usable_cores
 from lvseg.read import read_study
 
 #: Frames of one round; frames at a time; side of the square matrices whose product is the peak.
 FRAMES, BATCH, SIDE = 16, 4, 2048
-INT8 = f"{weights.DEFAULT}-int8"
+INT8 = f"{model_store.DEFAULT}-int8"
 
 Run = Callable[[], object]
 Made = tuple[Run, dict[str, Any]]
@@ -52,7 +52,7 @@ def timed(run: Run) -> dict[str, float]:
 
 def shipped(images: np.ndarray, model: str, engine: str) -> Made:
     """A shipped model on one of the engines."""
-    predictor = load_model(weights.locate(model), runtime=engine)  # type: ignore[arg-type]
+    predictor = load_model(model_store.locate(model), runtime=engine)  # type: ignore[arg-type]
     facts = {"parameters": predictor.card.parameters}
     return partial(predict, images, predictor, batch_size=BATCH), facts
 
@@ -73,7 +73,7 @@ def by_torch(images: np.ndarray, name: str) -> Made:
     elif name == "MONAI UNet":
         network = build(NetworkOptions(widths=(16, 32, 64, 128, 256))).eval()
     else:
-        network = build(read_preset(weights.DEFAULT).network).eval()
+        network = build(read_preset(model_store.DEFAULT).network).eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(batch[:1])
     facts = {
@@ -112,8 +112,8 @@ def by_onnx(images: np.ndarray, file: Path) -> Made:
 
 def names(myopari: Path | None) -> list[str]:
     """What takes turns in this process."""
-    models = {"lvseg": weights.DEFAULT, "lvseg int8": INT8}
-    there = {model.name for model in weights.shipped()}
+    models = {"lvseg": model_store.DEFAULT, "lvseg int8": INT8}
+    there = {model.name for model in model_store.shipped()}
     ours = [
         f"{name}, {engine}"
         for name, model in models.items()
@@ -131,7 +131,7 @@ def made(name: str, frames: np.ndarray, windows: np.ndarray, myopari: Path | Non
     if name.startswith("myopari") and myopari:
         run, facts = by_onnx(images, myopari)
     elif engine in available_runtimes():
-        run, facts = shipped(images, INT8 if "int8" in name else weights.DEFAULT, engine)
+        run, facts = shipped(images, INT8 if "int8" in name else model_store.DEFAULT, engine)
     else:
         run, facts = by_torch(images, name)
     return run, {**facts, "side_px": images.shape[-1]}
@@ -140,7 +140,7 @@ def made(name: str, frames: np.ndarray, windows: np.ndarray, myopari: Path | Non
 def pictures() -> tuple[np.ndarray, np.ndarray]:
     """Full frames of a study, and as many windows around the middle."""
     cine = read_study(DATA / "sunnybrook-dicom" / "SCD0000101" / "dicom").short_axis()
-    spec = load_model(weights.locate()).card.input
+    spec = load_model(model_store.locate()).card.input
     prepared = preprocess.prepare(cine, spec)
     rows, columns = prepared.sides
     size = spec.window_px

@@ -12,7 +12,7 @@ from typing import Any
 
 from header import save
 
-from lvseg import weights
+from lvseg import model_store
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.pipeline import run
 from lvseg.predict import Predictor, load_model
@@ -51,7 +51,7 @@ def row(name: str, changes: dict[str, Any], predictor: Predictor) -> dict[str, A
 
 def main() -> None:
     """Measure and save."""
-    predictor = load_model(weights.locate(weights.DEFAULT))
+    predictor = load_model(model_store.locate(model_store.DEFAULT))
     rows = [row(name, changes, predictor) for name, changes in PHANTOMS.items()]
     for entry in rows:
         print(entry["phantom"], entry["true"], entry["measured"])

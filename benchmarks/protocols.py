@@ -23,10 +23,10 @@ from typing import Any
 from header import save
 
 from lvseg import evaluate as judging
-from lvseg.cases import folds as deal_patients
-from lvseg.cases import image_path, mask_path, read_manifest, select
 from lvseg.datasets.folder import Picture, write_dataset
 from lvseg.evaluate.rows import finish
+from lvseg.manifest import folds as deal_patients
+from lvseg.manifest import image_path, mask_path, read_manifest, select
 from lvseg.pipeline import Settings
 from lvseg.predict import load_model
 from lvseg.train.export import export
@@ -54,10 +54,11 @@ def deal(dataset: Path, folder: Path) -> tuple[str, ...]:
     """Make a data set whose splits are the folds; returns their names."""
     names = tuple(f"fold{number}" for number in range(1, FOLDS + 1))
     if not folder.exists():
-        cases = select(read_manifest(dataset), "training+validation+online")
-        dealt = chain.from_iterable(deal_patients(cases, FOLDS, seed=SEED))
+        samples = select(read_manifest(dataset), "training+validation+online")
+        dealt = chain.from_iterable(deal_patients(samples, FOLDS, seed=SEED))
         pictures = [
-            Picture(case, image_path(dataset, case), mask_path(dataset, case)) for case in dealt
+            Picture(sample, image_path(dataset, sample), mask_path(dataset, sample))
+            for sample in dealt
         ]
         write_dataset(folder, pictures, layout="folds")
     return names

@@ -16,11 +16,11 @@ import numpy as np
 from header import DATA, save
 from studies import STUDIES
 
-from lvseg import weights
-from lvseg.cases import Case, image_path, mask_path, patients, read_manifest, select
+from lvseg import model_store
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Plane
-from lvseg.measure import measure
+from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
+from lvseg.measurement import measure
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.pipeline import run
 from lvseg.predict import load_model
@@ -45,19 +45,21 @@ PHANTOMS = {
 }
 
 
-def expert(dataset: Path, cases: tuple[Case, ...]) -> tuple[Cine, Mask]:
+def expert(dataset: Path, samples: tuple[Sample, ...]) -> tuple[Cine, Mask]:
     """The labelled slices of one patient; frames without a label are empty."""
-    held = [case for case in cases if case.phase in PHASES and case.slice_index is not None]
-    masks = {case: read_mask(mask_path(dataset, case)).labels[0, 0] for case in held}
-    labelled = [case for case in held if masks[case].any()]
-    first = min(case.slice_index for case in labelled)
-    count = max(case.slice_index for case in labelled) - first + 1
+    held = [
+        sample for sample in samples if sample.phase in PHASES and sample.slice_index is not None
+    ]
+    masks = {sample: read_mask(mask_path(dataset, sample)).labels[0, 0] for sample in held}
+    labelled = [sample for sample in held if masks[sample].any()]
+    first = min(sample.slice_index for sample in labelled)
+    count = max(sample.slice_index for sample in labelled) - first + 1
     shape = (2, count, *masks[labelled[0]].shape)
     frames, labels = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
-    for case in labelled:
-        place = PHASES.index(case.phase), case.slice_index - first
-        frames[place] = read_picture(image_path(dataset, case))
-        labels[place] = masks[case]
+    for sample in labelled:
+        place = PHASES.index(sample.phase), sample.slice_index - first
+        frames[place] = read_picture(image_path(dataset, sample))
+        labels[place] = masks[sample]
     planes = tuple(
         Plane((0.0, 0.0, SLICE_MM * z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (PIXEL_MM, PIXEL_MM))
         for z in range(count)
@@ -122,12 +124,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     dataset = parser.parse_args().dataset
-    cases = select(read_manifest(dataset), "training+validation")
+    samples = select(read_manifest(dataset), "training+validation")
     experts = {
-        name: figures(*expert(dataset, tuple(c for c in cases if c.patient_id == name)))
-        for name in patients(cases)
+        name: figures(*expert(dataset, tuple(c for c in samples if c.patient_id == name)))
+        for name in patients(samples)
     }
-    predictor = load_model(weights.locate(weights.DEFAULT))
+    predictor = load_model(model_store.locate(model_store.DEFAULT))
     model = {}
     for name in STUDIES:
         result = run(DATA / "sunnybrook-dicom" / name / "dicom", predictor)

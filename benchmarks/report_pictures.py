@@ -18,7 +18,7 @@ import numpy as np
 from header import DATA, ROOT
 from PIL import Image
 
-from lvseg import weights
+from lvseg import model_store
 from lvseg.pipeline import run
 from lvseg.predict import load_model
 from lvseg.report import to_html
@@ -83,7 +83,7 @@ def main() -> int:
     from playwright.sync_api import sync_playwright
 
     source = DATA / "sunnybrook-dicom" / STUDY / "dicom"
-    result = run(source, load_model(weights.locate(weights.DEFAULT)))
+    result = run(source, load_model(model_store.locate(model_store.DEFAULT)))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         page = Path(folder) / "report.html"
         page.write_text(to_html(result), "utf-8")

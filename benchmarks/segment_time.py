@@ -23,7 +23,7 @@ from typing import Any
 
 from header import DATA, save
 
-from lvseg import weights
+from lvseg import model_store
 from lvseg.predict import available_runtimes
 
 EVERY, FEWER, FEWEST = "all", "without DICOM SEG, SR and report", "measurements and NIfTI"
@@ -48,10 +48,13 @@ class Kind:
 def kinds() -> list[Kind]:
     """Every engine with every output, then fewer outputs on the default one."""
     first, *others = available_runtimes()
-    models = [weights.DEFAULT, *([f"{weights.DEFAULT}-int8"] if first == "openvino" else [])]
+    models = [
+        model_store.DEFAULT,
+        *([f"{model_store.DEFAULT}-int8"] if first == "openvino" else []),
+    ]
     return [
         *(Kind(first, model, outputs) for outputs in (EVERY, FEWER, FEWEST) for model in models),
-        *(Kind(engine, weights.DEFAULT, EVERY) for engine in others),
+        *(Kind(engine, model_store.DEFAULT, EVERY) for engine in others),
     ]
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from header import DATA, save
 
-from lvseg import weights
+from lvseg import model_store
 from lvseg.datasets import expert_volumes
-from lvseg.measure import ejection_fraction_percent
+from lvseg.measurement import ejection_fraction_percent
 from lvseg.pipeline import run
 from lvseg.predict import load_model
 
@@ -52,7 +52,7 @@ def row(name: str, patient: str, predictor: Any) -> dict[str, Any]:
         "ours": {
             "ed_phase": ours.phases.end_diastole, "es_phase": ours.phases.end_systole,
             "edv_ml": ours.edv_ml, "esv_ml": ours.esv_ml, "ef_percent": ours.ef_percent,
-            "verdict": result.verdict, "findings": [f.code for f in result.findings],
+            "verdict": result.verdict, "findings": [f.code for f in result.issues],
         },
         "ours_on_the_experts_frames": {
             "edv_ml": same["ED"], "esv_ml": same["ES"],
@@ -79,7 +79,7 @@ def order_to_experts(cine: Any, dicom: Path) -> list[int]:
 
 def main() -> None:
     """Measure and save."""
-    predictor = load_model(weights.locate(weights.DEFAULT))
+    predictor = load_model(model_store.locate(model_store.DEFAULT))
     rows = [row(name, patient, predictor) for name, patient in STUDIES.items()]
     for entry in rows:
         print(

@@ -24,7 +24,7 @@ _HOME = {
     "dice": "lvseg.metrics",
     "hausdorff_mm": "lvseg.metrics",
     "jaccard": "lvseg.metrics",
-    "measure": "lvseg.measure",
+    "measure": "lvseg.measurement",
     "read_study": "lvseg.read",
     "write_mask": "lvseg.write",
 }
@@ -40,8 +40,8 @@ def load_model(name_or_path=None, *, runtime="auto", threads=None):
     :param threads: processor threads; None = all.
     :raises ModelError: missing, altered (hash) or broken.
     """
-    weights, predict = import_module("lvseg.weights"), import_module("lvseg.predict")
-    folder = weights.locate(str(name_or_path or weights.DEFAULT))
+    model_store, predict = import_module("lvseg.model_store"), import_module("lvseg.predict")
+    folder = model_store.locate(str(name_or_path or model_store.DEFAULT))
     return predict.load_model(folder, runtime=runtime, threads=threads)
 
 
@@ -61,7 +61,6 @@ def __getattr__(name):
     if name not in _HOME:
         raise AttributeError(f"module 'lvseg' has no attribute {name!r}")
     home = import_module(_HOME[name])
-    # Loading lvseg.measure has put the module here, which can be called: leave it.
     return globals().setdefault(name, getattr(home, name))
 
 

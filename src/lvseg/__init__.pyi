@@ -5,7 +5,7 @@ from lvseg.cine import Cine as Cine
 from lvseg.cine import Mask as Mask
 from lvseg.cine import Study as Study
 from lvseg.errors import LvsegError as LvsegError
-from lvseg.measure import measure as measure
+from lvseg.measurement import measure as measure
 from lvseg.metrics import dice as dice
 from lvseg.metrics import hausdorff_mm as hausdorff_mm
 from lvseg.metrics import jaccard as jaccard

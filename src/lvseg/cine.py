@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.errors import GeometryError, GeometryMismatchError, NotACineError, ReadError
-from lvseg.findings import Finding
 from lvseg.geometry import Plane, slice_spacing_mm
+from lvseg.issues import Issue
 from lvseg.labels import Label
 
 __all__ = [
@@ -103,7 +103,7 @@ class Cine:
     :param slice_spacing_mm: centre to centre; None = unknown, or not the same everywhere.
     :param times_ms: time of each phase after the R wave, ascending; None = unknown.
     :param heart_rate_bpm: beats a minute while the cine was acquired; None = unknown.
-    :param findings: what the reader noticed.
+    :param issues: what the reader noticed.
     :param complete: False when the reader left slices out (they lack phases, or lie at an angle),
         so that a volume summed over this stack would be wrong.
     :raises ReadError: broken arrays. GeometryMismatchError: counts that do not fit.
@@ -117,7 +117,7 @@ class Cine:
     slice_spacing_mm: float | None = None
     times_ms: tuple[float, ...] | None = None
     view: View = "unknown"
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[Issue, ...] = ()
     complete: bool = True
     heart_rate_bpm: float | None = None
 
@@ -153,7 +153,7 @@ class Mask:
     """Labels on some frames of a cine.
 
     :param labels: uint8 ``[F, Z, Y, X]``, values of :class:`lvseg.labels.Label`; read-only.
-    :param frame_index: which phases of the cine these are (a reference often has only two).
+    :param phases: which phases of the cine these are (a reference often has only two).
     :param planes: as in :class:`Cine`.
     :param pixel_spacing_mm: as in :class:`Cine`.
     :param slice_spacing_mm: as in :class:`Cine`.
@@ -163,7 +163,7 @@ class Mask:
     """
 
     labels: NDArray[np.uint8]
-    frame_index: tuple[int, ...]
+    phases: tuple[int, ...]
     planes: tuple[Plane, ...] | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
     slice_spacing_mm: float | None = None
@@ -174,13 +174,13 @@ class Mask:
             raise GeometryMismatchError(
                 f"expected labels [phase, slice, row, column], found shape {self.labels.shape}"
             )
-        if len(self.frame_index) != self.labels.shape[0]:
+        if len(self.phases) != self.labels.shape[0]:
             raise GeometryMismatchError(
-                f"expected {self.labels.shape[0]} frame indices, found {len(self.frame_index)}"
+                f"expected {self.labels.shape[0]} frame indices, found {len(self.phases)}"
             )
-        if len(set(self.frame_index)) != len(self.frame_index) or min(self.frame_index) < 0:
+        if len(set(self.phases)) != len(self.phases) or min(self.phases) < 0:
             raise GeometryMismatchError(
-                f"expected each phase once, as an index from 0, found {self.frame_index}"
+                f"expected each phase once, as an index from 0, found {self.phases}"
             )
         _place(self, self.labels.shape[1])
         labels = np.ascontiguousarray(self.labels, np.uint8)

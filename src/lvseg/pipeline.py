@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from lvseg import postprocess, preprocess, quality
 from lvseg.cine import Cine, Mask, Study
-from lvseg.findings import Finding
-from lvseg.measure import Options as MeasureOptions
-from lvseg.measure import measure
+from lvseg.issues import Issue
+from lvseg.measurement import Options as MeasureOptions
+from lvseg.measurement import measure
 from lvseg.predict import Predictor, predict
 from lvseg.read import StudyRef, read_study
 from lvseg.results import Certainty, StudyResult
@@ -49,7 +49,7 @@ class _Segmented:
     """A mask and what was noticed while it was made."""
 
     mask: Mask
-    findings: tuple[Finding, ...]
+    issues: tuple[Issue, ...]
     certainty: Certainty | None
     probabilities: NDArray[np.float32] | None
 
@@ -100,10 +100,10 @@ def run(
     measurements = measure(
         mask, settings.measure, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm
     )
-    findings = (
-        *cine.findings,
-        *segmented.findings,
-        *measurements.findings,
+    issues = (
+        *cine.issues,
+        *segmented.issues,
+        *measurements.issues,
         *quality.check(cine, mask, measurements),
     )
     clock.lap("measure")
@@ -111,7 +111,7 @@ def run(
         cine,
         mask,
         measurements,
-        findings,
+        issues,
         predictor.card,
         clock.seconds,
         segmented.certainty,
@@ -160,14 +160,14 @@ def _segment(
     certainty = quality.expect_dice(
         probabilities, mask, card.calibration, pixel_ratio=ratio, region=region
     )
-    findings = (
-        *prepared.findings,
+    issues = (
+        *prepared.issues,
         *postprocess.left_out(probabilities, mask, options),
-        *quality.unsure(certainty, card.calibration, mask.frame_index),
+        *quality.unsure(certainty, card.calibration, mask.phases),
         *quality.unlike(inputs, scores, card.profile),
     )
     kept = None
     if settings.keep_probabilities:
         kept = np.zeros(cine.shape, np.float32)
         kept[:, :, region[0], region[1]] = probabilities
-    return _Segmented(mask, findings, certainty, kept)
+    return _Segmented(mask, issues, certainty, kept)

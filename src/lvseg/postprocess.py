@@ -16,7 +16,7 @@ from scipy.sparse import csgraph
 
 from lvseg.cine import Cine, Mask, base_first
 from lvseg.errors import GeometryMismatchError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.runs import circular_runs, runs
 
@@ -46,7 +46,7 @@ _ROUNDS = 8
 _FEWEST_SLICES = 4
 #: Where most slices shrink by less, nothing tells atrium from ventricle.
 _BEATS = 0.9
-#: Pixels a phase, on average, from which a slice that was left out is worth a finding.
+#: Pixels a phase, on average, from which a slice that was left out is worth an issue.
 _NOTABLE_PX = 50
 #: In-plane neighbours that share an edge; frames do not touch each other.
 _IN_PLANE = np.array([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
@@ -138,7 +138,7 @@ def _levels(probabilities: NDArray[np.float32], options: Options) -> NDArray[np.
 
 def left_out(
     probabilities: NDArray[np.float32], mask: Mask, options: Options | None = None
-) -> tuple[Finding, ...]:
+) -> tuple[Issue, ...]:
     """Report the slices that had cavity in ``[T, Z, y, x]`` and that the clean-up emptied."""
     chosen = options or Options()
     seen = (probabilities >= chosen.threshold).sum(axis=(2, 3)).mean(axis=0)
@@ -148,7 +148,7 @@ def left_out(
         "ventricle does, or lies apart from the ventricle."
     )
     return tuple(
-        Finding("slice-left-out", "info", text, slice=int(index))
+        Issue("slice-left-out", "info", text, slice=int(index))
         for index in np.flatnonzero(~kept & (seen >= _NOTABLE_PX))
     )
 

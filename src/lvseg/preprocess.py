@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from lvseg.cine import SMALLEST_SIDE_PX, Cine
 from lvseg.errors import ModelInputError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.modelcard import InputSpec
 
 __all__ = [
@@ -71,7 +71,7 @@ class Prepared:
     limits: FloatArray
     factors: tuple[float, float]
     spec: InputSpec
-    findings: tuple[Finding, ...] = field(default=())
+    issues: tuple[Issue, ...] = field(default=())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -190,16 +190,16 @@ def prepare(cine: Cine, spec: InputSpec) -> Prepared:
             f"expected at least {SMALLEST_SIDE_PX} x {SMALLEST_SIDE_PX} pixels, "
             f"found {rows} x {columns}"
         )
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[Issue, ...] = ()
     if cine.pixel_spacing_mm is None:
         text = (
             "pixel spacing is unknown: the image is taken as it is, which fits pixels of about "
             f"{spec.spacing_mm:g} mm; give the spacing if it is known"
         )
-        findings = (Finding("unscaled-input", "info", text),)
+        issues = (Issue("unscaled-input", "info", text),)
     factors = scale_factors(cine.pixel_spacing_mm, spec)
     limits = [_limits(cine.frames[:, index], spec) for index in range(cine.shape[1])]
-    return Prepared(cine.frames, np.array(limits, np.float32), factors, spec, findings)
+    return Prepared(cine.frames, np.array(limits, np.float32), factors, spec, issues)
 
 
 def scout_phases(phases: int) -> tuple[int, ...]:

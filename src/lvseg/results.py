@@ -1,4 +1,4 @@
-"""What we tell the user: phases, volumes, findings and the verdict."""
+"""What we tell the user: phases, volumes, issues and the verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
-from lvseg.findings import Finding, Verdict, verdict_of
+from lvseg.issues import Issue, Verdict, verdict_of
 from lvseg.modelcard import ModelCard
 
 __all__ = ["Certainty", "LVMeasurements", "Phases", "StudyResult"]
@@ -26,7 +26,7 @@ class Phases:
 
 @dataclass(frozen=True, slots=True)
 class LVMeasurements:
-    """Physiology of one mask; a value that cannot be known is None and a finding says why.
+    """Physiology of one mask; a value that cannot be known is None and an issue says why.
 
     :param volume_ml: cavity volume of each phase, [F].
     :param area_mm2: cavity area of each phase and slice, [F][Z]; None without pixel spacing.
@@ -54,7 +54,7 @@ class LVMeasurements:
     slices_ed: tuple[int, int] | None = None
     slices_es: tuple[int, int] | None = None
     conventions: Mapping[str, str] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[Issue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class StudyResult:
     cine: Cine
     mask: Mask
     measurements: LVMeasurements
-    findings: tuple[Finding, ...]
+    issues: tuple[Issue, ...]
     card: ModelCard | None
     seconds: Mapping[str, float] = field(default_factory=dict)
     certainty: Certainty | None = None
@@ -89,5 +89,5 @@ class StudyResult:
 
     @property
     def verdict(self) -> Verdict:
-        """pass, review or fail: the worst severity among the findings."""
-        return verdict_of(self.findings)
+        """pass, review or fail: the worst severity among the issues."""
+        return verdict_of(self.issues)

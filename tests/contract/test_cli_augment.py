@@ -10,7 +10,7 @@ import pytest
 from command_line import Ended
 from PIL import Image
 
-from lvseg.cases import read_manifest
+from lvseg.manifest import read_manifest
 
 Command = Callable[..., Ended]
 

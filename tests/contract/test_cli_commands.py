@@ -11,6 +11,7 @@ import pytest
 from command_line import Ended
 from PIL import Image
 
+from lvseg import model_store
 from lvseg.cine import Cine, Mask
 from lvseg.phantom import Truth
 from lvseg.write import write_mask
@@ -252,11 +253,9 @@ def test_models_lists_and_verifies(
 ) -> None:
     import shutil
 
-    from lvseg import weights
-
     folder = shutil.copytree(tiny_model, tmp_path / "tiny")
     monkeypatch.setattr(
-        weights, "shipped", lambda: (weights.ShippedModel("tiny", folder, default=True),)
+        model_store, "shipped", lambda: (model_store.ShippedModel("tiny", folder, default=True),)
     )
     good = lvseg_command("models", "--json")
     assert good.status == 0

@@ -12,7 +12,7 @@ import pytest
 from command_line import Ended
 
 import lvseg
-from lvseg import weights
+from lvseg import model_store
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(lvseg.__file__).parent
@@ -48,7 +48,7 @@ def test_examples_in_docstrings_hold(name: str) -> None:
 def test_the_code_of_the_readme_runs(
     phantom_dicom: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if weights.DEFAULT not in {model.name for model in weights.shipped()}:
+    if model_store.DEFAULT not in {model.name for model in model_store.shipped()}:
         pytest.skip("missing: the shipped model")
     text = (ROOT / "README.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -6,7 +6,6 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -60,24 +59,12 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         lvseg.frobnicate  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "before",
-    ["", "import lvseg.measure", "import lvseg.pipeline", "from lvseg.measure import Options"],
-)
-def test_measure_can_be_called_whatever_was_imported_before(before: str) -> None:
-    code = f"""
-{before}
+def test_measure_is_a_function_whatever_was_imported_before() -> None:
+    code = """
+import lvseg.measurement, lvseg.pipeline
 import lvseg, numpy
 mask = lvseg.Mask(numpy.zeros((1, 1, 4, 4), numpy.uint8), (0,))
 assert lvseg.measure(mask).edv_ml is None
-assert lvseg.measure.measure(mask).edv_ml is None
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_measure_is_a_module_too() -> None:
-    from lvseg import measure
-
-    assert isinstance(measure, ModuleType)
-    assert callable(measure)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lvseg import weights
+from lvseg import model_store
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "lvseg"
@@ -49,10 +49,10 @@ def test_types_presets_and_models_are_inside(contents: dict[str, int]) -> None:
 
 
 def test_the_default_model_is_inside(contents: dict[str, int]) -> None:
-    if not (SOURCE / "models" / weights.DEFAULT).is_dir():
+    if not (SOURCE / "models" / model_store.DEFAULT).is_dir():
         pytest.skip("missing: the shipped model")
     for name in ("model.onnx", "card.json"):
-        assert f"lvseg/models/{weights.DEFAULT}/{name}" in contents
+        assert f"lvseg/models/{model_store.DEFAULT}/{name}" in contents
 
 
 def test_nothing_else_is_inside(contents: dict[str, int]) -> None:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Plane
-from lvseg.measure import measure
+from lvseg.measurement import measure
 from lvseg.quality import check
 
 few = settings(derandomize=True, deadline=None, max_examples=40)
@@ -40,7 +40,7 @@ def studies(draw):
     return Cine(frames, Source("array", "random"), **given_), Mask(labels, index, **given_)
 
 
-def findings(cine, mask):
+def issues(cine, mask):
     return check(cine, mask, measure(mask))
 
 
@@ -48,13 +48,13 @@ def findings(cine, mask):
 @given(studies())
 def test_any_mask_is_judged_without_an_error_and_alike_each_time(study):
     cine, mask = study
-    found = findings(cine, mask)
-    assert found == findings(cine, mask)
-    assert len({finding.code for finding in found}) == len(found)
+    found = issues(cine, mask)
+    assert found == issues(cine, mask)
+    assert len({issue.code for issue in found}) == len(found)
     slices = mask.labels.shape[1]
-    for finding in found:
-        assert finding.slice is None or 0 <= finding.slice < slices
-        assert finding.phase is None or finding.phase in mask.frame_index
+    for issue in found:
+        assert issue.slice is None or 0 <= issue.slice < slices
+        assert issue.phase is None or issue.phase in mask.phases
     assert bool(mask.labels.any()) or found == ()
 
 
@@ -63,7 +63,7 @@ def test_any_mask_is_judged_without_an_error_and_alike_each_time(study):
 def test_a_mask_that_does_not_fit_its_cine_raises_nothing(study, phases, slices):
     _, mask = study
     cine = Cine(np.ones((phases, slices, 9, 5), np.float32), Source("array", "other"))
-    assert findings(cine, mask) == findings(cine, mask)
+    assert issues(cine, mask) == issues(cine, mask)
 
 
 def hearts(seed):
@@ -91,7 +91,7 @@ def hearts(seed):
 def told(frames, labels):
     spacing = {"pixel_spacing_mm": (1.5, 1.25), "slice_spacing_mm": 8.0}
     cine = Cine(frames, Source("array", "drawn"), **spacing)
-    return findings(cine, Mask(labels, tuple(range(len(labels))), **spacing))
+    return issues(cine, Mask(labels, tuple(range(len(labels))), **spacing))
 
 
 @few
@@ -116,5 +116,5 @@ def test_the_order_of_the_slices_changes_only_their_numbers(seed):
 
 
 def test_the_hearts_of_these_laws_have_something_to_find() -> None:
-    codes = {finding.code for seed in range(40) for finding in told(*hearts(seed))}
+    codes = {issue.code for seed in range(40) for issue in told(*hearts(seed))}
     assert {"gap-in-mask", "flicker", "breathing-shift", "base-not-passed"} <= codes

@@ -79,7 +79,7 @@ def test_a_missing_slice_is_reported_never_filled(
     assert cine.shape[1] == slices - 1
     assert cine.planes is not None
     assert gaps(cine.planes) == (missing - 1,)
-    assert [f.slice for f in cine.findings if f.code == "missing-slice"] == [missing - 1]
+    assert [f.slice for f in cine.issues if f.code == "missing-slice"] == [missing - 1]
     kept = [z for z in range(slices) if z != missing]
     np.testing.assert_array_equal(cine.frames, MAKER.expected(slices, phases)[:, kept])
     if 2 <= missing <= slices - 3:  # away from the ends the gap is shared by its neighbours
@@ -102,7 +102,7 @@ def test_a_slice_that_lacks_phases_is_never_in_the_frames(
     kept = [z for z in range(slices) if z != poor]
     np.testing.assert_array_equal(cine.frames, MAKER.expected(slices, phases)[:, kept])
     assert not cine.complete
-    assert "incomplete-slice" in {f.code for f in cine.findings if f.severity == "error"}
+    assert "incomplete-slice" in {f.code for f in cine.issues if f.severity == "error"}
 
 
 @LAW

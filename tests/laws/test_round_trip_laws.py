@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 
 from lvseg.cine import Cine, InstanceRef, Mask, Source
 from lvseg.geometry import Plane
-from lvseg.measure import measure
+from lvseg.measurement import measure
 from lvseg.read import read_mask
 from lvseg.results import StudyResult
 from lvseg.write import write_mask
@@ -136,8 +136,8 @@ def check_exports(labels: np.ndarray, planes: tuple[Plane, ...], *, regular: boo
     truth = of_mask(mask)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        findings = write_mask(mask, folder / "m.nii.gz", cine.source, times_ms=cine.times_ms)
-        assert [finding.code for finding in findings] == ([] if regular else ["irregular-affine"])
+        issues = write_mask(mask, folder / "m.nii.gz", cine.source, times_ms=cine.times_ms)
+        assert [issue.code for issue in issues] == ([] if regular else ["irregular-affine"])
         if regular:
             agree(of_nifti(folder / "m.nii.gz"), truth)
         write_contours(mask, cine, folder / "c.json")
@@ -146,7 +146,7 @@ def check_exports(labels: np.ndarray, planes: tuple[Plane, ...], *, regular: boo
         ((path,), _) = write_segmentations(result, folder, headers)
         for like in (None, cine):
             again = read_mask(path, like=like)
-            assert again.frame_index == mask.frame_index
+            assert again.phases == mask.phases
             agree(of_mask(again), truth)
     return truth
 

@@ -89,11 +89,11 @@ def test_a_mask_comes_back_to_its_pixels_and_its_place(
         write_dicom_cine(cine, source, enhanced=enhanced)
         read = read_study(source).short_axis()
         result = MAKER.result_of(read, labels)
-        (path,), findings = write_segmentations(result, folder, original_headers(source, read))
-        assert findings == ()
+        (path,), issues = write_segmentations(result, folder, original_headers(source, read))
+        assert issues == ()
         for mask in (read_mask(path), read_mask(path, like=read)):
             np.testing.assert_array_equal(mask.labels, labels)
-            drawn = Mask(labels, mask.frame_index, planes=planes)
+            drawn = Mask(labels, mask.phases, planes=planes)
             for phase in range(phases):
                 distance = np.linalg.norm(centroid_mm(mask, phase) - centroid_mm(drawn, phase))
                 assert distance < 0.01

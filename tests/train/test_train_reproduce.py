@@ -18,11 +18,11 @@ pytest.importorskip("filelock")
 
 from train_maker import make_three_splits  # noqa: E402
 
-from lvseg.cases import read_manifest, select  # noqa: E402
 from lvseg.errors import DatasetError, PatientLeakError, UsageError  # noqa: E402
+from lvseg.manifest import read_manifest, select  # noqa: E402
 from lvseg.train.loss import LOSSES  # noqa: E402
 from lvseg.train.network import build, count_parameters  # noqa: E402
-from lvseg.train.reproduce import findings, run, splits, step_run  # noqa: E402
+from lvseg.train.reproduce import comparisons, run, splits, step_run  # noqa: E402
 from lvseg.train.reproduce.crew import jobs_for, run_steps  # noqa: E402
 from lvseg.train.reproduce.plan import make_plan  # noqa: E402
 from lvseg.train.reproduce.run import reproduce, steps_of  # noqa: E402
@@ -113,8 +113,8 @@ def test_the_leaking_split_shares_patients_and_the_others_share_none(whole: Path
     assert found["image-level"]["patients_in_training_and_test"] > 0
     for name in ("patient-shares", "official", "originals"):
         assert found[name]["patients_in_training_and_test"] == 0
-        cases = read_manifest(whole / "data" / name)  # refuses a leak
-        assert splits.shared_patients(cases, "training", "validation") == ()
+        samples = read_manifest(whole / "data" / name)  # refuses a leak
+        assert splits.shared_patients(samples, "training", "validation") == ()
     with pytest.raises(PatientLeakError):
         read_manifest(whole / "data" / "image-level")
 
@@ -124,7 +124,7 @@ def test_a_leaking_manifest_is_read_only_when_asked(whole: Path) -> None:
     for options in (steps_of(TINY)[0].options, steps_of(TINY)[-1].options):
         with pytest.raises(PatientLeakError):
             load_split(folder, "training", options)
-        assert len(load_split(folder, "training", options, allow_leaks=True).cases) == 15
+        assert len(load_split(folder, "training", options, allow_leaks=True).samples) == 15
 
 
 def test_counts_are_those_of_the_study_and_only_training_has_copies(whole: Path) -> None:
@@ -135,7 +135,7 @@ def test_counts_are_those_of_the_study_and_only_training_has_copies(whole: Path)
     assert found["official"]["pictures"] == {"training": 15, "validation": 6, "test": 6}
     assert found["official"]["copies"] == 15 - 6
     held_out = select(read_manifest(whole / "data" / "official"), "validation+test")
-    assert not any(dict(case.extra).get("original") for case in held_out)
+    assert not any(dict(sample.extra).get("original") for sample in held_out)
     assert found["originals"]["copies"] == 0
 
 
@@ -254,7 +254,7 @@ def test_frames_without_cavity_are_left_out(dataset: Path, tmp_path: Path) -> No
     first, *lines = (dataset / "manifest.csv").read_text().splitlines()
     marked = [f"{line},{1 if line.startswith('4.') else ''}" for line in lines]
     (tmp_path / "manifest.csv").write_text("\n".join([f"{first},empty", *marked]))
-    names = {case.file for case in splits.originals(tmp_path)}
+    names = {sample.file for sample in splits.originals(tmp_path)}
     assert names == {f"{index}.png" for index in range(18)} - {"4.png"}
 
 
@@ -265,7 +265,7 @@ def row(file: str, patient: str, value: float) -> Row:
 def test_what_a_change_bought_is_of_the_same_pictures() -> None:
     before = [row("a", "p", 0.5), row("b", "q", 0.6), row("c", "q", 0.1)]
     after = [row("b", "q", 0.7), row("a", "p", 0.9)]
-    found = findings.bought(before, after)
+    found = comparisons.bought(before, after)
     assert found["dice"] == pytest.approx(0.25)  # (0.4 + 0.1) / 2
     # one patient drawn twice gives 0.4 or 0.1, in a quarter of the draws each
     assert found["dice_ci95"] == pytest.approx([0.1, 0.4])
@@ -275,16 +275,16 @@ def test_what_a_change_bought_is_of_the_same_pictures() -> None:
 def test_the_gap_draws_the_patients_of_both_sides() -> None:
     leaking = [row("a", "p", 0.8), row("b", "q", 1.0)]  # drawn means 0.8, 0.9 or 1.0
     honest = [row("c", "r", 0.4), row("d", "s", 0.6)]  # 0.4, 0.5 or 0.6
-    found = findings.gap(leaking, honest)
+    found = comparisons.gap(leaking, honest)
     assert found["gap"] == pytest.approx(0.4)
     # 0.2 and 0.6 have chance 1/16 each, more than 2.5 %
     assert found["gap_ci95"] == pytest.approx([0.2, 0.6])
-    assert findings.gap(leaking, honest[:1])["gap_ci95"] == [None, None]
+    assert comparisons.gap(leaking, honest[:1])["gap_ci95"] == [None, None]
     # ten patients, half at 0 and half at 1: of ten draws 2 to 8 are 1 but for 1.1 % on each side
     split = [row(str(index), str(index), index % 2) for index in range(10)]
     level = [row("c", "r", 0.5), row("d", "s", 0.5)]
-    assert findings.gap(split, level)["gap_ci95"] == pytest.approx([-0.3, 0.3])
-    same = findings.paired(leaking, [row("a", "p", 0.5), row("b", "q", 0.6)])
+    assert comparisons.gap(split, level)["gap_ci95"] == pytest.approx([-0.3, 0.3])
+    same = comparisons.paired(leaking, [row("a", "p", 0.5), row("b", "q", 0.6)])
     assert same["gap"] == pytest.approx(0.35)  # (0.3 + 0.4) / 2
 
 

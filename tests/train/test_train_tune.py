@@ -21,8 +21,8 @@ from hypothesis import strategies as st  # noqa: E402
 from PIL import Image  # noqa: E402
 from sqlalchemy import Engine, event  # noqa: E402
 
-from lvseg.cases import Case, patients  # noqa: E402
 from lvseg.errors import UsageError  # noqa: E402
+from lvseg.manifest import Sample, patients  # noqa: E402
 from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.train import tune as searching  # noqa: E402
 from lvseg.train.dataset import load_slices  # noqa: E402
@@ -122,19 +122,19 @@ def test_a_patient_without_cavity_has_no_score(dataset: Path) -> None:
     assert list(found) == ["p2"]
 
 
-def cases_of(count: int, split: str = "training") -> tuple[Case, ...]:
-    return tuple(Case(f"{i}-{k}.png", f"p{i}", split) for i in range(count) for k in range(2))
+def cases_of(count: int, split: str = "training") -> tuple[Sample, ...]:
+    return tuple(Sample(f"{i}-{k}.png", f"p{i}", split) for i in range(count) for k in range(2))
 
 
 @pytest.mark.parametrize("names", ["online", "training+online", "test", "all", " Test "])
 @pytest.mark.parametrize("key", ["train_split", "validation_split"])
 def test_a_recipe_that_names_test_patients_is_refused(key: str, names: str) -> None:
     options = OPTIONS.model_copy(update={key: names})
-    cases = cases_of(2) + tuple(
-        Case(f"{name}.png", name, name) for name in ("validation", "online", "test")
+    samples = cases_of(2) + tuple(
+        Sample(f"{name}.png", name, name) for name in ("validation", "online", "test")
     )
     with pytest.raises(UsageError, match=f"leaves test patients alone, found {key}"):
-        divide(cases, options, 0)
+        divide(samples, options, 0)
 
 
 def test_patients_on_both_sides_are_refused() -> None:
@@ -148,25 +148,25 @@ def test_without_validation_split_whole_training_patients_are_held_out(
     count: int, held_out: int
 ) -> None:
     options = OPTIONS.model_copy(update={"validation_split": None})
-    cases = (*cases_of(count), Case("t.png", "kept", "online"))
-    divided = divide(cases, options, 3)
-    out = {case.patient_id for case in divided if case.split == "held-out"}
-    taught = {case.patient_id for case in divided if case.split == "training"}
+    samples = (*cases_of(count), Sample("t.png", "kept", "online"))
+    divided = divide(samples, options, 3)
+    out = {sample.patient_id for sample in divided if sample.split == "held-out"}
+    taught = {sample.patient_id for sample in divided if sample.split == "training"}
     assert len(out) == held_out
     assert not out & taught
     assert out | taught == set(patients(cases_of(count)))
     assert len(divided) == 2 * count
     if count == 10:
-        assert any(divide(cases, options, seed) != divided for seed in range(9))
+        assert any(divide(samples, options, seed) != divided for seed in range(9))
 
 
 def test_augmented_copies_teach_but_do_not_judge() -> None:
     copies = tuple(replace(c, extra=(("original", "x"),)) for c in cases_of(6) if "-1" in c.file)
-    originals = tuple(case for case in cases_of(6) if "-0" in case.file)
+    originals = tuple(sample for sample in cases_of(6) if "-0" in sample.file)
     options = OPTIONS.model_copy(update={"validation_split": None})
     divided = divide(originals + copies, options, 0)
-    assert any("-1" in case.file for case in divided if case.split == "training")
-    assert not any("-1" in case.file for case in divided if case.split == "held-out")
+    assert any("-1" in sample.file for sample in divided if sample.split == "training")
+    assert not any("-1" in sample.file for sample in divided if sample.split == "held-out")
 
 
 Score = Callable[[TrainOptions, int], float]

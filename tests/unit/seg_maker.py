@@ -68,7 +68,7 @@ def labels_of(cine: Cine, seed: int = 3) -> np.ndarray:
 def result_of(cine: Cine, labels: np.ndarray | None = None, **more: object) -> StudyResult:
     """A result whose end-diastole is phase 0 and end-systole phase 3, with one phase unknown."""
     labels = labels_of(cine) if labels is None else labels
-    index = more.pop("frame_index", tuple(range(len(labels))))
+    index = more.pop("phases", tuple(range(len(labels))))
     known = len(labels) > 1
     phases = Phases(0 if known else None, len(labels) - 1 if known else None, "by hand")
     measurements = LVMeasurements(phases, None, None, (), None, None, None, None)
@@ -76,7 +76,7 @@ def result_of(cine: Cine, labels: np.ndarray | None = None, **more: object) -> S
         cine=cine,
         mask=Mask(labels, index, planes=cine.planes),
         measurements=measurements,
-        findings=(),
+        issues=(),
         card=more.pop("card", card()),
         **more,
     )

@@ -25,7 +25,7 @@ def cine(shape=(3, 2, 5, 4), **parts):
 
 
 def mask(shape=(3, 2, 5, 4), **parts):
-    return Mask(np.zeros(shape, np.uint8), **({"frame_index": tuple(range(shape[0]))} | parts))
+    return Mask(np.zeros(shape, np.uint8), **({"phases": tuple(range(shape[0]))} | parts))
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (2, 5, 4), (0, 2, 5, 4), (1, 1, 5, 0)])
@@ -59,13 +59,13 @@ def test_counts_must_fit():
     with pytest.raises(GeometryMismatchError, match="2 planes, found 3"):
         mask(planes=planes_at(0, 8, 16))
     with pytest.raises(GeometryMismatchError, match="3 frame indices, found 2"):
-        mask(frame_index=(0, 1))
+        mask(phases=(0, 1))
 
 
 @pytest.mark.parametrize("index", [(0, 1, 1), (-1, 0, 1)])
 def test_each_phase_of_a_mask_is_named_once(index):
     with pytest.raises(GeometryMismatchError, match="each phase once"):
-        mask(frame_index=index)
+        mask(phases=index)
 
 
 @pytest.mark.parametrize("make", [cine, mask])

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lvseg.cases import Case, manifest_text, read_manifest
 from lvseg.datasets import check, prepare_sunnybrook
 from lvseg.datasets.identifiers import looks_like, metadata_kinds
 from lvseg.errors import DatasetError
+from lvseg.manifest import Sample, manifest_text, read_manifest
 
 SHAPE = (48, 56)
 GROUPS = ("training", "training", "test", "test")
@@ -37,8 +37,8 @@ def save(dataset: Path, kind: str, file: str, pixels: np.ndarray) -> None:
 
 def rewrite(dataset: Path, change) -> None:
     """Replace the manifest, leaks and all."""
-    cases = [change(case) for case in read_manifest(dataset)]
-    (dataset / "manifest.csv").write_text(manifest_text(cases))
+    samples = [change(sample) for sample in read_manifest(dataset)]
+    (dataset / "manifest.csv").write_text(manifest_text(samples))
 
 
 @pytest.fixture
@@ -47,25 +47,25 @@ def dataset(tmp_path):
     folder = tmp_path / "set"
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
-    cases = []
+    samples = []
     for number, split in enumerate(GROUPS):
         for index in range(2):
             file = f"p{number}-{index}.png"
             save(folder, "images", file, picture(10 * number + index))
             save(folder, "masks", file, blob())
             sex, age = ("Female", 61.0) if number % 2 else ("Male", 57.0)
-            cases.append(Case(file, f"p{number}", split, pathology="Normal", sex=sex, age=age))
-    (folder / "manifest.csv").write_text(manifest_text(cases))
+            samples.append(Sample(file, f"p{number}", split, pathology="Normal", sex=sex, age=age))
+    (folder / "manifest.csv").write_text(manifest_text(samples))
     return folder
 
 
 def codes(dataset: Path) -> dict[str, str]:
-    return {finding.code: finding.severity for finding in check(dataset).findings}
+    return {issue.code: issue.severity for issue in check(dataset).issues}
 
 
 def test_a_clean_data_set_has_no_findings(dataset):
     audit = check(dataset)
-    assert audit.findings == ()
+    assert audit.issues == ()
     assert (audit.ok, audit.exit_code) == (True, 0)
     assert (audit.images, audit.patients, audit.empty) == (8, 4, 0)
 
@@ -173,9 +173,9 @@ def test_metadata_in_a_picture_is_reported_by_kind_only(dataset):
     note.add_text("Patient", "Jane Roe")
     path = dataset / "masks" / "p0-0.png"
     Image.fromarray(blob()).save(path, pnginfo=note)
-    (finding,) = check(dataset).findings
-    assert (finding.code, finding.severity) == ("picture-metadata", "error")
-    assert "Jane" not in finding.text
+    (issue,) = check(dataset).issues
+    assert (issue.code, issue.severity) == ("picture-metadata", "error")
+    assert "Jane" not in issue.text
 
 
 def test_kinds_of_metadata(tmp_path):
@@ -218,7 +218,7 @@ def test_personal_file_names_and_columns_are_counted_not_quoted(dataset):
         lambda c: replace(c, file=rename.get(c.file, c.file), extra=(("BirthDate", "x"),)),
     )
     assert codes(dataset) == {"file-name-identifier": "warning", "personal-column": "warning"}
-    assert not any("Jane" in finding.text for finding in check(dataset).findings)
+    assert not any("Jane" in issue.text for issue in check(dataset).issues)
 
 
 def test_unbalanced_splits(dataset):
@@ -249,7 +249,7 @@ def test_the_sunnybrook_set_has_no_errors(data_dir, tmp_path):
         data_dir / "sunnybrook", tmp_path / "set", dicom=data_dir / "sunnybrook-dicom"
     )
     audit = check(report.dataset)
-    assert audit.ok, audit.findings
+    assert audit.ok, audit.issues
     assert (audit.images, audit.patients, audit.empty) == (819, 45, 14)
     assert {split: part.patients for split, part in audit.balance.items()} == {
         "training": 15,

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lvseg.cases import Case, read_manifest
 from lvseg.datasets.augmented import (
     Move,
     OfflineOptions,
@@ -26,6 +25,7 @@ from lvseg.datasets.augmented import (
     study_counts,
 )
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
+from lvseg.manifest import Sample, read_manifest
 
 LAW = settings(derandomize=True, deadline=None, max_examples=30)
 #: Nothing is drawn.
@@ -202,12 +202,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("total", [7, 8, 20, 28])
 def test_the_total_counts_originals_and_copies(dataset: Path, tmp_path: Path, total: int) -> None:
     report = augment(dataset, tmp_path / "out", total)
-    cases = read_manifest(tmp_path / "out")
-    assert len(cases) == total == report.originals + report.copies
+    samples = read_manifest(tmp_path / "out")
+    assert len(samples) == total == report.originals + report.copies
     assert report.originals == 7
     assert len(list((tmp_path / "out" / "images").iterdir())) == total
     assert len(list((tmp_path / "out" / "masks").iterdir())) == total
-    made = Counter(dict(case.extra).get("original") for case in cases)
+    made = Counter(dict(sample.extra).get("original") for sample in samples)
     made.pop("", None)
     made.pop(None, None)
     assert sum(made.values()) == total - 7
@@ -219,16 +219,16 @@ def test_copies_keep_patient_split_and_the_name_of_their_original(
     dataset: Path, tmp_path: Path
 ) -> None:
     augment(dataset, tmp_path / "out", 24)
-    originals = {case.file: case for case in read_manifest(dataset)}
-    for case in read_manifest(tmp_path / "out"):
-        extra = dict(case.extra)
+    originals = {sample.file: sample for sample in read_manifest(dataset)}
+    for sample in read_manifest(tmp_path / "out"):
+        extra = dict(sample.extra)
         name = extra.pop("original")
         if not name:
-            assert extra == dict(originals[case.file].extra)
+            assert extra == dict(originals[sample.file].extra)
             continue
         original = originals[name]
-        assert case.file.startswith(name[:-4] + "_copy")
-        assert replace(case, file=name, extra=original.extra) == original
+        assert sample.file.startswith(name[:-4] + "_copy")
+        assert replace(sample, file=name, extra=original.extra) == original
         assert extra == dict(original.extra)
 
 
@@ -244,10 +244,10 @@ def test_masks_of_copies_are_binary_and_empty_only_where_the_original_is(
 ) -> None:
     options = OfflineOptions(width_shift=0.6, height_shift=0.6, fill="zero")
     augment(dataset, tmp_path / "out", 60, options)
-    for case in read_manifest(tmp_path / "out"):
-        original = dict(case.extra)["original"]
+    for sample in read_manifest(tmp_path / "out"):
+        original = dict(sample.extra)["original"]
         if original:
-            mask = np.asarray(Image.open(tmp_path / "out" / "masks" / case.file))
+            mask = np.asarray(Image.open(tmp_path / "out" / "masks" / sample.file))
             assert set(np.unique(mask)) <= {0, 255}
             assert mask.shape == (48, 40)
             assert mask.any() == (original != "p3.png")
@@ -316,13 +316,13 @@ def test_a_zoom_changes_the_pixel_spacing_and_not_the_size_in_mm(
 ) -> None:
     augment(dataset, tmp_path / "out", 28, replace(STILL, zoom=0.3))
     spacings = set()
-    for case in read_manifest(tmp_path / "out"):
-        original = dict(case.extra)["original"]
+    for sample in read_manifest(tmp_path / "out"):
+        original = dict(sample.extra)["original"]
         if original not in ("", "p3.png"):
-            assert case.pixel_spacing_mm is not None
-            spacings.add(case.pixel_spacing_mm)
+            assert sample.pixel_spacing_mm is not None
+            spacings.add(sample.pixel_spacing_mm)
             was = area_px(dataset, original) * 1.25**2
-            found = area_px(tmp_path / "out", case.file) * case.pixel_spacing_mm**2
+            found = area_px(tmp_path / "out", sample.file) * sample.pixel_spacing_mm**2
             assert found == pytest.approx(was, rel=0.1)  # of about 145 pixels
     assert len(spacings) == 18
     assert min(spacings) < 1.1
@@ -331,9 +331,9 @@ def test_a_zoom_changes_the_pixel_spacing_and_not_the_size_in_mm(
 
 def test_image_and_mask_of_a_copy_lie_on_each_other(dataset: Path, tmp_path: Path) -> None:
     augment(dataset, tmp_path / "out", 28, OfflineOptions(zoom=0.2, width_shift=0.1))
-    for case in read_manifest(tmp_path / "out"):
+    for sample in read_manifest(tmp_path / "out"):
         image, mask = (
-            np.asarray(Image.open(tmp_path / "out" / folder / case.file)).astype(float)
+            np.asarray(Image.open(tmp_path / "out" / folder / sample.file)).astype(float)
             for folder in ("images", "masks")
         )
         if mask.any():
@@ -427,17 +427,17 @@ def test_the_counts_of_the_study() -> None:
     assert study_counts(0) == {"training": 0, "validation": 0, "test": 0}
 
 
-CASES = tuple(Case(f"{i}.png", f"artificial-{i // 20}", "official") for i in range(200))
+CASES = tuple(Sample(f"{i}.png", f"artificial-{i // 20}", "official") for i in range(200))
 
 
 def test_the_split_by_image_has_the_counts_and_leaks() -> None:
     counts = study_counts(200)
     dealt = image_level_split(CASES, counts, seed=1)
-    assert Counter(case.split for case in dealt) == counts
-    assert tuple(replace(case, split="official") for case in dealt) == CASES
-    sides = {patient: set() for patient in {case.patient_id for case in CASES}}
-    for case in dealt:
-        sides[case.patient_id].add(case.split)
+    assert Counter(sample.split for sample in dealt) == counts
+    assert tuple(replace(sample, split="official") for sample in dealt) == CASES
+    sides = {patient: set() for patient in {sample.patient_id for sample in CASES}}
+    for sample in dealt:
+        sides[sample.patient_id].add(sample.split)
     assert all(len(each) == 3 for each in sides.values())
     assert image_level_split(CASES, counts, seed=1) == dealt
     assert image_level_split(CASES, counts, seed=2) != dealt

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lvseg.cases import read_manifest
 from lvseg.datasets import prepare_images
 from lvseg.datasets.identifiers import metadata_kinds
 from lvseg.datasets.pictures import mask_values, patient_of
 from lvseg.errors import DatasetError, ReadError, UsageError
+from lvseg.manifest import read_manifest
 
 SHAPE = (12, 15)
 
@@ -73,15 +73,15 @@ def test_pairs_become_a_data_set_split_by_patient(folders, tmp_path):
     report = prepare_images(*folders, tmp_path / "set", spacing_mm=1.3, seed=5)
     assert (report.images, report.patients, report.layout) == (20, 10, "images")
     assert sum(report.splits.values()) == 20
-    cases = read_manifest(report.dataset)  # refuses a patient in two splits
-    assert {case.split for case in cases} == {"training", "validation", "test"}
-    assert {case.pixel_spacing_mm for case in cases} == {1.3}
-    for case in cases:
-        patient, number = case.file.removesuffix(".png").split("_")
-        assert case.patient_id == patient
-        kept = np.asarray(Image.open(report.dataset / "images" / case.file))
+    samples = read_manifest(report.dataset)  # refuses a patient in two splits
+    assert {sample.split for sample in samples} == {"training", "validation", "test"}
+    assert {sample.pixel_spacing_mm for sample in samples} == {1.3}
+    for sample in samples:
+        patient, number = sample.file.removesuffix(".png").split("_")
+        assert sample.patient_id == patient
+        kept = np.asarray(Image.open(report.dataset / "images" / sample.file))
         assert (kept == picture(10 * int(patient[1:]) + int(number))).all()
-        assert (np.asarray(Image.open(report.dataset / "masks" / case.file)) == blob()).all()
+        assert (np.asarray(Image.open(report.dataset / "masks" / sample.file)) == blob()).all()
 
 
 def test_the_same_seed_gives_the_same_bytes(folders, tmp_path):
@@ -93,8 +93,8 @@ def test_the_same_seed_gives_the_same_bytes(folders, tmp_path):
 
 
 def test_unknown_spacing_stays_unknown(folders, tmp_path):
-    cases = read_manifest(prepare_images(*folders, tmp_path / "set").dataset)
-    assert {case.pixel_spacing_mm for case in cases} == {None}
+    samples = read_manifest(prepare_images(*folders, tmp_path / "set").dataset)
+    assert {sample.pixel_spacing_mm for sample in samples} == {None}
     with pytest.raises(UsageError, match="spacing"):
         prepare_images(*folders, tmp_path / "other", spacing_mm=0.0)
 
@@ -133,7 +133,7 @@ def test_grey_masks_are_cut_and_reported(folders, tmp_path):
     soft[4, 5:10] = 90
     Image.fromarray(soft).save(folders[1] / "p03_1_mask.png")
     report = prepare_images(*folders, tmp_path / "set")
-    assert [finding.code for finding in report.findings] == ["mask-values"]
+    assert [issue.code for issue in report.issues] == ["mask-values"]
     kept = np.asarray(Image.open(report.dataset / "masks" / "p03_1.png"))
     assert (kept > 0).sum() == 3 * 5
 
@@ -152,7 +152,7 @@ def test_sixteen_bit_images_are_scaled_and_metadata_stays_behind(folders, tmp_pa
 
 def test_images_that_are_all_patients_of_their_own_are_pointed_out(folders, tmp_path):
     report = prepare_images(*folders, tmp_path / "set", patient=".+")
-    assert [finding.code for finding in report.findings] == ["one-image-a-patient"]
+    assert [issue.code for issue in report.issues] == ["one-image-a-patient"]
 
 
 def test_one_folder_for_both_is_refused(folders, tmp_path):

@@ -13,11 +13,11 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from lvseg.cases import read_manifest
 from lvseg.datasets import prepare_sunnybrook
 from lvseg.datasets.patients import PATIENTS, canonical_id
 from lvseg.datasets.sunnybrook import to_8_bit
 from lvseg.errors import DatasetError, UsageError
+from lvseg.manifest import read_manifest
 from lvseg.read.single_image import read_dicom_frame, read_frame_header
 
 PHASES, ROWS, COLUMNS = 4, 20, 24
@@ -97,8 +97,10 @@ def test_the_official_layout_becomes_a_data_set(official, tmp_path):
     assert report.layout == "official"
     # 4 contours; the two frames of slice 0 are empty
     assert (report.images, report.patients, report.empty, report.with_spacing) == (6, 1, 2, 1)
-    cases = {int(dict(case.extra)["image_number"]): case for case in read_manifest(report.dataset)}
-    assert {n: (case.phase, case.slice_index) for n, case in cases.items()} == {
+    samples = {
+        int(dict(sample.extra)["image_number"]): sample for sample in read_manifest(report.dataset)
+    }
+    assert {n: (sample.phase, sample.slice_index) for n, sample in samples.items()} == {
         2: ("ES", 0),
         4: ("ED", 0),
         6: ("ES", 1),
@@ -106,18 +108,18 @@ def test_the_official_layout_becomes_a_data_set(official, tmp_path):
         10: ("ES", 2),
         12: ("ED", 2),
     }
-    assert {case.patient_id for case in cases.values()} == {"SC-N-02"}
-    assert {case.split for case in cases.values()} == {"training"}
-    assert {(case.pixel_spacing_mm, case.slice_spacing_mm) for case in cases.values()} == {
+    assert {sample.patient_id for sample in samples.values()} == {"SC-N-02"}
+    assert {sample.split for sample in samples.values()} == {"training"}
+    assert {(sample.pixel_spacing_mm, sample.slice_spacing_mm) for sample in samples.values()} == {
         (1.25, 6.5)
     }
-    image = np.asarray(Image.open(report.dataset / "images" / cases[8].file))
+    image = np.asarray(Image.open(report.dataset / "images" / samples[8].file))
     assert (image == to_8_bit(pixels_of(8).astype(np.float32))).all()
-    mask = np.asarray(Image.open(report.dataset / "masks" / cases[8].file))
+    mask = np.asarray(Image.open(report.dataset / "masks" / samples[8].file))
     # Pixel centres 5..13 and 6..14; border pixels are half inside, corners a quarter.
     assert (mask == 255).sum() == 9 * 9 - 4
     assert mask[10, 5] == mask[14, 9] == 255
-    assert not np.asarray(Image.open(report.dataset / "masks" / cases[4].file)).any()
+    assert not np.asarray(Image.open(report.dataset / "masks" / samples[4].file)).any()
 
 
 def test_negatives_can_be_left_out(official, tmp_path):
@@ -131,9 +133,9 @@ def test_a_patient_table_supplies_names_and_people(official, tmp_path):
     (official / "scd_patientdata.csv").write_text(
         "PatientID,OriginalID,Gender,Age,Pathology\nSCD9999901,SC-N-2,Female,63,Normal\n"
     )
-    (case, *_) = read_manifest(prepare_sunnybrook(official, tmp_path / "set").dataset)
-    assert (case.pathology, case.sex, case.age) == ("Normal", "Female", 63)
-    assert dict(case.extra)["scd_id"] == "SCD9999901"
+    (sample, *_) = read_manifest(prepare_sunnybrook(official, tmp_path / "set").dataset)
+    assert (sample.pathology, sample.sex, sample.age) == ("Normal", "Female", 63)
+    assert dict(sample.extra)["scd_id"] == "SCD9999901"
 
 
 def test_another_series_beside_the_cine_changes_nothing(official, tmp_path):
@@ -148,7 +150,7 @@ def test_a_larger_series_without_the_contoured_images_is_not_taken(official, tmp
         path = official / "TrainingDataDICOM" / "SCD0003701" / "OTHER" / f"{number}.dcm"
         dicom_image(path, number, series="1.2.3.5")
     report = prepare_sunnybrook(official, tmp_path / "set")
-    assert {case.slice_index for case in read_manifest(report.dataset)} == {0, 1, 2}
+    assert {sample.slice_index for sample in read_manifest(report.dataset)} == {0, 1, 2}
     assert report.images == 6
 
 
@@ -164,9 +166,9 @@ def test_a_patient_without_dicom_is_left_out_and_named(official, tmp_path):
     contour(official / "TrainingDataContours" / "SC-HYP-01", 3, 4.0)
     report = prepare_sunnybrook(official, tmp_path / "set")
     assert report.patients == 1
-    (finding,) = report.findings
-    assert finding.code == "no-dicom"
-    assert "SC-HYP-01" in finding.text
+    (issue,) = report.issues
+    assert issue.code == "no-dicom"
+    assert "SC-HYP-01" in issue.text
 
 
 def test_a_patient_outside_the_official_sets_is_refused(official, tmp_path):
@@ -233,22 +235,24 @@ def test_the_png_pairs_are_copied_byte_for_byte_with_empty_frames(data_dir, tmp_
     report = prepare_sunnybrook(source, tmp_path / "set", dicom=data_dir / "sunnybrook-dicom")
     # 805 pairs; 6 + 8 + 0 frames without a contour in the three studies
     assert (report.images, report.patients, report.empty, report.with_spacing) == (819, 45, 14, 3)
-    cases = read_manifest(report.dataset)
+    samples = read_manifest(report.dataset)
     with (source / "manifest.csv").open() as file:
         rows = {row["file"]: row for row in csv.DictReader(file)}
-    for case in cases:
-        if dict(case.extra)["empty"] == "1":
-            assert case.file not in rows
+    for sample in samples:
+        if dict(sample.extra)["empty"] == "1":
+            assert sample.file not in rows
             continue
-        assert case.split == rows[case.file]["official_set"]
-        assert case.slice_index == int(rows[case.file]["slice_index"])
+        assert sample.split == rows[sample.file]["official_set"]
+        assert sample.slice_index == int(rows[sample.file]["slice_index"])
         for kind in ("images", "masks"):
             old, new = (
-                hashlib.sha256((folder / kind / case.file).read_bytes()).digest()
+                hashlib.sha256((folder / kind / sample.file).read_bytes()).digest()
                 for folder in (source, report.dataset)
             )
             assert old == new
-    spaced = {case.patient_id: case for case in cases if case.pixel_spacing_mm is not None}
+    spaced = {
+        sample.patient_id: sample for sample in samples if sample.pixel_spacing_mm is not None
+    }
     assert {p: (c.pixel_spacing_mm, c.slice_spacing_mm) for p, c in spaced.items()} == {
         "SC-HF-I-01": (1.367188, 10.0),
         "SC-HF-I-02": (1.367188, 10.0),
@@ -266,14 +270,14 @@ def test_the_official_layout_agrees_with_the_png_pairs(data_dir, tmp_path):
     report = prepare_sunnybrook(source, tmp_path / "set")
     with (pairs / "manifest.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["patient_id"] == patient]
-    cases = {case.file: case for case in read_manifest(report.dataset)}
-    assert set(cases) == {row["file"] for row in rows}
+    samples = {sample.file: sample for sample in read_manifest(report.dataset)}
+    assert set(samples) == {row["file"] for row in rows}
     dice, offset = [], []
     for row in rows:
-        case = cases[row["file"]]
-        assert (case.phase, case.slice_index) == (row["phase"], int(row["slice_index"]))
+        sample = samples[row["file"]]
+        assert (sample.phase, sample.slice_index) == (row["phase"], int(row["slice_index"]))
         new, old = (
-            [np.asarray(Image.open(folder / kind / case.file)) for kind in ("images", "masks")]
+            [np.asarray(Image.open(folder / kind / sample.file)) for kind in ("images", "masks")]
             for folder in (report.dataset, pairs)
         )
         assert (new[0] == old[0]).all()

@@ -13,10 +13,10 @@ from PIL import Image
 
 from lvseg import evaluate as subject
 from lvseg import pipeline
-from lvseg.cases import Case, image_sha256, read_manifest, write_manifest
 from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError, LvsegError, PatientLeakError
 from lvseg.evaluate.compare import _who
+from lvseg.manifest import Sample, image_sha256, read_manifest, write_manifest
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 
 SIZE = 48
@@ -66,12 +66,12 @@ def save(array, path: Path):
     Image.fromarray(array).save(path)
 
 
-def data_set(folder: Path, cases, reference_of, seen_of):
+def data_set(folder: Path, samples, reference_of, seen_of):
     """Pictures show ``seen``; the mask says ``reference``."""
-    for case in cases:
-        save(picture(seen_of(case)), folder / "images" / case.file)
-        save(reference_of(case) * 255, folder / "masks" / case.file)
-    write_manifest(cases, folder)
+    for sample in samples:
+        save(picture(seen_of(sample)), folder / "images" / sample.file)
+        save(reference_of(sample) * 255, folder / "masks" / sample.file)
+    write_manifest(samples, folder)
     return folder
 
 
@@ -88,23 +88,23 @@ def exact(monkeypatch):
 
 def heart(patient, split="online", spacing=None, pathology="Normal", slices=6):
     return [
-        Case(f"{patient}-{phase}-{z}.png", patient, split, phase, z, pathology,
+        Sample(f"{patient}-{phase}-{z}.png", patient, split, phase, z, pathology,
              pixel_spacing_mm=spacing)
         for phase in ("ED", "ES")
         for z in range(slices)
     ]  # fmt: skip
 
 
-def side_of(case):
+def side_of(sample):
     """20, 18, ... at ED, half of it at ES: base at slice 0."""
-    side = 20 - 2 * case.slice_index
-    return side if case.phase == "ED" else side // 2
+    side = 20 - 2 * sample.slice_index
+    return side if sample.phase == "ED" else side // 2
 
 
 def test_a_perfect_model_scores_one_everywhere(tmp_path, exact):
-    cases = heart("A", spacing=1.37) + heart("B", spacing=1.29)
-    truth = lambda case: square(side_of(case))  # noqa: E731
-    folder = data_set(tmp_path, cases, truth, truth)
+    samples = heart("A", spacing=1.37) + heart("B", spacing=1.29)
+    truth = lambda sample: square(side_of(sample))  # noqa: E731
+    folder = data_set(tmp_path, samples, truth, truth)
     found = subject.document(subject.evaluate(folder, "online", Threshold()))
     assert (found["n_images"], found["n_patients"]) == (24, 2)
     assert found["dice"]["mean"] == found["jaccard"]["mean"] == 1
@@ -124,9 +124,9 @@ def test_a_perfect_model_scores_one_everywhere(tmp_path, exact):
 
 
 def test_scores_of_a_model_that_sees_too_much_by_hand(tmp_path, exact):
-    cases = [Case("a.png", "A", "online"), Case("b.png", "B", "online", pixel_spacing_mm=1.5)]
+    samples = [Sample("a.png", "A", "online"), Sample("b.png", "B", "online", pixel_spacing_mm=1.5)]
     sides = {"a.png": 10, "b.png": 20}
-    folder = data_set(tmp_path, cases, lambda c: square(10), lambda c: square(sides[c.file]))
+    folder = data_set(tmp_path, samples, lambda c: square(10), lambda c: square(sides[c.file]))
     progress = []
     found = subject.document(
         subject.evaluate(
@@ -151,8 +151,8 @@ def test_scores_of_a_model_that_sees_too_much_by_hand(tmp_path, exact):
 
 
 def test_without_spacing_millimetres_are_null_and_pixels_are_given(tmp_path, exact):
-    truth = lambda case: square(10)  # noqa: E731
-    folder = data_set(tmp_path, [Case("a.png", "A", "online")], truth, truth)
+    truth = lambda sample: square(10)  # noqa: E731
+    folder = data_set(tmp_path, [Sample("a.png", "A", "online")], truth, truth)
     found = subject.document(subject.evaluate(folder, "all", Threshold()))
     assert found["apd_mm"] is None
     assert found["hd95_mm"] is None
@@ -166,9 +166,9 @@ def test_without_spacing_millimetres_are_null_and_pixels_are_given(tmp_path, exa
 def test_missed_and_invented_cavities_are_counted_and_the_json_is_valid(tmp_path, exact):
     reference = {"hit": square(10), "miss": square(10), "ghost": square(0), "empty": square(0)}
     seen = {"hit": square(10), "miss": square(0), "ghost": square(10), "empty": square(0)}
-    cases = [Case(f"{name}.png", name, "online", pixel_spacing_mm=1.4) for name in seen]
+    samples = [Sample(f"{name}.png", name, "online", pixel_spacing_mm=1.4) for name in seen]
     folder = data_set(
-        tmp_path, cases, lambda c: reference[c.patient_id], lambda c: seen[c.patient_id]
+        tmp_path, samples, lambda c: reference[c.patient_id], lambda c: seen[c.patient_id]
     )
     found = subject.document(subject.evaluate(folder, "online", Threshold()))
     assert {r["file"]: r["dice"] for r in found["per_image"]} == {
@@ -186,13 +186,13 @@ def test_missed_and_invented_cavities_are_counted_and_the_json_is_valid(tmp_path
 
 @pytest.mark.parametrize("base_first", [True, False])
 def test_regions_are_thirds_and_the_larger_end_is_the_base(tmp_path, exact, base_first):
-    cases = heart("A", slices=7)
+    samples = heart("A", slices=7)
 
-    def truth(case):
-        z = case.slice_index if base_first else 6 - case.slice_index
-        return square((20 - 2 * z) // (1 if case.phase == "ED" else 2))
+    def truth(sample):
+        z = sample.slice_index if base_first else 6 - sample.slice_index
+        return square((20 - 2 * z) // (1 if sample.phase == "ED" else 2))
 
-    folder = data_set(tmp_path, cases, truth, truth)
+    folder = data_set(tmp_path, samples, truth, truth)
     found = subject.document(subject.evaluate(folder, "online", Threshold()))
     region = {r["slice_index"]: r["region"] for r in found["per_image"] if r["phase"] == "ED"}
     # place * 3 // 7 of 0..6: 0 0 0 1 1 2 2
@@ -203,7 +203,7 @@ def test_regions_are_thirds_and_the_larger_end_is_the_base(tmp_path, exact, base
 
 
 def test_two_slices_have_no_thirds(tmp_path, exact):
-    truth = lambda case: square(10)  # noqa: E731
+    truth = lambda sample: square(10)  # noqa: E731
     folder = data_set(tmp_path, heart("A", slices=2), truth, truth)
     found = subject.document(subject.evaluate(folder, "online", Threshold()))
     assert {r["region"] for r in found["per_image"]} == {None}
@@ -212,10 +212,10 @@ def test_two_slices_have_no_thirds(tmp_path, exact):
 
 
 def test_patients_count_once_in_the_mean_over_patients(tmp_path, exact):
-    cases = [Case(f"a{i}.png", "A", "online", pathology="HCM") for i in range(3)]
-    cases.append(Case("b.png", "B", "online", pathology="Normal"))
+    samples = [Sample(f"a{i}.png", "A", "online", pathology="HCM") for i in range(3)]
+    samples.append(Sample("b.png", "B", "online", pathology="Normal"))
     folder = data_set(
-        tmp_path, cases, lambda c: square(10), lambda c: square(10 if c.patient_id == "A" else 20)
+        tmp_path, samples, lambda c: square(10), lambda c: square(10 if c.patient_id == "A" else 20)
     )
     found = subject.document(subject.evaluate(folder, "online", Threshold()))
     assert found["dice"]["mean"] == pytest.approx((3 + 0.4) / 4)
@@ -229,9 +229,9 @@ def test_patients_count_once_in_the_mean_over_patients(tmp_path, exact):
 
 
 def test_training_patients_are_named_by_number_and_by_picture(tmp_path, exact):
-    truth = lambda case: square(6 + int(case.file[1]))  # noqa: E731
-    cases = [Case(f"a{i}.png", name, "online") for i, name in enumerate("ABC")]
-    folder = data_set(tmp_path, cases, truth, truth)
+    truth = lambda sample: square(6 + int(sample.file[1]))  # noqa: E731
+    samples = [Sample(f"a{i}.png", name, "online") for i, name in enumerate("ABC")]
+    folder = data_set(tmp_path, samples, truth, truth)
     known = image_sha256(folder / "images" / "a2.png")
     model = Threshold(patients=("A", "Z"), hashes=(known,))
     found = subject.document(subject.evaluate(folder, "online", model))
@@ -240,8 +240,8 @@ def test_training_patients_are_named_by_number_and_by_picture(tmp_path, exact):
 
 
 def test_a_leaky_manifest_a_missing_mask_and_a_wrong_size_are_refused(tmp_path, exact):
-    truth = lambda case: square(10)  # noqa: E731
-    folder = data_set(tmp_path, [Case("a.png", "A", "online")], truth, truth)
+    truth = lambda sample: square(10)  # noqa: E731
+    folder = data_set(tmp_path, [Sample("a.png", "A", "online")], truth, truth)
     save(square(8, 40) * 255, folder / "masks" / "a.png")
     with pytest.raises(GeometryMismatchError, match=r"48 x 48.*40 x 40.*a\.png"):
         subject.evaluate(folder, "online", Threshold())
@@ -255,8 +255,8 @@ def test_a_leaky_manifest_a_missing_mask_and_a_wrong_size_are_refused(tmp_path, 
 
 def test_the_true_pipeline_finds_a_bright_cavity(tmp_path):
     disc = (np.hypot(*(np.mgrid[:96, :96] - 48)) < 14).astype(np.uint8)
-    cases = [Case(f"{p}.png", p, "online", pixel_spacing_mm=1.4) for p in "AB"]
-    folder = data_set(tmp_path, cases, lambda c: disc, lambda c: disc)
+    samples = [Sample(f"{p}.png", p, "online", pixel_spacing_mm=1.4) for p in "AB"]
+    folder = data_set(tmp_path, samples, lambda c: disc, lambda c: disc)
     found = subject.document(subject.evaluate(folder, "online", Threshold()))
     assert found["dice"]["mean"] > 0.95
     assert found["apd_mm"]["mean"] < 1
@@ -399,10 +399,10 @@ def test_ed_and_es_files_of_a_folder_make_one_patient_with_an_ef(tmp_path):
 
 
 def test_a_data_set_folder_as_reference_brings_its_patients(tmp_path):
-    truth = lambda case: square(side_of(case))  # noqa: E731
+    truth = lambda sample: square(side_of(sample))  # noqa: E731
     folder = data_set(tmp_path / "data", heart("A", spacing=1.37) + heart("B"), truth, truth)
-    for case in read_manifest(folder):
-        save(truth(case) * 255, tmp_path / "p" / case.file)
+    for sample in read_manifest(folder):
+        save(truth(sample) * 255, tmp_path / "p" / sample.file)
     found = subject.document(subject.compare(folder, tmp_path / "p"))
     assert (found["n_images"], found["n_patients"]) == (24, 2)
     assert found["per_patient"][0]["ef_reference_percent"] == pytest.approx(75)
@@ -429,7 +429,7 @@ def test_grids_turned_or_spaced_otherwise_are_reported(tmp_path):
     first = nifti(ventricle(), tmp_path / "a.nii.gz")
     second = nifti(ventricle(), tmp_path / "b.nii.gz", spacing=(1.5, 1.1, 8.0))
     third = nifti(ventricle(), tmp_path / "c.nii.gz", spacing=(-1.3, 1.1, 8.0))
-    codes = lambda p: {f.code for f in subject.compare(first, p).findings}  # noqa: E731
+    codes = lambda p: {f.code for f in subject.compare(first, p).issues}  # noqa: E731
     assert codes(first) == set()
     assert "spacing-differs" in codes(second)
     assert "planes-differ" in codes(third)
@@ -479,14 +479,14 @@ def test_ef_of_real_ed_and_es_masks_is_the_published_one(data_dir, tmp_path):
 def test_the_heart_is_found_on_all_pictures_of_a_patient_together(tmp_path):
     """One picture has something larger and as bright far away: its neighbours outvote it."""
 
-    def scene(case):
+    def scene(sample):
         mask = np.zeros((96, 96), np.uint8)
         mask[10:22, 10:22] = 1
         return mask
 
-    def seen(case):
-        mask = scene(case)
-        if case.slice_index == 1:
+    def seen(sample):
+        mask = scene(sample)
+        if sample.slice_index == 1:
             mask[70:90, 70:90] = 1
         return mask
 

@@ -14,7 +14,7 @@ from read_maker import enhanced, image, stack
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, MeasureError, PhaseError
-from lvseg.measure import measure, peak_rates_ml_s
+from lvseg.measurement import measure, peak_rates_ml_s
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.read import read_study
 from lvseg.read.dicom import study_from_datasets
@@ -48,7 +48,7 @@ def cine_of(datasets: list[Dataset]) -> Cine:
 def test_the_heart_rate_is_what_the_header_says(header: dict[str, int], expected: Any) -> None:
     cine = cine_of(stack(**header))
     assert cine.heart_rate_bpm == expected
-    assert "heart-rate-varies" not in {finding.code for finding in cine.findings}
+    assert "heart-rate-varies" not in {issue.code for issue in cine.issues}
 
 
 def test_the_number_and_times_of_phases_make_no_heart_rate() -> None:
@@ -67,7 +67,7 @@ def test_slices_of_several_breath_holds_give_their_median() -> None:
     cine = cine_of(by_slice(70, 62, 66))
     assert cine.heart_rate_bpm == 66
     # 70 - 62 = 8 is less than a fifth of 66
-    assert "heart-rate-varies" not in {finding.code for finding in cine.findings}
+    assert "heart-rate-varies" not in {issue.code for issue in cine.issues}
     assert cine_of(by_slice(70, None, 66)).heart_rate_bpm == 68
 
 
@@ -75,7 +75,7 @@ def test_slices_of_widely_different_heart_rates_are_told() -> None:
     # (80 - 60) / 62 = 0.32 is more than a fifth
     cine = cine_of(by_slice(60, 62, 80))
     assert cine.heart_rate_bpm == 62
-    (found,) = [finding for finding in cine.findings if finding.code == "heart-rate-varies"]
+    (found,) = [issue for issue in cine.issues if issue.code == "heart-rate-varies"]
     assert found.severity == "warning"
     assert "from 60 to 80 beats" in found.text
 
@@ -85,7 +85,7 @@ def test_one_odd_image_of_a_slice_changes_nothing() -> None:
     datasets[5].HeartRate = 120
     cine = cine_of(datasets)
     assert cine.heart_rate_bpm == 62
-    assert "heart-rate-varies" not in {finding.code for finding in cine.findings}
+    assert "heart-rate-varies" not in {issue.code for issue in cine.issues}
 
 
 def test_enhanced_images_state_the_interval_of_each_frame() -> None:
@@ -145,7 +145,7 @@ def test_real_headers(data_dir: Path, name: str, expected: float) -> None:
         pytest.skip(f"missing: {folder.name} of sunnybrook-dicom")
     cine = read_study(folder).short_axis()
     assert cine.heart_rate_bpm == expected
-    assert "heart-rate-varies" not in {finding.code for finding in cine.findings}
+    assert "heart-rate-varies" not in {issue.code for issue in cine.issues}
 
 
 # Cardiac output and rates -----------------------------------------------------------------------
@@ -163,7 +163,7 @@ def mask_of(pixels: tuple[int, ...] = PIXELS, **changes: Any) -> Mask:
 
 
 def codes(values: Any) -> list[str]:
-    return [finding.code for finding in values.findings]
+    return [issue.code for issue in values.issues]
 
 
 def test_rates_are_the_steepest_chords_over_two_steps() -> None:
@@ -184,7 +184,7 @@ def test_cardiac_output_and_rates_of_a_mask() -> None:
     # 0.036 x 500 and 0.036 x 450
     assert values.peak_ejection_rate_ml_s == pytest.approx(18.0)
     assert values.peak_filling_rate_ml_s == pytest.approx(16.2)
-    assert values.findings == ()
+    assert values.issues == ()
     assert "heart rate" in values.conventions["cardiac_output"]
 
 

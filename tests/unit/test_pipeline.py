@@ -13,7 +13,7 @@ import pytest
 
 from lvseg.cine import Cine, Source, Study
 from lvseg.errors import ModelInputError, NotACineError, UsageError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.pipeline import Settings, run, segment
@@ -109,15 +109,15 @@ def test_an_empty_study_has_no_numbers_and_says_why(heart):
     assert not result.mask.labels.any()
     assert result.measurements.ef_percent is None
     assert result.verdict == "fail"
-    assert "no-cavity" in [finding.code for finding in result.findings]
+    assert "no-cavity" in [issue.code for issue in result.issues]
 
 
 def test_findings_of_the_reader_come_first_and_stages_are_timed(heart):
-    noticed = Finding("from-the-reader", "info", "text")
+    noticed = Issue("from-the-reader", "info", "text")
     stages = []
-    study = Study((replace(heart[0], findings=(noticed,)),))
+    study = Study((replace(heart[0], issues=(noticed,)),))
     result = run(study, Threshold(), progress=lambda *call: stages.append(call))
-    assert result.findings[0] == noticed
+    assert result.issues[0] == noticed
     assert list(result.seconds) == [
         "read",
         "prepare",
@@ -141,7 +141,7 @@ def test_a_picture_has_areas_and_no_ejection_fraction(tmp_path, spacing):
     assert values.area_px == ((int(disc.sum()),),)
     if spacing is None:
         assert values.area_mm2 is None
-        assert {"unscaled-input", "unknown-spacing"} <= {each.code for each in result.findings}
+        assert {"unscaled-input", "unknown-spacing"} <= {each.code for each in result.issues}
     else:
         assert values.area_mm2 == ((pytest.approx(disc.sum() * 1.96),),)
     assert values.edv_ml is values.ef_percent is values.volume_ml is None

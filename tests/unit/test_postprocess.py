@@ -159,7 +159,7 @@ def test_the_mask_carries_the_geometry_of_the_cine():
     )
     cine = cine_of((10, 5, 44, 48), planes=planes, complete=False)
     mask = to_mask(stack().astype(np.float32), cine)
-    assert mask.frame_index == tuple(range(10))
+    assert mask.phases == tuple(range(10))
     assert (mask.planes, mask.pixel_spacing_mm, mask.complete) == (planes, (1.4, 1.3), False)
     assert np.array_equal(mask.labels, stack())
     assert mask.labels.dtype == np.uint8
@@ -220,8 +220,8 @@ def test_a_slice_that_was_emptied_is_reported() -> None:
     inside = _beating_stack([100, 225, 324, 400, 225, 196], [25, 121, 196, 256, 256, 100])
     probabilities = inside.astype(np.float32)
     mask = to_mask(probabilities, cine_of(inside.shape))
-    findings = left_out(probabilities, mask)
-    assert [(finding.code, finding.slice) for finding in findings] == [
+    issues = left_out(probabilities, mask)
+    assert [(issue.code, issue.slice) for issue in issues] == [
         ("slice-left-out", 4),
         ("slice-left-out", 5),
     ]

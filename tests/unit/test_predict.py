@@ -75,9 +75,9 @@ def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     code = (
         "import sys\n"
-        "from lvseg import weights\n"
+        "from lvseg import model_store\n"
         "from lvseg.predict import load_model\n"
-        "load_model(weights.locate(), runtime='openvino')\n"
+        "load_model(model_store.locate(), runtime='openvino')\n"
         "print('openvino' in sys.modules, 'openvino_telemetry' in sys.modules)"
     )
     home = {**os.environ, "HOME": str(tmp_path)}

@@ -12,8 +12,8 @@ import pytest
 
 from lvseg import quality
 from lvseg.cine import Cine, Mask, Source
-from lvseg.findings import Finding, verdict_of
 from lvseg.geometry import Plane
+from lvseg.issues import Issue, verdict_of
 from lvseg.quality import check
 from lvseg.results import LVMeasurements, Phases
 
@@ -54,7 +54,7 @@ def study(counts, *, ml_per_px=0.25, **changes):
 
 
 def codes(found):
-    return [finding.code for finding in found]
+    return [issue.code for issue in found]
 
 
 def test_a_sound_study_passes():
@@ -73,17 +73,17 @@ def test_an_apex_that_is_cut_off_asks_for_a_look():
 def test_base_and_apex_are_told_apart_by_size_not_by_order():
     found = check(*study(beating((40, 60, 80, 90, 100, 90, 0))))
     # the outer thirds hold 40 + 60 and 100 + 90: the apex is at slice 0, and it is cut off
-    assert [(finding.code, finding.slice) for finding in found] == [("apex-cut-off", 0)]
+    assert [(issue.code, issue.slice) for issue in found] == [("apex-cut-off", 0)]
     found = check(*study(beating((40, 60, 80, 90, 100, 90))))
     assert codes(found) == ["apex-cut-off", "base-not-passed"]
-    assert [finding.slice for finding in found] == [0, 5]
+    assert [issue.slice for issue in found] == [0, 5]
 
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_in_doubt_the_smaller_end_is_the_apex(turn):
     # the outer thirds hold 40 + 60 and 80 + 20: neither is wider; 20 % is small enough for an apex
     found = check(*study(beating((40, 60, 90, 100, 80, 20)[::turn])))
-    assert [(finding.code, finding.slice) for finding in found] == [
+    assert [(issue.code, issue.slice) for issue in found] == [
         ("base-not-passed", 0 if turn == 1 else 5)
     ]
 
@@ -97,7 +97,7 @@ def test_a_stack_that_begins_in_the_ventricle_is_a_fact():
 
 def test_a_base_as_large_as_any_slice_in_both_phases_is_cut_off():
     found = check(*study(beating((100, 90, 90, 80, 60, 40, 12))))
-    assert [(finding.code, finding.severity) for finding in found] == [("base-cut-off", "warning")]
+    assert [(issue.code, issue.severity) for issue in found] == [("base-cut-off", "warning")]
     assert (found[0].slice, found[0].phase) == (0, 0)
     counts = beating((100, 90, 90, 80, 60, 40, 12))
     counts[5:10, 0] = 0  # the base leaves the slice in systole, as it should: only a fact
@@ -112,7 +112,7 @@ def spaced(positions_mm, phases=PHASES):
     )
     cine, mask, measurements = study(beating()[:phases])
     cine = Cine(cine.frames, cine.source, planes=planes)
-    return cine, Mask(mask.labels, mask.frame_index, planes=planes), measurements
+    return cine, Mask(mask.labels, mask.phases, planes=planes), measurements
 
 
 def test_a_missing_slice_is_reported_once():
@@ -121,7 +121,7 @@ def test_a_missing_slice_is_reported_once():
     # 16 mm where 8 mm is usual: one slice between slice 3 and 4
     assert (found.code, found.severity, found.slice) == ("missing-slice", "warning", 3)
     assert "16.0 mm apart where 8.0 mm is usual: about 1 slice(s)" in found.text
-    told = replace(cine, findings=(Finding("missing-slice", "warning", "Known.", 3),))
+    told = replace(cine, issues=(Issue("missing-slice", "warning", "Known.", 3),))
     assert check(told, mask, measurements) == ()
     assert check(*spaced((0, 8, 16, 24, 32, 40, 48, 56))) == ()
 
@@ -130,7 +130,7 @@ def moved(study_, index, columns):
     cine, mask, measurements = study_
     labels = mask.labels.copy()
     labels[:, index] = np.roll(labels[:, index], columns, axis=2)
-    return cine, Mask(labels, mask.frame_index, planes=mask.planes), measurements
+    return cine, Mask(labels, mask.phases, planes=mask.planes), measurements
 
 
 def test_a_shift_counts_from_the_line_between_the_neighbours():
@@ -145,10 +145,10 @@ def test_a_shift_counts_from_the_line_between_the_neighbours():
     # 5 (8 mm) passes -6 x 8 / 20 = -2.4 columns aside: 9 + 2.4 = 11.4 columns = 14.2 mm, the worst.
     uneven = spaced((0, 8, 16, 24, 36, 44, 52, 60))
     found = check(*moved(moved(uneven, 4, 9), 3, -6))
-    assert [(finding.code, finding.slice) for finding in found] == [("breathing-shift", 4)]
+    assert [(issue.code, issue.slice) for issue in found] == [("breathing-shift", 4)]
     assert "lies 14.2 mm beside" in found[0].text
     cine, mask, measurements = moved(spaced(places), 3, -9)
-    unknown = Mask(mask.labels, mask.frame_index)  # no millimetres: nothing is said
+    unknown = Mask(mask.labels, mask.phases)  # no millimetres: nothing is said
     assert check(Cine(cine.frames, cine.source), unknown, measurements) == ()
 
 
@@ -157,7 +157,7 @@ def test_a_slice_with_pixels_of_its_own_is_not_shifted():
     planes = list(mask.planes)
     # the middle of the discs is column 16.3: 3 + 16.3 x 1.25 = 23.4 mm = -17.4 + 16.3 x 2.5 mm
     planes[3] = replace(planes[3], origin_mm=(-17.4, -2.0, 24.0), pixel_spacing_mm=(1.5, 2.5))
-    mask = Mask(mask.labels, mask.frame_index, planes=tuple(planes))
+    mask = Mask(mask.labels, mask.phases, planes=tuple(planes))
     assert check(Cine(cine.frames, cine.source, planes=tuple(planes)), mask, measurements) == ()
 
 
@@ -165,15 +165,13 @@ def test_a_shift_in_a_few_phases_is_not_breathing():
     cine, mask, measurements = spaced((0, 8, 16, 24, 32, 40, 48, 56))
     labels = mask.labels.copy()
     labels[3:6, 3] = np.roll(labels[3:6, 3], 9, axis=2)
-    assert check(cine, Mask(labels, mask.frame_index, planes=mask.planes), measurements) == ()
+    assert check(cine, Mask(labels, mask.phases, planes=mask.planes), measurements) == ()
 
 
 def test_a_slice_out_of_its_row_is_uneven():
     found = check(*study(beating((0, 90, 100, 45, 80, 60, 40, 12))))
     # 45 / ((100 + 80) / 2) = 0.5
-    assert [(finding.code, finding.slice, finding.phase) for finding in found] == [
-        ("uneven-stack", 3, 0)
-    ]
+    assert [(issue.code, issue.slice, issue.phase) for issue in found] == [("uneven-stack", 3, 0)]
     assert "is 0.5 times" in found[0].text
     assert check(*study(beating((0, 90, 100, 60, 80, 60, 40, 12)))) == ()  # 0.67
 
@@ -198,7 +196,7 @@ def test_several_pieces_and_the_border_are_seen():
     labels = mask.labels.copy()
     labels[4, 2, 28, 28] = 1
     labels[9, 3, 31, 20] = 1
-    found = check(cine, Mask(labels, mask.frame_index), measurements)
+    found = check(cine, Mask(labels, mask.phases), measurements)
     assert codes(found) == ["several-pieces", "touches-border"]
     assert (found[0].slice, found[0].phase) == (2, 4)
     assert "2 frame(s)" in found[0].text
@@ -234,7 +232,7 @@ def test_a_curve_with_diastasis_and_atrial_filling_is_one_beat():
 def test_a_second_fall_by_more_than_a_third_is_a_second_beat():
     beat = np.array(REST[::2])
     found = check(*volumes(*beat, *beat))
-    assert [(finding.code, finding.severity) for finding in found] == [("two-beats", "warning")]
+    assert [(issue.code, issue.severity) for issue in found] == [("two-beats", "warning")]
     assert found[0].phase == 10
     assert "phases 0 and 10" in found[0].text
 
@@ -243,7 +241,7 @@ def test_the_step_that_closes_the_cycle_counts_only_in_a_whole_cycle():
     half = np.linspace(100, 40, PHASES)  # 60 ml back to the start: all of the change
     cine, mask, measurements = volumes(*half)
     found = check(cine, mask, measurements)
-    assert [(finding.code, finding.phase) for finding in found] == [("volume-jump", 0)]
+    assert [(issue.code, issue.phase) for issue in found] == [("volume-jump", 0)]
     assert "jumps by 60 ml (100 %" in found[0].text
     longer = Cine(np.zeros((25, *cine.shape[1:]), np.float32), cine.source)
     assert check(longer, mask, measurements) == ()
@@ -278,9 +276,7 @@ def test_flicker_of_one_slice_is_named():
     counts[15, 2] -= 50  # of 100 at most; in the volume 18 % of the stroke, which is no jump
     cine, mask, measurements = study(counts)
     found = check(cine, mask, measurements)
-    assert [(finding.code, finding.slice, finding.phase) for finding in found] == [
-        ("flicker", 2, 15)
-    ]
+    assert [(issue.code, issue.slice, issue.phase) for issue in found] == [("flicker", 2, 15)]
     counts = beating((0, 180, 200, 180, 160, 120, 80, 24))
     counts[4:12, 1] = 0  # the base leaves a slice: a step, not flicker
     counts[3, 1] //= 2  # even where one phase catches it half-way
@@ -320,7 +316,7 @@ def test_a_named_end_diastole_without_cavity_is_replaced_by_the_fullest_phase():
 
 def test_a_stroke_volume_below_zero_must_not_be_used():
     found = check(*study(beating(), sv_ml=-3.0))
-    assert [(finding.code, finding.severity) for finding in found] == [("negative-stroke", "error")]
+    assert [(issue.code, issue.severity) for issue in found] == [("negative-stroke", "error")]
 
 
 def drawn(frame):
@@ -329,7 +325,7 @@ def drawn(frame):
     labels = mask.labels.copy()
     labels[3, 2] = 0
     labels[3, 2][frame] = 1
-    return cine, Mask(labels, mask.frame_index), measurements
+    return cine, Mask(labels, mask.phases), measurements
 
 
 def test_holes_dents_and_stripes_are_seen():
@@ -352,9 +348,9 @@ def test_holes_dents_and_stripes_are_seen():
 def test_long_is_a_matter_of_millimetres():
     y, x = np.mgrid[:32, :34]
     cine, mask, measurements = drawn((y >= 10) & (y < 15) & (x >= 10) & (x < 25))
-    flat = Mask(mask.labels, mask.frame_index, pixel_spacing_mm=(2.0, 1.2))
+    flat = Mask(mask.labels, mask.phases, pixel_spacing_mm=(2.0, 1.2))
     assert check(cine, flat, measurements) == ()  # 5 x 2.0 mm by 15 x 1.2 mm: 1.8 times as long
-    steep = Mask(mask.labels, mask.frame_index, pixel_spacing_mm=(1.2, 1.25))
+    steep = Mask(mask.labels, mask.phases, pixel_spacing_mm=(1.2, 1.25))
     assert "3.1 times as long" in check(cine, steep, measurements)[0].text  # 18.75 / 6
 
 
@@ -368,9 +364,7 @@ def bright(study_, shift):
 def test_a_mask_beside_the_blood_is_noticed():
     assert check(*bright(study(beating()), 0)) == ()
     found = check(*bright(study(beating()), 9))
-    assert [(finding.code, finding.severity) for finding in found] == [
-        ("cavity-not-brighter", "warning")
-    ]
+    assert [(issue.code, issue.severity) for issue in found] == [("cavity-not-brighter", "warning")]
     few = study(beating()[:1, 1:3], phases=Phases(None, None, "drawn"))  # two frames prove nothing
     assert "cavity-not-brighter" not in codes(check(*bright(few, 9)))
 
@@ -426,15 +420,15 @@ def test_every_finding_is_one_plain_sentence():
     counts[9] = counts[0]
     found = check(*study(counts, edv_ml=10.0, ef_percent=99.0, phases=Phases(0, 19, "drawn")))
     assert len(found) >= 6
-    for finding in found:
-        assert finding.text.endswith(".")
-        assert "\n" not in finding.text
-        assert len(finding.text) < 160
+    for issue in found:
+        assert issue.text.endswith(".")
+        assert "\n" not in issue.text
+        assert len(issue.text) < 160
 
 
 def test_every_code_and_its_severity_are_in_the_documents():
     package = Path(quality.__file__).parent
-    pattern = re.compile(r'[Ff]inding\("([a-z-]+)", (?:"(info|warning|error)")?')
+    pattern = re.compile(r'[Ii]ssue\("([a-z-]+)", (?:"(info|warning|error)")?')
     emitted = {
         (code, severity or "warning")
         for path in package.glob("*.py")

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from lvseg import quality
 from lvseg.cine import Cine, Mask
-from lvseg.findings import verdict_of
-from lvseg.measure import measure
+from lvseg.issues import verdict_of
+from lvseg.measurement import measure
 from lvseg.phantom import PhantomOptions, beating_ventricle
 
 #: Slices run from apex (1) to base (9); the image is not square, and neither are its pixels.
@@ -157,8 +157,8 @@ def test_a_broken_mask_is_noticed(phantom: tuple[Cine, Mask], name: str) -> None
         labels = labels[:, kept]
         planes = tuple(cine.planes[index] for index in kept)
         cine = Cine(cine.frames[:, kept], cine.source, planes=planes, times_ms=cine.times_ms)
-    found = found_in(cine, Mask(labels, mask.frame_index, planes=cine.planes))
-    asking = {finding.code for finding in found if finding.severity != "info"}
+    found = found_in(cine, Mask(labels, mask.phases, planes=cine.planes))
+    asking = {issue.code for issue in found if issue.severity != "info"}
     assert expected <= asking
     assert verdict_of(found) != "pass"
 
@@ -168,16 +168,16 @@ def test_no_break_is_told_in_more_than_four_findings(phantom: tuple[Cine, Mask])
     for spoil, _ in BROKEN.values():
         labels = mask.labels.copy()
         if spoil(labels) is None:
-            found = found_in(cine, Mask(labels, mask.frame_index, planes=mask.planes))
+            found = found_in(cine, Mask(labels, mask.phases, planes=mask.planes))
             assert 1 <= len(found) <= 4
-            assert len({finding.code for finding in found}) == len(found)
+            assert len({issue.code for issue in found}) == len(found)
 
 
 def test_the_shift_and_its_slice_are_named(phantom: tuple[Cine, Mask]) -> None:
     cine, mask = phantom
     labels = mask.labels.copy()
     shift_a_slice(labels)
-    (found,) = found_in(cine, Mask(labels, mask.frame_index, planes=mask.planes))
+    (found,) = found_in(cine, Mask(labels, mask.phases, planes=mask.planes))
     assert (found.code, found.slice, found.phase) == ("breathing-shift", 5, 0)
     # 15.2 mm, less what the axis itself bends (0.1 mm)
     assert "lies 15.1 mm beside" in found.text

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvseg import weights
+from lvseg import model_store
 from lvseg.cine import Mask
 from lvseg.modelcard import CARD, Calibration, InputProfile, ModelCard
 from lvseg.quality import expect_dice, unlike, unsure
@@ -91,7 +91,7 @@ def test_pixels_are_counted_on_the_models_grid() -> None:
 
 def test_without_calibration_or_mask_nothing_is_expected() -> None:
     probabilities, mask = study(1.0)
-    empty = Mask(np.zeros_like(mask.labels), mask.frame_index)
+    empty = Mask(np.zeros_like(mask.labels), mask.phases)
     assert expect_dice(probabilities, mask, None) is None
     assert expect_dice(probabilities, empty, PLAIN) is None
     assert unsure(None, PLAIN, (0,)) == ()
@@ -168,7 +168,7 @@ def test_an_inverted_picture_is_unlike_the_training_pictures() -> None:
 
 
 def test_the_shipped_card_is_calibrated_for_these_features() -> None:
-    card = ModelCard.from_json((weights.locate(weights.DEFAULT) / CARD).read_text("utf-8"))
+    card = ModelCard.from_json((model_store.locate(model_store.DEFAULT) / CARD).read_text("utf-8"))
     assert card.calibration is not None
     assert card.profile is not None
     assert len(card.profile.mean) == len(card.profile.precision) == len(FEATURES)

@@ -30,7 +30,7 @@ def test_a_complete_study(
     assert cine.planes is not None
     assert slice_spacing_mm(cine.planes) == pytest.approx(step_mm, abs=0.01)
     np.testing.assert_allclose(slab_heights_mm(cine.planes), step_mm, atol=0.01)
-    assert {finding.severity for finding in cine.findings} == {"info"}
+    assert {issue.severity for issue in cine.issues} == {"info"}
     assert [row.chosen for row in study.series] == [True]
 
 
@@ -49,16 +49,16 @@ def test_a_zip_with_another_study_shuffled_and_renamed_gives_the_same(
     mixed = read_study(ref).short_axis()
     np.testing.assert_array_equal(plain.frames, mixed.frames)
     assert (plain.planes, plain.times_ms) == (mixed.planes, mixed.times_ms)
-    assert (plain.source.instances, plain.findings) == (mixed.source.instances, mixed.findings)
+    assert (plain.source.instances, plain.issues) == (mixed.source.instances, mixed.issues)
 
 
 def test_the_partial_study_says_so(data_dir: Path) -> None:
     cine = read_study(data_dir / "dicom-unlabelled" / "philips_lvsa1_partial").short_axis()
     assert cine.shape == (30, 3, 288, 288)
     assert not cine.complete
-    (finding,) = [f for f in cine.findings if f.severity == "error"]
-    assert finding.code == "incomplete-slice"
-    assert "10 phases where 30 are usual" in finding.text
+    (issue,) = [f for f in cine.issues if f.severity == "error"]
+    assert issue.code == "incomplete-slice"
+    assert "10 phases where 30 are usual" in issue.text
     (row,) = list_series(data_dir / "dicom-unlabelled" / "philips_lvsa1_partial")
     assert (row.slices, row.phases) == (4, 30)
 

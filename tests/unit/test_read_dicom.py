@@ -51,7 +51,7 @@ def cine_of(datasets: list[Dataset]) -> Cine:
 
 
 def codes(cine: Cine) -> list[str]:
-    return [finding.code for finding in cine.findings]
+    return [issue.code for issue in cine.issues]
 
 
 def assert_whole(cine: Cine) -> None:
@@ -296,7 +296,7 @@ def test_exact_duplicates_are_kept_once() -> None:
     copies = [image(t, 1, SOPInstanceUID=f"1.2.3.99.{t}") for t in range(4)]
     cine = cine_of([*stack(), *stack()[:2], *copies])
     assert_whole(cine)
-    note = next(f for f in cine.findings if f.code == "duplicate-images")
+    note = next(f for f in cine.issues if f.code == "duplicate-images")
     assert note.severity == "info"
     assert note.text.startswith("6 ")  # two files given twice and four re-sent under new UIDs
 
@@ -324,8 +324,8 @@ def test_of_a_repeated_slice_the_last_acquisition_is_kept(how: str, delay_ms: fl
     cine = cine_of([*again, *stack()])
     np.testing.assert_array_equal(cine.frames[:, 1], expected()[:, 1] + 5)
     np.testing.assert_array_equal(cine.frames[:, ::2], expected()[:, ::2])
-    finding = next(f for f in cine.findings if f.code == "reacquired-slice")
-    assert (finding.severity, finding.slice) == ("warning", 1)
+    issue = next(f for f in cine.issues if f.code == "reacquired-slice")
+    assert (issue.severity, issue.slice) == ("warning", 1)
     assert cine.complete
 
 
@@ -356,17 +356,17 @@ def test_a_slice_with_few_phases_is_left_out_and_reported() -> None:
     cine = cine_of(datasets)
     np.testing.assert_array_equal(cine.frames, expected())
     assert not cine.complete
-    (finding,) = [f for f in cine.findings if f.code == "incomplete-slice"]
-    assert finding.severity == "error"
-    assert "position 4 of 4 has 2 phases where 4 are usual" in finding.text
+    (issue,) = [f for f in cine.issues if f.code == "incomplete-slice"]
+    assert issue.severity == "error"
+    assert "position 4 of 4 has 2 phases where 4 are usual" in issue.text
 
 
 def test_a_missing_slice_is_reported_and_stays_missing() -> None:
     cine = cine_of([d for d in stack(6) if d.InstanceNumber // 100 != 3])
     assert cine.shape[1] == 5
     assert cine.complete
-    (finding,) = [f for f in cine.findings if f.code == "missing-slice"]
-    assert (finding.severity, finding.slice) == ("warning", 2)
+    (issue,) = [f for f in cine.issues if f.code == "missing-slice"]
+    assert (issue.severity, issue.slice) == ("warning", 2)
     assert cine.planes is not None
     assert gaps(cine.planes) == (2,)
 
@@ -461,7 +461,7 @@ def test_several_studies_of_a_folder(tmp_path: Path) -> None:
 def test_no_name_leaks(tmp_path: Path) -> None:
     folder = save([*stack(), *computed_tomography()], tmp_path / "heart")
     study = read_study(folder)
-    shown = repr((study.short_axis().source, study.short_axis().findings, study.series))
+    shown = repr((study.short_axis().source, study.short_axis().issues, study.series))
     shown += repr([(ref, ref.frames) for ref in find_studies(folder)])
     assert "Doe" in NAME
     assert "Doe" not in shown

@@ -43,7 +43,7 @@ def cine_of(datasets: list[Dataset]) -> Cine:
 
 
 def codes(cine: Cine) -> dict[str, str]:
-    return {finding.code: finding.severity for finding in cine.findings}
+    return {issue.code: issue.severity for issue in cine.issues}
 
 
 @pytest.mark.parametrize("how", DYNAMICS)
@@ -129,7 +129,7 @@ def test_slices_of_another_size_that_continue_the_stack_are_reported() -> None:
     cine = cine_of(datasets)
     assert cine.shape[1] == 3
     assert codes(cine)["slices-elsewhere"] == "warning"
-    (text,) = [f.text for f in cine.findings if f.code == "slices-elsewhere"]
+    (text,) = [f.text for f in cine.issues if f.code == "slices-elsewhere"]
     assert "24 x 32 pixels" in text
     assert "2 slice(s)" in text
 

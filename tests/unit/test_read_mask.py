@@ -33,7 +33,7 @@ def test_nifti_labels_keep_their_place(tmp_path: Path, dtype: type) -> None:
     data = labels(20, 18, 3, 4)
     mask = read_mask(write(tmp_path / "m.nii.gz", data.astype(dtype)))
     np.testing.assert_array_equal(mask.labels, data.transpose(3, 2, 1, 0))
-    assert mask.frame_index == (0, 1, 2, 3)
+    assert mask.phases == (0, 1, 2, 3)
     assert mask.pixel_spacing_mm == pytest.approx((1.25, 1.5))
     assert mask.planes is not None
 
@@ -77,7 +77,7 @@ def test_a_mask_takes_the_geometry_of_its_cine(tmp_path: Path) -> None:
     mask = read_mask(write(tmp_path / "m.nii", labels(20, 18, 3, 4)), like=cine)
     assert (mask.pixel_spacing_mm, mask.slice_spacing_mm) == ((1.1, 1.3), 7.0)
     assert (mask.planes, mask.complete) == (None, False)
-    assert read_mask(write(tmp_path / "s.nii", labels(20, 18, 3)), like=cine).frame_index == (0,)
+    assert read_mask(write(tmp_path / "s.nii", labels(20, 18, 3)), like=cine).phases == (0,)
     for shape in ((20, 18, 2, 4), (18, 20, 3, 4), (20, 18, 3, 2)):
         with pytest.raises(GeometryMismatchError, match="like the cine"):
             read_mask(write(tmp_path / "w.nii", labels(*shape)), like=cine)

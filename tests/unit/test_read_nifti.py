@@ -57,7 +57,7 @@ def cine_of(path: Path) -> Cine:
 
 
 def codes(cine: Cine) -> list[str]:
-    return [finding.code for finding in cine.findings]
+    return [issue.code for issue in cine.issues]
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
@@ -169,7 +169,7 @@ def test_units_of_length(tmp_path: Path, unit: str, factor: float) -> None:
     affine[:3] /= factor
     cine = cine_of(write(tmp_path / "a.nii", volume(20, 18, 3), affine, units=(unit, "sec")))
     assert cine.pixel_spacing_mm == pytest.approx((1.25, 1.5), rel=1e-5)
-    assert cine.findings == ()
+    assert cine.issues == ()
 
 
 def test_an_unknown_unit_is_taken_as_mm_and_said(tmp_path: Path) -> None:

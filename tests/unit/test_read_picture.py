@@ -88,7 +88,7 @@ def test_a_rotation_for_display_is_recorded_and_not_applied(tmp_path: Path) -> N
     path = save(tmp_path / "a.png", GREY, exif=exif)
     cine = read_study(path).short_axis()
     np.testing.assert_array_equal(cine.frames[0, 0], GREY)
-    assert [finding.code for finding in cine.findings] == ["exif-rotation"]
+    assert [issue.code for issue in cine.issues] == ["exif-rotation"]
 
 
 def test_a_decompression_bomb_is_refused_before_it_unfolds(

@@ -66,7 +66,7 @@ def test_what_we_wrote_comes_back_exactly(
     alone, fitted = read_mask(path), read_mask(path, like=cine)
     for mask in (alone, fitted):
         np.testing.assert_array_equal(mask.labels, expected)
-        assert mask.frame_index == (0, 1, 2, 3)
+        assert mask.phases == (0, 1, 2, 3)
         assert_planes(mask, cine.planes)
         assert mask.pixel_spacing_mm == pytest.approx((1.5, 1.25))
     assert fitted.planes == cine.planes
@@ -77,8 +77,8 @@ def test_one_phase_knows_which_one_it_was(tmp_path: Path, classic: Source) -> No
     expected = labels_of(classic[0])
     for path, phase in zip(paths, (0, 3), strict=True):
         fitted, alone = read_mask(path, like=classic[0]), read_mask(path)
-        assert fitted.frame_index == (phase,)
-        assert alone.frame_index == (0,)
+        assert fitted.phases == (phase,)
+        assert alone.phases == (0,)
         for mask in (fitted, alone):
             np.testing.assert_array_equal(mask.labels, expected[[phase]])
 
@@ -300,7 +300,7 @@ def test_the_cavity_is_found_among_segments(
     pixels = two_parts(classic[0])
     path = foreign(tmp_path / "s.dcm", classic, segments, pixels, kind=kind)
     fitted = read_mask(path, like=classic[0])
-    assert fitted.frame_index == (1,)
+    assert fitted.phases == (1,)
     np.testing.assert_array_equal(fitted.labels[0], pixels == number)
     alone = read_mask(path)
     held = pixels.any(axis=(1, 2))  # the file holds no frame of an empty slice
@@ -377,7 +377,7 @@ def test_a_segmentation_is_compared_with_a_nifti_mask(tmp_path: Path) -> None:
     )
     assert {row.dice for row in pair.images} == {1.0}
     # the phase without cavity is told; places and spacings agree
-    assert [finding.code for finding in pair.findings] == ["phases-not-annotated"]
+    assert [issue.code for issue in pair.issues] == ["phases-not-annotated"]
 
     # beside the mask of a study lie its DICOM form, its report and its images
     (second / "one" / "segmentation.dcm").write_bytes((first / "one/segmentation.dcm").read_bytes())
@@ -387,8 +387,8 @@ def test_a_segmentation_is_compared_with_a_nifti_mask(tmp_path: Path) -> None:
     assert {row.patient_id for row in both.images} == {"one", "two"}
     assert {row.dice for row in both.images} == {1.0}
     # images of the study are no masks, so none of them looks for a counterpart
-    assert {item.code for item in both.findings} == {"not-a-mask", "phases-not-annotated"}
-    left_out = [finding.text for finding in both.findings if finding.code == "not-a-mask"]
+    assert {item.code for item in both.issues} == {"not-a-mask", "phases-not-annotated"}
+    left_out = [issue.text for issue in both.issues if issue.code == "not-a-mask"]
     assert len(left_out) == 1
     assert "segmentation.nii.gz stands for it" in left_out[0]
 

@@ -61,7 +61,7 @@ def test_a_broken_file_among_good_ones_is_reported(tmp_path: Path) -> None:
     folder = save(stack(), tmp_path)
     (folder / "zz.dcm").write_bytes(to_bytes(image())[:500])
     cine = read_study(folder).short_axis()
-    assert [f.text[:2] for f in cine.findings if f.code == "unreadable-files"] == ["1 "]
+    assert [f.text[:2] for f in cine.issues if f.code == "unreadable-files"] == ["1 "]
 
 
 def test_a_broken_file_that_a_slice_needs_makes_the_stack_incomplete(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_broken_file_that_a_slice_needs_makes_the_stack_incomplete(tmp_path: P
     (folder / "im0003.dcm").write_bytes((folder / "im0003.dcm").read_bytes()[:400])
     cine = read_study(folder).short_axis()
     assert not cine.complete
-    assert {"unreadable-files", "incomplete-slice"} <= {f.code for f in cine.findings}
+    assert {"unreadable-files", "incomplete-slice"} <= {f.code for f in cine.issues}
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:

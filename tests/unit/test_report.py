@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lvseg.cine import Cine, Mask, Source
-from lvseg.findings import Finding
 from lvseg.geometry import Plane
+from lvseg.issues import Issue
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.report import mask_document, measurements_document, to_json
 from lvseg.results import Certainty, LVMeasurements, Phases, StudyResult
@@ -32,8 +32,8 @@ RATES = (
     "peak_filling_rate_ml_s",
 )
 FINDINGS = (
-    Finding("base-not-passed", "info", "The last slice at the base holds cavity.", 0, 3),
-    Finding("implausible-ef", "warning", "An ejection fraction of 90 % is unusual."),
+    Issue("base-not-passed", "info", "The last slice at the base holds cavity.", 0, 3),
+    Issue("implausible-ef", "warning", "An ejection fraction of 90 % is unusual."),
 )
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError
-from lvseg.findings import Finding
-from lvseg.measure import measure
+from lvseg.issues import Issue
+from lvseg.measurement import measure
 from lvseg.outlines import outlines, signed_area_px
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.report import to_html
@@ -34,7 +34,7 @@ SMALL = PhantomOptions(
 
 def result_of(cine: Cine, mask: Mask, **more) -> StudyResult:
     values = measure(mask, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm)
-    return StudyResult(cine, mask, values, values.findings, None, **more)
+    return StudyResult(cine, mask, values, values.issues, None, **more)
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +120,8 @@ def test_the_policy_lets_only_our_script_run(page):
 def test_words_from_outside_stay_words(phantom, evil):
     cine = replace(phantom.cine, source=replace(phantom.cine.source, name=evil, order_rule=evil))
     values = replace(phantom.measurements, conventions={evil: evil})
-    found = (Finding(evil, "warning", evil, 1, 2),)
-    text = to_html(replace(phantom, cine=cine, measurements=values, findings=found))
+    found = (Issue(evil, "warning", evil, 1, 2),)
+    text = to_html(replace(phantom, cine=cine, measurements=values, issues=found))
     tags = [tag for tag, _ in Elements(text).found]
     assert tags.count("script") == 2
     assert "img" not in tags
@@ -170,12 +170,12 @@ def test_the_numbers_stand_on_the_page(phantom, page):
 
 
 def test_unknown_is_unknown_with_its_reason_and_never_0(phantom):
-    nothing = Mask(np.zeros_like(phantom.mask.labels), phantom.mask.frame_index)
+    nothing = Mask(np.zeros_like(phantom.mask.labels), phantom.mask.phases)
     for each in figures(result_of(replace(phantom.cine, heart_rate_bpm=None), nothing)):
         assert each.value is None, each
         assert each.why, each
     cine = Cine(phantom.cine.frames, Source("nifti", "no-place"))
-    mask = Mask(phantom.mask.labels, phantom.mask.frame_index)
+    mask = Mask(phantom.mask.labels, phantom.mask.phases)
     result = result_of(cine, mask)
     found = {each.name: (each.value, each.why) for each in figures(result)}
     assert found["EF"] == (None, "spacing not known")
@@ -205,7 +205,7 @@ def test_known_rates_and_certainty_are_told(phantom):
     ("severity", "verdict"), [("info", "Pass"), ("warning", "Review"), ("error", "Fail")]
 )
 def test_the_verdict_is_a_word(phantom, severity, verdict):
-    text = to_html(replace(phantom, findings=(Finding("seen", severity, "something seen."),)))
+    text = to_html(replace(phantom, issues=(Issue("seen", severity, "something seen."),)))
     assert f"Verdict: {verdict} " in words_of(text)
     assert f"{severity.capitalize()} Something seen. seen" in words_of(text)
 
@@ -214,11 +214,11 @@ def test_findings_come_worst_first_and_link_to_their_place(phantom):
     text = to_html(
         replace(
             phantom,
-            findings=(
-                Finding("a", "info", "First.", phase=3),
-                Finding("b", "warning", "Second.", slice=0),
-                Finding("c", "error", "Third.", 2, 8),
-                Finding("d", "error", "Nowhere.", 7, 9),  # slices 0 to 6, phases 0 to 8
+            issues=(
+                Issue("a", "info", "First.", phase=3),
+                Issue("b", "warning", "Second.", slice=0),
+                Issue("c", "error", "Third.", 2, 8),
+                Issue("d", "error", "Nowhere.", 7, 9),  # slices 0 to 6, phases 0 to 8
             ),
         )
     )
@@ -263,7 +263,7 @@ def test_a_picture_has_no_slider_no_curve_and_an_area(phantom):
 
 def test_one_phase_tells_its_volume(phantom):
     cine = replace(phantom.cine, frames=phantom.cine.frames[4:5].copy(), times_ms=None)
-    mask = replace(phantom.mask, labels=phantom.mask.labels[4:5].copy(), frame_index=(0,))
+    mask = replace(phantom.mask, labels=phantom.mask.labels[4:5].copy(), phases=(0,))
     result = result_of(cine, mask)
     assert result_line(result).startswith(
         f"Volume {result.measurements.volume_ml[0]:.1f} ml, no EF"
@@ -283,7 +283,7 @@ def test_a_study_without_cavity_shows_its_images(phantom):
 
 
 def test_a_mask_of_two_phases_fits_the_whole_cine(phantom):
-    mask = replace(phantom.mask, labels=phantom.mask.labels[[4, 0]].copy(), frame_index=(4, 0))
+    mask = replace(phantom.mask, labels=phantom.mask.labels[[4, 0]].copy(), phases=(4, 0))
     result = result_of(phantom.cine, mask)
     player = player_of(to_html(result))
     assert (player["phases"], player["ed"], player["es"]) == (9, 0, 4)

@@ -19,11 +19,11 @@ from lvseg.write.contour_text import contour_text, write_contour_text
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
-def drawn(labels, frame_index=None, phases=None, instances=None):
+def drawn(labels, phases=None, cine_phases=None, instances=None):
     labels = np.asarray(labels, np.uint8)
-    shape = (phases or len(labels), *labels.shape[1:])
+    shape = (cine_phases or len(labels), *labels.shape[1:])
     source = Source("dicom", "drawn", instances=instances)
-    index = tuple(range(len(labels))) if frame_index is None else frame_index
+    index = tuple(range(len(labels))) if phases is None else phases
     return Mask(labels, index), Cine(np.zeros(shape, np.float32), source)
 
 
@@ -55,8 +55,8 @@ def test_a_line_is_a_point_a_quarter_pixel_on_as_in_the_official_files():
 def test_one_pixel_is_a_diamond_of_its_own_area(tmp_path):
     labels = np.zeros((1, 1, 5, 6), np.uint8)
     labels[0, 0, 3, 2] = 1  # x = 2, y = 3
-    ((path,), findings) = write_contour_text(*drawn(labels), tmp_path)
-    assert findings == ()
+    ((path,), issues) = write_contour_text(*drawn(labels), tmp_path)
+    assert issues == ()
     assert path.name == "IM-0001-0001-icontour-auto.txt"
     # area 1 = half the product of the diagonals: half a diagonal is sqrt(0.5) = 0.707; + 0.25
     assert sorted(path.read_text().splitlines()) == [
@@ -77,7 +77,7 @@ def test_images_are_counted_slice_by_slice_where_nothing_names_them(tmp_path):
 
 
 def test_a_mask_of_two_phases_keeps_the_numbers_of_its_cine(tmp_path):
-    paths, _ = write_contour_text(*drawn(block(), (0, 7), phases=9), tmp_path)
+    paths, _ = write_contour_text(*drawn(block(), (0, 7), cine_phases=9), tmp_path)
     assert [path.name[8:12] for path in paths] == ["0001", "0010", "0019", "0008", "0017", "0026"]
 
 
@@ -147,8 +147,8 @@ def test_masks_of_experts_come_back_from_their_text(data_dir: Path, tmp_path: Pa
     folder = data_dir / "sunnybrook" / "masks"
     for path in sorted(folder.glob("SC-HF-I-0[124]*.png")):
         picture = (read_picture(path) > 127).astype(np.uint8)
-        ((file,), findings) = write_contour_text(*drawn(picture[None, None]), tmp_path)
-        assert findings == ()
+        ((file,), issues) = write_contour_text(*drawn(picture[None, None]), tmp_path)
+        assert issues == ()
         np.testing.assert_array_equal(fill(read_contour(file), picture.shape), picture)
 
 

@@ -118,20 +118,20 @@ def test_a_flat_affine_of_the_source_is_kept(tmp_path: Path) -> None:
 
 def test_an_irregular_stack_is_written_with_a_warning(tmp_path: Path) -> None:
     mask = Mask(_labels(1, 4, 4, 5), (0,), planes=_planes(0.0, 8.0, 16.0, 32.0))
-    (finding,) = write_mask(mask, tmp_path / "m.nii.gz", ARRAY)
-    assert (finding.code, finding.severity) == ("irregular-affine", "warning")
+    (issue,) = write_mask(mask, tmp_path / "m.nii.gz", ARRAY)
+    assert (issue.code, issue.severity) == ("irregular-affine", "warning")
     # least squares of 0 8 16 32 over -1.5 -0.5 0.5 1.5: (48 + 4) / 5 = 10.4; start 14 - 15.6
     step = nib.load(tmp_path / "m.nii.gz").affine[:3, 2:]
     np.testing.assert_allclose(step, [[0, -10], [0, -20], [10.4, -1.6]], atol=1e-6)
     # fitted -1.6 8.8 19.2 29.6 against 0 8 16 32: the worst is 3.2
-    assert "3.2 mm" in finding.text
+    assert "3.2 mm" in issue.text
 
 
 def test_unknown_geometry_claims_no_coordinate_system(tmp_path: Path) -> None:
     mask = Mask(_labels(1, 3, 4, 5), (0,), pixel_spacing_mm=(1.5, 1.25))
-    (finding,) = write_mask(mask, tmp_path / "m.nii.gz", ARRAY)
+    (issue,) = write_mask(mask, tmp_path / "m.nii.gz", ARRAY)
     header = nib.load(tmp_path / "m.nii.gz").header
-    assert finding.code == "no-affine"
+    assert issue.code == "no-affine"
     assert (int(header["sform_code"]), int(header["qform_code"])) == (0, 0)
     assert header.get_xyzt_units()[0] == "unknown"
 

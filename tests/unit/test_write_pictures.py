@@ -92,7 +92,7 @@ def test_ed_and_es_of_a_study_show_the_same_window():
     cine, mask = study()
     labels = mask.labels.copy()
     labels[2, :, :40] = 0
-    smaller = Mask(labels, mask.frame_index)
+    smaller = Mask(labels, mask.phases)
     assert montage(cine, smaller, phase=0).shape == montage(cine, smaller, phase=2).shape
     assert red(montage(cine, smaller, phase=0)).sum() > red(montage(cine, smaller, phase=2)).sum()
 

@@ -29,7 +29,7 @@ from seg_maker import (
 
 from lvseg.cine import Cine, InstanceRef
 from lvseg.errors import GeometryMismatchError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.read import original_headers
 from lvseg.write import SegOptions, write_segmentations
 from lvseg.write.dicom_context import hushed, repaired_header
@@ -44,12 +44,12 @@ def classic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cine, dict[str, D
 
 def written(
     tmp_path: Path, cine: Cine, originals: dict[str, Dataset], **more: Any
-) -> tuple[Dataset, tuple[Finding, ...]]:
+) -> tuple[Dataset, tuple[Issue, ...]]:
     """One cine object, read with pydicom."""
     options = more.pop("options", None)
-    paths, findings = write_segmentations(result_of(cine, **more), tmp_path, originals, options)
+    paths, issues = write_segmentations(result_of(cine, **more), tmp_path, originals, options)
     assert [path.name for path in paths] == ["segmentation.dcm"]
-    return pydicom.dcmread(paths[0]), findings
+    return pydicom.dcmread(paths[0]), issues
 
 
 def checker() -> str:
@@ -75,8 +75,8 @@ def test_dciodvfy_finds_no_fault(tmp_path: Path, enhanced: bool) -> None:
     empty = result_of(cine, np.zeros(cine.shape, np.uint8), card=None)
     jobs = (full, SegOptions()), (full, SegOptions("ed-es")), (full, SegOptions("all", True))
     for number, (result, options) in enumerate([*jobs, (empty, SegOptions())]):
-        paths, findings = write_segmentations(result, tmp_path / str(number), originals, options)
-        assert findings == ()
+        paths, issues = write_segmentations(result, tmp_path / str(number), originals, options)
+        assert issues == ()
         for path in paths:
             assert told_by(program, path) == ["Segmentation"]
 
@@ -95,17 +95,17 @@ def test_dciodvfy_on_equal_distances_and_one_slice(tmp_path: Path, slices: int) 
         slice_spacing_mm=None,
         source=replace(cine.source, instances=instances),
     )
-    paths, findings = write_segmentations(result_of(cut), tmp_path, originals, SegOptions("ed-es"))
-    assert findings == ()
+    paths, issues = write_segmentations(result_of(cut), tmp_path, originals, SegOptions("ed-es"))
+    assert issues == ()
     for path in paths:
         assert told_by(program, path) == ["Segmentation"]
 
 
 def test_the_distance_of_slices_stands_for_an_unknown_thickness(tmp_path: Path) -> None:
     cine, originals = study(tmp_path / "in", drawn_cine(planes(thickness=None)))
-    dataset, findings = written(tmp_path, cine, originals)
-    assert [finding.code for finding in findings] == ["dicom-tag-repaired"]
-    assert "Slice Thickness (0018,0050)" in findings[0].text
+    dataset, issues = written(tmp_path, cine, originals)
+    assert [issue.code for issue in issues] == ["dicom-tag-repaired"]
+    assert "Slice Thickness (0018,0050)" in issues[0].text
     measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     # 8.5, 9, 17.5 and 8.5 mm apart: the median is (8.5 + 9) / 2
     assert measures.SliceThickness == pytest.approx(8.75)
@@ -117,8 +117,8 @@ def test_the_distance_of_slices_stands_for_an_unknown_thickness(tmp_path: Path) 
 def test_each_frame_says_its_slice_its_phase_and_its_image(tmp_path: Path, enhanced: bool) -> None:
     cine, originals = study(tmp_path / "in", enhanced=enhanced)
     labels = labels_of(cine)
-    dataset, findings = written(tmp_path, cine, originals)
-    assert findings == ()
+    dataset, issues = written(tmp_path, cine, originals)
+    assert issues == ()
     pointers = [item.DimensionIndexPointer for item in dataset.DimensionIndexSequence]
     assert pointers == [SEGMENT, PHASE, POSITION]
     assert "DimensionOrganizationType" not in dataset
@@ -216,8 +216,8 @@ def test_the_segment_is_coded_and_names_its_algorithm(
 def test_two_phases_are_two_ordinary_volumes(tmp_path: Path) -> None:
     cine, originals = study(tmp_path / "in", drawn_cine(planes((0.0, 9.0, 18.0, 27.0))))
     labels = labels_of(cine)
-    paths, findings = write_segmentations(result_of(cine), tmp_path, originals, SegOptions("ed-es"))
-    assert findings == ()
+    paths, issues = write_segmentations(result_of(cine), tmp_path, originals, SegOptions("ed-es"))
+    assert issues == ()
     assert [path.name for path in paths] == ["segmentation_ed.dcm", "segmentation_es.dcm"]
     series = set()
     for path, phase in zip(paths, (0, 3), strict=True):
@@ -238,10 +238,10 @@ def test_two_phases_are_two_ordinary_volumes(tmp_path: Path) -> None:
 
 def test_unknown_phases_give_one_object_of_all(tmp_path: Path) -> None:
     cine, originals = study(tmp_path / "in")
-    result = result_of(cine, labels_of(cine)[1:2], frame_index=(1,))
-    paths, findings = write_segmentations(result, tmp_path, originals, SegOptions("ed-es"))
+    result = result_of(cine, labels_of(cine)[1:2], phases=(1,))
+    paths, issues = write_segmentations(result, tmp_path, originals, SegOptions("ed-es"))
     assert [path.name for path in paths] == ["segmentation.dcm"]
-    assert [finding.code for finding in findings] == ["phases-unknown"]
+    assert [issue.code for issue in issues] == ["phases-unknown"]
     dataset = pydicom.dcmread(paths[0])
     # one phase: an ordinary volume, each frame drawn on an image of phase 1
     assert len(dataset.DimensionIndexSequence) == 2
@@ -258,8 +258,8 @@ def test_fractions_are_the_probabilities_themselves(
     cine, originals = classic
     likely = np.random.default_rng(5).random(cine.shape, np.float32)
     options = SegOptions(fractional=True)
-    dataset, findings = written(tmp_path, cine, originals, probabilities=likely, options=options)
-    assert findings == ()
+    dataset, issues = written(tmp_path, cine, originals, probabilities=likely, options=options)
+    assert issues == ()
     assert (dataset.SegmentationType, dataset.SegmentationFractionalType) == (
         *("FRACTIONAL", "PROBABILITY"),
     )
@@ -267,9 +267,9 @@ def test_fractions_are_the_probabilities_themselves(
     stored = dataset.pixel_array.reshape(cine.shape)  # nothing is empty: phase by phase
     np.testing.assert_array_equal(stored, np.rint(likely * 255))
 
-    dataset, findings = written(tmp_path, cine, originals, options=options)
+    dataset, issues = written(tmp_path, cine, originals, options=options)
     assert dataset.SegmentationType == "BINARY"
-    assert [finding.code for finding in findings] == ["no-probabilities"]
+    assert [issue.code for issue in issues] == ["no-probabilities"]
 
 
 def test_without_dicom_images_nothing_is_written(
@@ -282,9 +282,9 @@ def test_without_dicom_images_nothing_is_written(
         (result_of(cine), {}),
         (result_of(bare), originals),
     ):
-        paths, findings = write_segmentations(result, tmp_path / "out", headers)
+        paths, issues = write_segmentations(result, tmp_path / "out", headers)
         assert paths == ()
-        assert [(item.code, item.severity) for item in findings] == [("no-dicom-source", "info")]
+        assert [(item.code, item.severity) for item in issues] == [("no-dicom-source", "info")]
     assert not (tmp_path / "out").exists()
 
 
@@ -360,18 +360,18 @@ def test_an_odd_tag_is_repaired_kept_or_left_out_and_told(
 ) -> None:
     cine, originals = classic
     with hushed():
-        dataset, findings = repaired_header(changed(originals, **{keyword: found}), cine)
+        dataset, issues = repaired_header(changed(originals, **{keyword: found}), cine)
         assert dataset.get(keyword) == kept
     if not told:
-        assert findings == ()
+        assert issues == ()
         return
-    (finding,) = findings
+    (issue,) = issues
     tag = pydicom.tag.Tag(keyword)
-    assert f"({tag.group:04x},{tag.element:04x}) of the source {told}" in finding.text
-    assert finding.code == ("dicom-tag-kept" if "kept" in told else "dicom-tag-repaired")
-    assert finding.severity == "info"
+    assert f"({tag.group:04x},{tag.element:04x}) of the source {told}" in issue.text
+    assert issue.code == ("dicom-tag-kept" if "kept" in told else "dicom-tag-repaired")
+    assert issue.severity == "info"
     if isinstance(found, tuple):
-        assert str(found[1]) not in finding.text
+        assert str(found[1]) not in issue.text
 
 
 def test_a_source_with_every_fault_still_gives_a_valid_object(
@@ -379,8 +379,8 @@ def test_a_source_with_every_fault_still_gives_a_valid_object(
 ) -> None:
     cine, originals = classic
     faults = {keyword: found for keyword, found, _, told in ODD if "kept" not in told}
-    dataset, findings = written(tmp_path, cine, changed(originals, **faults))
-    assert len({finding.text for finding in findings}) == len(findings) > 6
+    dataset, issues = written(tmp_path, cine, changed(originals, **faults))
+    assert len({issue.text for issue in issues}) == len(issues) > 6
     assert dataset.PatientID == "ODD"
     np.testing.assert_array_equal(dataset.pixel_array.max(axis=(1, 2))[:1], [0])
     lines = told_by(checker(), tmp_path / "segmentation.dcm")
@@ -398,18 +398,18 @@ def test_private_and_broken_elements_do_no_harm(
         inner.PatientID = "OTHER"
         inner.private_block(0x0011, "ODD MAKER", create=True).add_new(1, "LO", "junk")
         header.OtherPatientIDsSequence = [inner]
-    dataset, findings = written(tmp_path, cine, odd)
+    dataset, issues = written(tmp_path, cine, odd)
     assert "OtherPatientIDsSequence" not in dataset
     assert not any(element.tag.is_private for element in dataset)
-    assert [finding.code for finding in findings] == ["dicom-tag-repaired"]
+    assert [issue.code for issue in issues] == ["dicom-tag-repaired"]
     for header in odd.values():
         del (
             header.OtherPatientIDsSequence[0][0x00111001],
             header.OtherPatientIDsSequence[0][0x00110010],
         )
-    dataset, findings = written(tmp_path, cine, odd)
+    dataset, issues = written(tmp_path, cine, odd)
     assert dataset.OtherPatientIDsSequence[0].PatientID == "OTHER"
-    assert findings == ()
+    assert issues == ()
 
 
 def test_a_frame_of_reference_is_made_or_chosen(
@@ -417,17 +417,17 @@ def test_a_frame_of_reference_is_made_or_chosen(
 ) -> None:
     cine, originals = classic
     missing = changed(originals, FrameOfReferenceUID=None)
-    first, findings = written(tmp_path, cine, missing)
+    first, issues = written(tmp_path, cine, missing)
     second, _ = written(tmp_path, cine, missing)
-    assert ["absent" in finding.text for finding in findings] == [True]
+    assert ["absent" in issue.text for issue in issues] == [True]
     assert first.FrameOfReferenceUID == second.FrameOfReferenceUID  # results of a study share it
     assert first.FrameOfReferenceUID.startswith("2.25.")
     for number, header in enumerate(missing.values()):
         header.add_new("FrameOfReferenceUID", "UI", f"1.2.{number + 1}")
-    dataset, findings = written(tmp_path, cine, missing)
+    dataset, issues = written(tmp_path, cine, missing)
     assert dataset.FrameOfReferenceUID == "1.2.1"
     # 4 phases of 5 slices
-    assert ["(20 values)" in finding.text for finding in findings] == [True]
+    assert ["(20 values)" in issue.text for issue in issues] == [True]
 
 
 def test_invalid_uids_of_images_are_referred_to_as_they_are(tmp_path: Path) -> None:
@@ -443,26 +443,26 @@ def test_invalid_uids_of_images_are_referred_to_as_they_are(tmp_path: Path) -> N
     cine = replace(cine, source=replace(cine.source, instances=renamed))
     originals[odd_uid] = originals.pop(instances[0][0].sop_instance_uid)
     labels = np.ones(cine.shape, np.uint8)
-    dataset, findings = written(tmp_path, cine, originals, labels=labels)
+    dataset, issues = written(tmp_path, cine, originals, labels=labels)
     groups = dataset.PerFrameFunctionalGroupsSequence
     with hushed():
         image = groups[0].DerivationImageSequence[0].SourceImageSequence[0]
         assert image.ReferencedSOPInstanceUID == odd_uid
     assert len(groups[5].DerivationImageSequence) == 0  # phase 1, slice 0: there is no UID
-    assert [finding.code for finding in findings] == ["dicom-tag-kept", "dicom-tag-repaired"]
-    assert "in 1 object(s)" in findings[0].text
-    assert not any(odd_uid in finding.text for finding in findings)
+    assert [issue.code for issue in issues] == ["dicom-tag-kept", "dicom-tag-repaired"]
+    assert "in 1 object(s)" in issues[0].text
+    assert not any(odd_uid in issue.text for issue in issues)
 
 
 def test_a_header_without_originals_still_names_the_study(
     classic: tuple[Cine, dict[str, Dataset]],
 ) -> None:
     cine, _ = classic
-    header, findings = repaired_header({}, cine)
+    header, issues = repaired_header({}, cine)
     assert header.StudyInstanceUID == cine.source.study_uid
     assert header.SeriesInstanceUID == cine.source.series_uid
     assert header.PatientID == ""
-    assert {finding.severity for finding in findings} == {"info"}
+    assert {issue.severity for issue in issues} == {"info"}
 
 
 def test_the_log_says_no_name(

@@ -20,8 +20,8 @@ from pydicom.sr.codedict import codes
 from read_maker import NAME, enhanced, stack
 
 from lvseg.cine import Cine, Mask, Source
-from lvseg.findings import Finding
-from lvseg.measure import measure
+from lvseg.issues import Issue
+from lvseg.measurement import measure
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.read import read_study
 from lvseg.read.dicom import study_from_datasets
@@ -61,7 +61,7 @@ def result_of(cine: Cine, **changes: Any) -> StudyResult:
     mask = replace(mask, complete=changes.pop("complete", True))
     values = measure(mask, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm)
     noticed = changes.pop("findings", ())
-    whole = StudyResult(cine, mask, values, (*values.findings, *noticed), CARD)
+    whole = StudyResult(cine, mask, values, (*values.issues, *noticed), CARD)
     return replace(whole, **changes)
 
 
@@ -72,8 +72,8 @@ def headers(**changes: Any) -> list[Dataset]:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyResult, Path]:
     cine, originals = cine_of(headers())
-    noticed = (Finding("uneven-stack", "warning", "One slice differs.", 2, 5),)
-    result = result_of(cine, findings=noticed)
+    noticed = (Issue("uneven-stack", "warning", "One slice differs.", 2, 5),)
+    result = result_of(cine, issues=noticed)
     path = tmp_path_factory.mktemp("sr") / "report.dcm"
     write_structured_report(result, path, originals)
     return result, path
@@ -216,7 +216,7 @@ def test_the_report_says_what_made_it_and_for_what(plain: tuple[StudyResult, Pat
 )
 def test_the_verdict_is_coded(tmp_path: Path, severity: Any, verdict: str) -> None:
     cine, originals = cine_of(headers())
-    result = result_of(cine, findings=(Finding("x", severity, "A test."),))
+    result = result_of(cine, issues=(Issue("x", severity, "A test."),))
     write_structured_report(result, tmp_path / "a.dcm", originals)
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
     (found,) = [item for item in items(dataset) if name(item) == ("verdict", "99LVSEG")]
@@ -372,17 +372,15 @@ def test_images_of_several_series_are_named_one_by_one(tmp_path: Path) -> None:
 def test_without_a_dicom_source_nothing_is_written(tmp_path: Path, format_: Any) -> None:
     cine, originals = cine_of(headers())
     other = replace(cine, source=Source(format_, "a"))
-    findings = write_structured_report(result_of(other), tmp_path / "a.dcm", originals)
-    assert [(finding.code, finding.severity) for finding in findings] == [
-        ("no-dicom-source", "info")
-    ]
+    issues = write_structured_report(result_of(other), tmp_path / "a.dcm", originals)
+    assert [(issue.code, issue.severity) for issue in issues] == [("no-dicom-source", "info")]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_original_headers_nothing_is_written(tmp_path: Path) -> None:
     cine, _ = cine_of(headers())
-    findings = write_structured_report(result_of(cine), tmp_path / "a.dcm", {})
-    assert [finding.code for finding in findings] == ["no-dicom-source"]
+    issues = write_structured_report(result_of(cine), tmp_path / "a.dcm", {})
+    assert [issue.code for issue in issues] == ["no-dicom-source"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -399,14 +397,14 @@ ODD: dict[str, dict[str, Any]] = {
 def test_odd_headers_give_a_readable_report(tmp_path: Path, odd: str) -> None:
     with pydicom.config.disable_value_validation():
         cine, originals = cine_of(headers(**ODD[odd]))
-        findings = write_structured_report(result_of(cine), tmp_path / "a.dcm", originals)
+        issues = write_structured_report(result_of(cine), tmp_path / "a.dcm", originals)
         dataset = pydicom.dcmread(tmp_path / "a.dcm")
         assert dataset.StudyInstanceUID == ODD[odd].get("StudyInstanceUID", "1.2.3")
         assert dataset.PatientName == (ODD[odd].get("PatientName", NAME) or "")
         assert numbers(dataset)["8811-2", "LN"] == (58.0, "%")
         assert set(evidence(dataset)) == {ODD[odd].get("SeriesInstanceUID", "1.2.3.4")}
-    assert all(finding.severity == "info" for finding in findings)
-    assert not any("Doe" in finding.text or "rgen" in finding.text for finding in findings)
+    assert all(issue.severity == "info" for issue in issues)
+    assert not any("Doe" in issue.text or "rgen" in issue.text for issue in issues)
 
 
 @pytest.mark.data
@@ -416,9 +414,9 @@ def test_of_a_real_study_only_its_own_uids_are_invalid(data_dir: Path, tmp_path:
         pytest.skip(f"missing: {folder.name} of sunnybrook-dicom")
     cine = read_study(folder).short_axis()
     originals = original_headers(folder, cine)
-    findings = write_structured_report(result_of(cine), tmp_path / "a.dcm", originals)
+    issues = write_structured_report(result_of(cine), tmp_path / "a.dcm", originals)
     with pydicom.config.disable_value_validation():
-        assert "dicom-tag-kept" in {finding.code for finding in findings}
+        assert "dicom-tag-kept" in {issue.code for issue in issues}
         dataset = pydicom.dcmread(tmp_path / "a.dcm")
         assert numbers(dataset)["8867-4", "LN"] == (65.0, "{H.B.}/min")
         assert sum(len(images) for images in evidence(dataset).values()) == 200
@@ -461,8 +459,8 @@ def any_report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         files = [segmentation(folder / f"s_{m}.dcm", n) for n, m in ((1, "ed"), (2, "es"))]
     else:
         files = []
-    noticed = (Finding("uneven-stack", "warning", "One slice differs.", 2, 5),)
-    result = result_of(cine, findings=noticed, complete=request.param != "no volumes")
+    noticed = (Issue("uneven-stack", "warning", "One slice differs.", 2, 5),)
+    result = result_of(cine, issues=noticed, complete=request.param != "no volumes")
     write_structured_report(result, folder / "report.dcm", originals, files)
     return folder / "report.dcm"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from lvseg import weights  # noqa: E402
+from lvseg import model_store  # noqa: E402
 from lvseg.cine import Study  # noqa: E402
 from lvseg.phantom import PhantomOptions, beating_ventricle  # noqa: E402
 from lvseg.pipeline import run  # noqa: E402
@@ -24,13 +24,13 @@ from lvseg.train.options import read_preset  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-INT8 = f"{weights.DEFAULT}-int8"
+INT8 = f"{model_store.DEFAULT}-int8"
 
 
 @pytest.fixture(scope="module")
 def inputs() -> list[NDArray[np.float32]]:
     """Noise of the window's size, a full frame and windows of the phantom."""
-    card = load_model(weights.locate()).card
+    card = load_model(model_store.locate()).card
     size = card.input.window_px
     cine, _, _ = beating_ventricle(PhantomOptions(phases=4, seed=3))
     prepared = prepare(cine, card.input)
@@ -62,7 +62,7 @@ def in_torch(folder: Path, preset: str) -> Any:
 def test_torch_and_both_engines_give_the_same_logits(
     name: str, inputs: list[NDArray[np.float32]]
 ) -> None:
-    folder = weights.locate(name)
+    folder = model_store.locate(name)
     network = in_torch(folder, name)
     for runtime in available_runtimes():
         predictor = load_model(folder, runtime=runtime)  # type: ignore[arg-type]
@@ -78,8 +78,8 @@ def test_torch_and_both_engines_give_the_same_logits(
 def test_int8_draws_the_same_cavities(runtime: str, inputs: list[NDArray[np.float32]]) -> None:
     if runtime not in available_runtimes():
         pytest.skip(f"missing: {runtime}")
-    exact = load_model(weights.locate(), runtime="onnxruntime")
-    rounded = load_model(weights.locate(INT8), runtime=runtime)  # type: ignore[arg-type]
+    exact = load_model(model_store.locate(), runtime="onnxruntime")
+    rounded = load_model(model_store.locate(INT8), runtime=runtime)  # type: ignore[arg-type]
     for image in inputs[1:]:
         left, right = exact(image) > 0, rounded(image) > 0
         assert left.sum() > 500
@@ -89,8 +89,8 @@ def test_int8_draws_the_same_cavities(runtime: str, inputs: list[NDArray[np.floa
 def test_int8_measures_the_phantom_as_the_float_model_does() -> None:
     cine, _, truth = beating_ventricle(PhantomOptions())
     exact, rounded = (
-        run(Study((cine,)), load_model(weights.locate(name))).measurements
-        for name in (weights.DEFAULT, INT8)
+        run(Study((cine,)), load_model(model_store.locate(name))).measurements
+        for name in (model_store.DEFAULT, INT8)
     )
     assert rounded.edv_ml == pytest.approx(exact.edv_ml, rel=0.02)
     assert rounded.ef_percent == pytest.approx(exact.ef_percent, abs=1)

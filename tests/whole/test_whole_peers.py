@@ -27,10 +27,10 @@ from peers import (
     write_phantom,
 )
 
-from lvseg import weights
+from lvseg import model_store
 from lvseg.cine import Cine
 from lvseg.cli import main
-from lvseg.measure import measure
+from lvseg.measurement import measure
 from lvseg.modelcard import ModelCard
 from lvseg.read import original_headers, read_mask, read_study
 from lvseg.results import StudyResult
@@ -72,9 +72,9 @@ def phantom(name: str, folder: Path) -> tuple[Path, StudyResult]:
     cine = read_study(folder / "dicom").short_axis()
     mask = on_grid(truth, cine)
     measured = measure(mask)
-    card = ModelCard.from_json((weights.locate(weights.DEFAULT) / "card.json").read_text())
-    findings = (*cine.findings, *measured.findings)
-    return folder / "dicom", StudyResult(cine, mask, measured, findings, card)
+    card = ModelCard.from_json((model_store.locate(model_store.DEFAULT) / "card.json").read_text())
+    issues = (*cine.issues, *measured.issues)
+    return folder / "dicom", StudyResult(cine, mask, measured, issues, card)
 
 
 def of_phantom(name: str, folder: Path) -> Made:

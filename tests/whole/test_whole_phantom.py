@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lvseg import weights
+from lvseg import model_store
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.pipeline import run
 from lvseg.predict import Predictor, available_runtimes, load_model
@@ -16,7 +16,7 @@ from lvseg.write import write_dicom_cine
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return load_model(weights.locate(weights.DEFAULT))
+    return load_model(model_store.locate(model_store.DEFAULT))
 
 
 @pytest.mark.parametrize("enhanced", [False, True], ids=["classic", "enhanced"])
@@ -32,7 +32,7 @@ def test_ejection_fraction_of_the_phantom(
 
 def test_engines_agree_on_the_phantom() -> None:
     cine, _, _ = beating_ventricle(PhantomOptions(phases=4, seed=3))
-    folder = weights.locate(weights.DEFAULT)
+    folder = model_store.locate(model_store.DEFAULT)
     masks = [
         run_mask(cine, load_model(folder, runtime=name))  # type: ignore[arg-type]
         for name in available_runtimes()

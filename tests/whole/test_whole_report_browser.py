@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from lvseg.cine import Cine, Mask, Source
-from lvseg.findings import Finding
-from lvseg.measure import measure
+from lvseg.issues import Issue
+from lvseg.measurement import measure
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.report import to_html
 from lvseg.results import StudyResult
@@ -52,8 +52,8 @@ def phantom() -> StudyResult:
     cine, mask, _ = beating_ventricle(options)
     values = measure(mask, times_ms=cine.times_ms)
     found = (
-        Finding("everywhere", "info", "No place.", None, None),
-        Finding("there", "warning", "A place.", 4, 5),
+        Issue("everywhere", "info", "No place.", None, None),
+        Issue("there", "warning", "A place.", 4, 5),
     )
     return StudyResult(cine, mask, values, found, None)
 
@@ -352,8 +352,8 @@ CONTRAST = """() => {
 
 def test_words_stand_out_from_their_paper(browser, phantom, tmp_path):
     """WCAG 2.2, success criterion 1.4.3: a contrast of 4.5 to 1."""
-    found = tuple(Finding("seen", each, "Seen.", 1, 2) for each in ("info", "warning", "error"))
-    with opened(browser, tmp_path, replace(phantom, findings=found)) as seen:
+    found = tuple(Issue("seen", each, "Seen.", 1, 2) for each in ("info", "warning", "error"))
+    with opened(browser, tmp_path, replace(phantom, issues=found)) as seen:
         for scheme in ("light", "dark"):
             seen.page.emulate_media(color_scheme=scheme)
             for verdict in ("pass", "review", "fail"):
@@ -402,11 +402,11 @@ def test_smaller_studies_work_too(browser, phantom, tmp_path, case):
         mask = Mask(mask.labels[:1, 2:3].copy(), (0,))
     elif case == "phase":
         cine = replace(cine, frames=cine.frames[:1].copy(), times_ms=None)
-        mask = replace(mask, labels=mask.labels[:1].copy(), frame_index=(0,))
+        mask = replace(mask, labels=mask.labels[:1].copy(), phases=(0,))
     else:
         mask = replace(mask, labels=mask.labels * 0)
     values = measure(mask)
-    result = StudyResult(cine, mask, values, values.findings, None)
+    result = StudyResult(cine, mask, values, values.issues, None)
     with opened(browser, tmp_path, result) as seen:
         assert seen.complaints == []
         assert seen.page.locator("#chart").count() == 0

@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from lvseg import weights
+from lvseg import model_store
 from lvseg.cli import main
 from lvseg.datasets import ExpertVolumes, expert_volumes
 from lvseg.pipeline import run
@@ -28,7 +28,7 @@ STUDIES = {"SCD0000101": "SC-HF-I-01", "SCD0000201": "SC-HF-I-02", "SCD0000301":
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return load_model(weights.locate(weights.DEFAULT))
+    return load_model(model_store.locate(model_store.DEFAULT))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_incomplete_stack_ends_with_a_finding_and_no_ef(
     assert document["ef_percent"] is None
     assert document["edv_ml"] is None
     assert document["quality"]["verdict"] == "fail"
-    codes = {finding["code"] for finding in document["quality"]["findings"]}
+    codes = {issue["code"] for issue in document["quality"]["findings"]}
     assert {"incomplete-slice", "incomplete-stack"} <= codes
 
 

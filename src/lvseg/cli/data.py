@@ -108,7 +108,7 @@ def report_text(report: PrepareReport) -> str:
         f"{report.dataset}: {report.images} images of {report.patients} patients ({splits}), "
         f"{report.empty} empty, {report.with_spacing} patients with spacing"
     )
-    return "\n".join([head, *finding_lines(report.findings)])
+    return "\n".join([head, *finding_lines(report.issues)])
 
 
 class Fill(StrEnum):
@@ -186,7 +186,7 @@ def check_dataset(
         audit = check(dataset, progress=staged(bar))
     out.result(audit.document(), audit_text(audit))
     if not audit.ok:
-        faults = [each for each in audit.findings if each.severity == "error"]
+        faults = [each for each in audit.issues if each.severity == "error"]
         out.warn(f"{dataset}: {len(faults)} kind(s) of error found, first: {faults[0].text}")
     return audit.exit_code
 
@@ -198,4 +198,4 @@ def audit_text(audit: Audit) -> str:
     for split, part in audit.balance.items():
         facts = part.document()
         lines.append(f"  {split}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
-    return "\n".join([*lines, *finding_lines(audit.findings)])
+    return "\n".join([*lines, *finding_lines(audit.issues)])

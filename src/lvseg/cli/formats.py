@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from lvseg.errors import UsageError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 
 if TYPE_CHECKING:
     from lvseg.read import StudyRef
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["WRITERS", "Wanted", "chosen_formats", "write_formats"]
 
 #: What a writer noticed, e.g. that no single affine fits the stack.
-Findings = tuple[Finding, ...]
+Findings = tuple[Issue, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +176,10 @@ def write_formats(
 
     job = _Job(result, folder, wanted, headers)
     for name in names:
-        told = {*job.result.findings}  # SEG and SR notice the same things in the source
-        found = tuple(finding for finding in WRITERS[name](job) if finding not in told)
+        told = {*job.result.issues}  # SEG and SR notice the same things in the source
+        found = tuple(issue for issue in WRITERS[name](job) if issue not in told)
         noticed += found
-        job = replace(job, result=replace(job.result, findings=(*job.result.findings, *found)))
+        job = replace(job, result=replace(job.result, issues=(*job.result.issues, *found)))
     return noticed
 
 

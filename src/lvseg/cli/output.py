@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lvseg.errors import LvsegError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 
 __all__ = [
     "INTERRUPTED",
@@ -82,11 +82,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def finding_lines(findings: Iterable[Finding], *, all_of_them: bool = True) -> list[str]:
+def finding_lines(issues: Iterable[Issue], *, all_of_them: bool = True) -> list[str]:
     """Write one indented line a finding; without ``all_of_them`` only what asks to be looked at."""
     return [
         f"  {each.severity}: {one_line(each.text)}"
-        for each in findings
+        for each in issues
         if all_of_them or each.severity != "info"
     ]
 

@@ -59,10 +59,10 @@ def load_predictor(model: str | None, runtime: Runtime, threads: int | None) -> 
 
     :raises ModelError: missing, altered or broken.
     """
-    from lvseg import weights
+    from lvseg import model_store
     from lvseg.predict import load_model
 
-    folder = weights.locate(weights.DEFAULT if model is None else model)
+    folder = model_store.locate(model_store.DEFAULT if model is None else model)
     return load_model(folder, runtime=runtime.value, threads=threads)
 
 

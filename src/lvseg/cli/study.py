@@ -12,7 +12,7 @@ from lvseg.cli.learn import evaluation_text
 from lvseg.cli.output import Output, finding_lines, staged, table
 from lvseg.cli.work import volumes_text
 from lvseg.errors import ReadError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 
 if TYPE_CHECKING:
     from lvseg.cine import SeriesSummary
@@ -102,7 +102,7 @@ def measure(
 ) -> int:
     """Measure an existing mask."""
     from lvseg import quality
-    from lvseg.measure import measure as measure_mask
+    from lvseg.measurement import measure as measure_mask
     from lvseg.read import read_mask, read_study
     from lvseg.report import mask_document
 
@@ -112,15 +112,15 @@ def measure(
     known = None if like is None else (like.times_ms, like.heart_rate_bpm)
     times_ms, heart_rate_bpm = known or (None, None)
     values = measure_mask(labels, times_ms=times_ms, heart_rate_bpm=heart_rate_bpm)
-    noticed = values.findings
+    noticed = values.issues
     if like is not None:
-        noticed = (*like.findings, *noticed, *quality.check(like, labels, values))
+        noticed = (*like.issues, *noticed, *quality.check(like, labels, values))
     document = mask_document(str(mask), labels, values, noticed)
     out.result(document, measure_text(values, noticed))
     return 0
 
 
-def measure_text(values: LVMeasurements, noticed: tuple[Finding, ...]) -> str:
+def measure_text(values: LVMeasurements, noticed: tuple[Issue, ...]) -> str:
     """Show people the volumes, the phases, the curve and what was noticed."""
     ends = values.phases
     lines = [volumes_text(values)]

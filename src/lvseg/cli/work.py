@@ -117,9 +117,9 @@ def write_study(
 
     started = perf_counter()
     with batch.study_folder(folder) as building, _no_collections():
-        findings = (*result.findings, *write_formats(result, building, wanted, study))
+        issues = (*result.issues, *write_formats(result, building, wanted, study))
         seconds = {**result.seconds, "write": perf_counter() - started}
-        timed = replace(result, findings=findings, seconds=seconds)
+        timed = replace(result, issues=issues, seconds=seconds)
         write_text(building / batch.MEASUREMENTS, to_json(timed))
     return measurements_document(timed)
 
@@ -144,7 +144,7 @@ def summary_line(result: StudyResult, folder: Path) -> str:
         f"{folder.name}: {slices} slices x {phases} phases, {volumes_text(values)}, "
         f"{result.verdict}, {folder}"
     )
-    return "\n".join([head, *finding_lines(result.findings, all_of_them=False)])
+    return "\n".join([head, *finding_lines(result.issues, all_of_them=False)])
 
 
 def volumes_text(values: LVMeasurements) -> str:

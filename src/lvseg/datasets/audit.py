@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cases import (
-    Case,
+from lvseg.datasets.duplicates import Thumbnail, repeated, thumbnail
+from lvseg.datasets.folder import Progress
+from lvseg.datasets.identifiers import identifier_findings
+from lvseg.errors import DatasetError, ReadError
+from lvseg.issues import Issue, Severity
+from lvseg.manifest import (
+    Sample,
     check_leaks,
     image_path,
     image_sha256,
@@ -18,11 +23,6 @@ from lvseg.cases import (
     patients,
     read_manifest,
 )
-from lvseg.datasets.duplicates import Thumbnail, repeated, thumbnail
-from lvseg.datasets.folder import Progress
-from lvseg.datasets.identifiers import identifier_findings
-from lvseg.errors import DatasetError, ReadError
-from lvseg.findings import Finding, Severity
 from lvseg.read import read_picture
 
 __all__ = ["Audit", "SplitBalance", "balance", "check"]
@@ -71,12 +71,12 @@ class Audit:
     patients: int
     empty: int
     balance: Mapping[str, SplitBalance]
-    findings: tuple[Finding, ...]
+    issues: tuple[Issue, ...]
 
     @property
     def ok(self) -> bool:
-        """No finding is an error."""
-        return all(finding.severity != "error" for finding in self.findings)
+        """No issue is an error."""
+        return all(issue.severity != "error" for issue in self.issues)
 
     @property
     def exit_code(self) -> int:
@@ -92,9 +92,7 @@ class Audit:
             "patients": self.patients,
             "empty": self.empty,
             "balance": {split: part.document() for split, part in self.balance.items()},
-            "findings": [
-                {"code": f.code, "severity": f.severity, "text": f.text} for f in self.findings
-            ],
+            "findings": [issue.to_dict() for issue in self.issues],
         }
 
 
@@ -112,9 +110,9 @@ class _Faults:
     def add(self, code: str, file: str) -> None:
         self.names.setdefault(code, []).append(file)
 
-    def findings(self) -> list[Finding]:
+    def issues(self) -> list[Issue]:
         return [
-            Finding(code, severity, f"{len(files)} {text}: {_listed(files)}")
+            Issue(code, severity, f"{len(files)} {text}: {_listed(files)}")
             for code, (severity, text) in _FAULTS.items()
             if (files := self.names.get(code))
         ]
@@ -146,41 +144,41 @@ def check(dataset: Path, *, progress: Progress | None = None) -> Audit:
     :raises DatasetError: no readable manifest.
     """
     dataset = Path(dataset)
-    cases = read_manifest(dataset, allow_leaks=True)
+    samples = read_manifest(dataset, allow_leaks=True)
     faults = _Faults({})
-    _check_pairing(dataset, cases, faults)
+    _check_pairing(dataset, samples, faults)
     hashes: dict[str, str] = {}
     thumbnails: dict[str, Thumbnail] = {}
     empty = 0
-    for index, case in enumerate(cases):
-        pixels = _check_case(dataset, case, faults)
+    for index, sample in enumerate(samples):
+        pixels = _check_case(dataset, sample, faults)
         if pixels is not None:
             image, blank = pixels
             empty += blank
-            hashes[case.file] = image_sha256(image_path(dataset, case))
-            thumbnails[case.file] = thumbnail(image)
+            hashes[sample.file] = image_sha256(image_path(dataset, sample))
+            thumbnails[sample.file] = thumbnail(image)
         if progress is not None:
-            progress(index + 1, len(cases))
-    parts = balance(cases)
-    findings = [
-        *faults.findings(),
-        *check_leaks(cases, hashes),
-        *repeated(cases, thumbnails),
-        *identifier_findings(dataset, cases),
+            progress(index + 1, len(samples))
+    parts = balance(samples)
+    issues = [
+        *faults.issues(),
+        *check_leaks(samples, hashes),
+        *repeated(samples, thumbnails),
+        *identifier_findings(dataset, samples),
         *_balance_findings(parts),
     ]
     return Audit(
         dataset=dataset,
-        images=len(cases),
-        patients=len(patients(cases)),
+        images=len(samples),
+        patients=len(patients(samples)),
         empty=empty,
         balance=parts,
-        findings=tuple(findings),
+        issues=tuple(issues),
     )
 
 
-def _check_pairing(dataset: Path, cases: Sequence[Case], faults: _Faults) -> None:
-    listed = {case.file for case in cases}
+def _check_pairing(dataset: Path, samples: Sequence[Sample], faults: _Faults) -> None:
+    listed = {sample.file for sample in samples}
     for kind, folder in (("image", dataset / "images"), ("mask", dataset / "masks")):
         present = {
             path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
@@ -191,39 +189,39 @@ def _check_pairing(dataset: Path, cases: Sequence[Case], faults: _Faults) -> Non
             faults.add(f"unlisted-{kind}", file)
 
 
-def _read(path: Path, code: str, case: Case, faults: _Faults) -> NDArray[np.float32] | None:
+def _read(path: Path, code: str, sample: Sample, faults: _Faults) -> NDArray[np.float32] | None:
     if not path.is_file():
         return None
     try:
         return read_picture(path)
     except ReadError:
-        faults.add(code, case.file)
+        faults.add(code, sample.file)
         return None
 
 
 def _check_case(
-    dataset: Path, case: Case, faults: _Faults
+    dataset: Path, sample: Sample, faults: _Faults
 ) -> tuple[NDArray[np.float32], bool] | None:
     """The image and whether its mask is empty; None where the image cannot be read."""
-    image = _read(image_path(dataset, case), "unreadable-image", case, faults)
-    mask = _read(mask_path(dataset, case), "unreadable-mask", case, faults)
+    image = _read(image_path(dataset, sample), "unreadable-image", sample, faults)
+    mask = _read(mask_path(dataset, sample), "unreadable-mask", sample, faults)
     if image is not None and float(np.ptp(image)) == 0:
-        faults.add("constant-image", case.file)
+        faults.add("constant-image", sample.file)
     blank = False
     if mask is not None:
         if image is not None and image.shape != mask.shape:
-            faults.add("size-mismatch", case.file)
+            faults.add("size-mismatch", sample.file)
         values = set(np.unique(mask).tolist())
         if not (values <= {0.0, 255.0} or values <= {0.0, 1.0}):
-            faults.add("mask-values", case.file)
+            faults.add("mask-values", sample.file)
         blank = values == {0.0}
-        marked = dict(case.extra).get("empty") == "1"
+        marked = dict(sample.extra).get("empty") == "1"
         if blank and not marked:
-            faults.add("empty-mask", case.file)
+            faults.add("empty-mask", sample.file)
         elif marked and not blank:
-            faults.add("not-empty", case.file)
+            faults.add("not-empty", sample.file)
         if float((mask > 0).mean()) > FULL_SHARE:
-            faults.add("full-mask", case.file)
+            faults.add("full-mask", sample.file)
     return None if image is None else (image, blank)
 
 
@@ -232,25 +230,25 @@ def _counts(values: Iterable[str | None]) -> dict[str, int]:
     return {name: known.count(name) for name in sorted(set(known))}
 
 
-def balance(cases: Sequence[Case]) -> dict[str, SplitBalance]:
+def balance(samples: Sequence[Sample]) -> dict[str, SplitBalance]:
     """Patients of each split by pathology, sex and age; a patient counts once, by the first row."""
     result: dict[str, SplitBalance] = {}
-    for split in sorted({case.split for case in cases}):
-        rows = [case for case in cases if case.split == split]
-        people = list({case.patient_id: case for case in reversed(rows)}.values())
-        ages = [case.age for case in people if case.age is not None]
+    for split in sorted({sample.split for sample in samples}):
+        rows = [sample for sample in samples if sample.split == split]
+        people = list({sample.patient_id: sample for sample in reversed(rows)}.values())
+        ages = [sample.age for sample in people if sample.age is not None]
         result[split] = SplitBalance(
             patients=len(people),
             images=len(rows),
-            pathology=_counts(case.pathology for case in people),
-            sex=_counts(case.sex for case in people),
+            pathology=_counts(sample.pathology for sample in people),
+            sex=_counts(sample.sex for sample in people),
             age=(round(float(np.mean(ages)), 1), min(ages), max(ages)) if ages else None,
         )
     return result
 
 
-def _balance_findings(parts: Mapping[str, SplitBalance]) -> list[Finding]:
-    findings = []
+def _balance_findings(parts: Mapping[str, SplitBalance]) -> list[Issue]:
+    issues = []
     tables = {
         "pathology": {split: part.pathology for split, part in parts.items()},
         "sex": {split: part.sex for split, part in parts.items()},
@@ -260,8 +258,8 @@ def _balance_findings(parts: Mapping[str, SplitBalance]) -> list[Finding]:
             shares = {s: table.get(name, 0) / parts[s].patients for s, table in counts.items()}
             low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
             if shares[high] - shares[low] > SHARE_DIFFERENCE:
-                findings.append(
-                    Finding(
+                issues.append(
+                    Issue(
                         f"unbalanced-{topic}",
                         "warning",
                         f"{topic} {name}: {shares[high]:.0%} of the patients in {high}, "
@@ -271,11 +269,11 @@ def _balance_findings(parts: Mapping[str, SplitBalance]) -> list[Finding]:
     means = {split: part.age[0] for split, part in parts.items() if part.age is not None}
     if means and max(means.values()) - min(means.values()) > AGE_DIFFERENCE:
         low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 "unbalanced-age",
                 "warning",
                 f"mean age {means[high]:.0f} years in {high}, {means[low]:.0f} in {low}",
             )
         )
-    return findings
+    return issues

@@ -22,9 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lvseg.cases import (
+from lvseg.datasets.folder import Progress
+from lvseg.errors import DatasetError, UsageError
+from lvseg.labels import Label
+from lvseg.manifest import (
     MANIFEST,
-    Case,
+    Sample,
     image_path,
     mask_path,
     patients,
@@ -32,9 +35,6 @@ from lvseg.cases import (
     select,
     write_manifest,
 )
-from lvseg.datasets.folder import Progress
-from lvseg.errors import DatasetError, UsageError
-from lvseg.labels import Label
 from lvseg.read import read_mask, read_picture
 from lvseg.write.files import whole_folder
 from lvseg.write.pictures import write_picture
@@ -209,42 +209,42 @@ def augment(
     :raises PatientLeakError: a patient in more than one split.
     """
     chosen = options or OfflineOptions()
-    cases = tuple(sorted(read_manifest(dataset), key=lambda case: case.file))
-    _check(cases, dataset, output, total, seed)
-    copies = _deal(select(cases, split), total - len(cases), seed)
-    made: list[Case] = []
+    samples = tuple(sorted(read_manifest(dataset), key=lambda sample: sample.file))
+    _check(samples, dataset, output, total, seed)
+    copies = _deal(select(samples, split), total - len(samples), seed)
+    made: list[Sample] = []
     with whole_folder(output, MANIFEST, overwrite=overwrite) as folder:
-        for case in cases:
-            _copy_bytes(dataset, case, folder, case)
-            made.append(case)
+        for sample in samples:
+            _copy_bytes(dataset, sample, folder, sample)
+            made.append(sample)
             if progress is not None:
                 progress(len(made), total)
-        for case, number in copies:
-            made.append(_write_copy(dataset, case, number, folder, chosen, seed))
+        for sample, number in copies:
+            made.append(_write_copy(dataset, sample, number, folder, chosen, seed))
             if progress is not None:
                 progress(len(made), total)
-        write_manifest(sorted(made, key=lambda case: case.file), folder)
+        write_manifest(sorted(made, key=lambda sample: sample.file), folder)
     return AugmentReport(
         dataset=Path(output),
-        originals=len(cases),
+        originals=len(samples),
         copies=len(copies),
         patients=len(patients(made)),
-        splits=dict(sorted(Counter(case.split for case in made).items())),
+        splits=dict(sorted(Counter(sample.split for sample in made).items())),
         seed=seed,
         options=chosen,
     )
 
 
-def _check(cases: Sequence[Case], dataset: Path, output: Path, total: int, seed: int) -> None:
-    copied = [case.file for case in cases if dict(case.extra).get(ORIGINAL)]
+def _check(samples: Sequence[Sample], dataset: Path, output: Path, total: int, seed: int) -> None:
+    copied = [sample.file for sample in samples if dict(sample.extra).get(ORIGINAL)]
     if copied:
         raise DatasetError(
             f"expected originals only in {dataset}, found {len(copied)} copies, first {copied[0]}: "
             "augment the data set they were made of"
         )
-    if total < len(cases):
+    if total < len(samples):
         raise UsageError(
-            f"expected a total of at least the {len(cases)} originals of {dataset}, found {total}"
+            f"expected a total of at least the {len(samples)} originals of {dataset}, found {total}"
         )
     if seed < 0:
         raise UsageError(f"expected a seed from 0 on, found {seed}")
@@ -252,24 +252,24 @@ def _check(cases: Sequence[Case], dataset: Path, output: Path, total: int, seed:
         raise UsageError(f"expected another folder than the data set itself, found {output}")
 
 
-def _deal(cases: Sequence[Case], copies: int, seed: int) -> list[tuple[Case, int]]:
+def _deal(samples: Sequence[Sample], copies: int, seed: int) -> list[tuple[Sample, int]]:
     """(case, number from 1) of each copy: round after round in one shuffled order."""
-    order = np.random.default_rng(seed).permutation(len(cases))
-    dealt = [(cases[int(order[i % len(cases)])], i // len(cases) + 1) for i in range(copies)]
-    names = {case.file for case in cases}
+    order = np.random.default_rng(seed).permutation(len(samples))
+    dealt = [(samples[int(order[i % len(samples)])], i // len(samples) + 1) for i in range(copies)]
+    names = {sample.file for sample in samples}
     taken = [name for name in (_copy_name(*each) for each in dealt) if name in names]
     if taken:
         raise DatasetError(f"expected free names for the copies, found an original {taken[0]}")
     return dealt
 
 
-def _copy_name(case: Case, number: int) -> str:
-    return f"{case.file.rpartition('.')[0] or case.file}_copy{number}.png"
+def _copy_name(sample: Sample, number: int) -> str:
+    return f"{sample.file.rpartition('.')[0] or sample.file}_copy{number}.png"
 
 
-def _copy_bytes(dataset: Path, case: Case, folder: Path, target: Case) -> None:
+def _copy_bytes(dataset: Path, sample: Sample, folder: Path, target: Sample) -> None:
     for path in (image_path, mask_path):
-        source, place = path(dataset, case), path(folder, target)
+        source, place = path(dataset, sample), path(folder, target)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(source, place)
@@ -280,43 +280,43 @@ def _copy_bytes(dataset: Path, case: Case, folder: Path, target: Case) -> None:
 
 
 def _write_copy(
-    dataset: Path, case: Case, number: int, folder: Path, options: OfflineOptions, seed: int
-) -> Case:
-    image, inside = _read_pair(dataset, case)
-    move, mask = _draw_inside(case, number, inside, options, seed)
-    spacing = case.pixel_spacing_mm
+    dataset: Path, sample: Sample, number: int, folder: Path, options: OfflineOptions, seed: int
+) -> Sample:
+    image, inside = _read_pair(dataset, sample)
+    move, mask = _draw_inside(sample, number, inside, options, seed)
+    spacing = sample.pixel_spacing_mm
     copy = replace(
-        case,
-        file=_copy_name(case, number),
+        sample,
+        file=_copy_name(sample, number),
         pixel_spacing_mm=None if spacing is None else spacing / move.zoom,
-        extra=(*(each for each in case.extra if each[0] != ORIGINAL), (ORIGINAL, case.file)),
+        extra=(*(each for each in sample.extra if each[0] != ORIGINAL), (ORIGINAL, sample.file)),
     )
     if move == Move():
-        _copy_bytes(dataset, case, folder, copy)
+        _copy_bytes(dataset, sample, folder, copy)
     else:
         write_picture(image_path(folder, copy), move_image(image, move, options.fill))
         write_picture(mask_path(folder, copy), np.where(mask, 255, 0).astype(np.uint8))
     return copy
 
 
-def _read_pair(dataset: Path, case: Case) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    image = read_picture(image_path(dataset, case))
-    inside = read_mask(mask_path(dataset, case)).labels[0, 0] == Label.LV_CAVITY
+def _read_pair(dataset: Path, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    image = read_picture(image_path(dataset, sample))
+    inside = read_mask(mask_path(dataset, sample)).labels[0, 0] == Label.LV_CAVITY
     if image.shape != inside.shape:
-        raise DatasetError(f"expected image and mask of one size, found two for {case.file}")
+        raise DatasetError(f"expected image and mask of one size, found two for {sample.file}")
     if image.min() < 0 or image.max() > 255:
         raise DatasetError(
-            f"expected pictures of 8 bits, found values up to {image.max():g} in {case.file}: "
+            f"expected pictures of 8 bits, found values up to {image.max():g} in {sample.file}: "
             "make the data set with  lvseg prepare"
         )
     return image.astype(np.uint8), inside
 
 
 def _draw_inside(
-    case: Case, number: int, inside: NDArray[np.bool_], options: OfflineOptions, seed: int
+    sample: Sample, number: int, inside: NDArray[np.bool_], options: OfflineOptions, seed: int
 ) -> tuple[Move, NDArray[np.bool_]]:
     """Draw the move of a copy and its mask; again while the whole cavity would be lost."""
-    name = int.from_bytes(hashlib.sha256(case.file.encode()).digest()[:8], "big")
+    name = int.from_bytes(hashlib.sha256(sample.file.encode()).digest()[:8], "big")
     generator = np.random.default_rng([seed, name, number])
     for _ in range(ATTEMPTS):
         move = draw(options, generator)
@@ -325,7 +325,7 @@ def _draw_inside(
             return move, mask
     raise UsageError(
         f"expected moves that keep the cavity in the picture, found none in {ATTEMPTS} for "
-        f"{case.file}: use smaller shifts"
+        f"{sample.file}: use smaller shifts"
     )
 
 
@@ -341,8 +341,8 @@ def study_counts(images: int) -> dict[str, int]:
 
 
 def image_level_split(
-    cases: Sequence[Case], counts: Mapping[str, int], seed: int = 0
-) -> tuple[Case, ...]:
+    samples: Sequence[Sample], counts: Mapping[str, int], seed: int = 0
+) -> tuple[Sample, ...]:
     """LEAKS: give each picture a split at random, as the study does, to show what that hides.
 
     Copies of one picture and slices of one patient land on both sides, so every score on such a
@@ -352,10 +352,11 @@ def image_level_split(
     :param counts: split name -> number of pictures, together as many as there are cases.
     :raises UsageError: other counts.
     """
-    if sum(counts.values()) != len(cases) or min(counts.values(), default=0) < 0:
-        raise UsageError(f"expected counts that sum to {len(cases)}, found {dict(counts)}")
+    if sum(counts.values()) != len(samples) or min(counts.values(), default=0) < 0:
+        raise UsageError(f"expected counts that sum to {len(samples)}, found {dict(counts)}")
     names = [name for name, count in counts.items() for _ in range(count)]
-    order = np.random.default_rng(seed).permutation(len(cases))
+    order = np.random.default_rng(seed).permutation(len(samples))
     return tuple(
-        replace(case, split=names[int(place)]) for case, place in zip(cases, order, strict=True)
+        replace(sample, split=names[int(place)])
+        for sample, place in zip(samples, order, strict=True)
     )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cases import Case
-from lvseg.findings import Finding
+from lvseg.issues import Issue
+from lvseg.manifest import Sample
 
 __all__ = ["NEAR_CORRELATION", "Thumbnail", "repeated", "thumbnail"]
 
@@ -52,63 +52,63 @@ def thumbnail(image: NDArray[np.float32]) -> Thumbnail:
     return Thumbnail(digest, means.astype(np.float32))
 
 
-def repeated(cases: Sequence[Case], thumbnails: Mapping[str, Thumbnail]) -> list[Finding]:
+def repeated(samples: Sequence[Sample], thumbnails: Mapping[str, Thumbnail]) -> list[Issue]:
     """Equal pictures anywhere, and nearly equal pictures of two different patients.
 
     Neighbouring slices and phases of one patient resemble each other and are not compared. A
     repetition across splits is an error, within one split a warning.
     """
-    known = [case for case in cases if case.file in thumbnails]
+    known = [sample for sample in samples if sample.file in thumbnails]
     if not known:
         return []
-    findings = _exact(known, thumbnails)
+    issues = _exact(known, thumbnails)
     near = _near_pairs(known, thumbnails)
     for across in (True, False):
         pairs = [(a, b) for a, b in near if (a.split != b.split) == across]
         if pairs:
             named = "; ".join(f"{a.file} and {b.file}" for a, b in pairs[:5])
             where = "in two splits" if across else "in one split"
-            findings.append(
-                Finding(
+            issues.append(
+                Issue(
                     "near-duplicates",
                     "error" if across else "warning",
                     f"{len(pairs)} pair(s) of nearly equal pictures of two patients {where}: "
                     f"{named}",
                 )
             )
-    return findings
+    return issues
 
 
-def _exact(cases: Sequence[Case], thumbnails: Mapping[str, Thumbnail]) -> list[Finding]:
-    groups: dict[str, list[Case]] = {}
-    for case in cases:
-        groups.setdefault(thumbnails[case.file].digest, []).append(case)
-    findings = []
+def _exact(samples: Sequence[Sample], thumbnails: Mapping[str, Thumbnail]) -> list[Issue]:
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(thumbnails[sample.file].digest, []).append(sample)
+    issues = []
     for group in groups.values():
         if len(group) < 2:
             continue
-        people = len({case.patient_id for case in group})
-        across = len({case.split for case in group}) > 1
-        files = ", ".join(case.file for case in group[:5])
-        findings.append(
-            Finding(
+        people = len({sample.patient_id for sample in group})
+        across = len({sample.split for sample in group}) > 1
+        files = ", ".join(sample.file for sample in group[:5])
+        issues.append(
+            Issue(
                 "same-pixels-two-patients" if people > 1 else "same-pixels",
                 "error" if across else "warning",
                 f"{len(group)} pictures of {people} patient(s) have the same pixels: {files}",
             )
         )
-    return findings
+    return issues
 
 
 def _near_pairs(
-    cases: Sequence[Case], thumbnails: Mapping[str, Thumbnail]
-) -> list[tuple[Case, Case]]:
-    means = np.stack([thumbnails[case.file].means for case in cases])
+    samples: Sequence[Sample], thumbnails: Mapping[str, Thumbnail]
+) -> list[tuple[Sample, Sample]]:
+    means = np.stack([thumbnails[sample.file].means for sample in samples])
     pairs = []
-    for start in range(0, len(cases), _ROWS_AT_ONCE):
+    for start in range(0, len(samples), _ROWS_AT_ONCE):
         likeness = means[start : start + _ROWS_AT_ONCE] @ means.T
         for row, column in np.argwhere(likeness > NEAR_CORRELATION):
-            first, second = cases[start + int(row)], cases[int(column)]
+            first, second = samples[start + int(row)], samples[int(column)]
             exact = thumbnails[first.file].digest == thumbnails[second.file].digest
             if start + row < column and first.patient_id != second.patient_id and not exact:
                 pairs.append((first, second))

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cases import MANIFEST, Case, write_manifest
 from lvseg.errors import DatasetError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
+from lvseg.manifest import MANIFEST, Sample, write_manifest
 from lvseg.write.files import whole_folder
 from lvseg.write.pictures import write_picture
 
@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 class Picture:
     """One image with its mask, on disk (copied byte for byte) or in memory (uint8 [Y, X])."""
 
-    case: Case
+    sample: Sample
     image: Path | NDArray[np.uint8]
     mask: Path | NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ class PrepareReport:
     empty: int
     with_spacing: int
     splits: Mapping[str, int]
-    findings: tuple[Finding, ...] = field(default=())
+    issues: tuple[Issue, ...] = field(default=())
 
     def document(self) -> dict[str, object]:
         """The report as plain values for JSON."""
@@ -60,9 +60,7 @@ class PrepareReport:
             "empty": self.empty,
             "with_spacing": self.with_spacing,
             "splits": dict(self.splits),
-            "findings": [
-                {"code": f.code, "severity": f.severity, "text": f.text} for f in self.findings
-            ],
+            "findings": [issue.to_dict() for issue in self.issues],
         }
 
 
@@ -83,7 +81,7 @@ def write_dataset(
     pictures: Sequence[Picture],
     *,
     layout: str,
-    findings: tuple[Finding, ...] = (),
+    issues: tuple[Issue, ...] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PrepareReport:
@@ -94,8 +92,8 @@ def write_dataset(
     """
     if not pictures:
         raise DatasetError("expected at least one image with a mask, found none")
-    ordered = sorted(pictures, key=lambda picture: picture.case.file)
-    names = Counter(picture.case.file for picture in ordered)
+    ordered = sorted(pictures, key=lambda picture: picture.sample.file)
+    names = Counter(picture.sample.file for picture in ordered)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise DatasetError(f"expected one image a file name, found {twice[0]} more than once")
@@ -103,19 +101,19 @@ def write_dataset(
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
         for index, picture in enumerate(ordered):
-            _place(picture.image, folder / "images" / picture.case.file)
-            _place(picture.mask, folder / "masks" / picture.case.file)
+            _place(picture.image, folder / "images" / picture.sample.file)
+            _place(picture.mask, folder / "masks" / picture.sample.file)
             if progress is not None:
                 progress(index + 1, len(ordered))
-        write_manifest([picture.case for picture in ordered], folder)
-    cases = [picture.case for picture in ordered]
+        write_manifest([picture.sample for picture in ordered], folder)
+    samples = [picture.sample for picture in ordered]
     return PrepareReport(
         dataset=Path(dataset),
         layout=layout,
-        images=len(cases),
-        patients=len({case.patient_id for case in cases}),
-        empty=sum(("empty", "1") in case.extra for case in cases),
-        with_spacing=len({case.patient_id for case in cases if case.pixel_spacing_mm}),
-        splits=dict(sorted(Counter(case.split for case in cases).items())),
-        findings=findings,
+        images=len(samples),
+        patients=len({sample.patient_id for sample in samples}),
+        empty=sum(("empty", "1") in sample.extra for sample in samples),
+        with_spacing=len({sample.patient_id for sample in samples if sample.pixel_spacing_mm}),
+        splits=dict(sorted(Counter(sample.split for sample in samples).items())),
+        issues=issues,
     )

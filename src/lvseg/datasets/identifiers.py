@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lvseg.cases import Case, image_path, mask_path
-from lvseg.findings import Finding
+from lvseg.issues import Issue
+from lvseg.manifest import Sample, image_path, mask_path
 
 __all__ = ["identifier_findings", "looks_like", "metadata_kinds"]
 
@@ -69,47 +69,47 @@ def metadata_kinds(data: bytes) -> tuple[str, ...]:
     return tuple(sorted(kinds))
 
 
-def _in_files(dataset: Path, cases: Sequence[Case]) -> Counter[str]:
+def _in_files(dataset: Path, samples: Sequence[Sample]) -> Counter[str]:
     kinds: Counter[str] = Counter()
-    for case in cases:
-        for path in (image_path(dataset, case), mask_path(dataset, case)):
+    for sample in samples:
+        for path in (image_path(dataset, sample), mask_path(dataset, sample)):
             if path.is_file():
                 kinds.update(metadata_kinds(path.read_bytes()))
     return kinds
 
 
-def identifier_findings(dataset: Path, cases: Sequence[Case]) -> list[Finding]:
+def identifier_findings(dataset: Path, samples: Sequence[Sample]) -> list[Issue]:
     """Metadata inside pictures (error), and names or columns that look personal (warning)."""
-    findings = [
-        Finding(
+    issues = [
+        Issue(
             "picture-metadata",
             "error",
             f"{count} file(s) carry {kind}: write the pictures anew with  lvseg prepare images",
         )
-        for kind, count in sorted(_in_files(dataset, cases).items())
+        for kind, count in sorted(_in_files(dataset, samples).items())
     ]
     sources = {
-        "file-name": {case.file for case in cases},
-        "patient-id": {case.patient_id for case in cases},
+        "file-name": {sample.file for sample in samples},
+        "patient-id": {sample.patient_id for sample in samples},
     }
     for place, texts in sources.items():
         counts = Counter(kind for text in texts for kind in looks_like(text))
-        findings += [
-            Finding(
+        issues += [
+            Issue(
                 f"{place}-identifier",
                 "warning",
                 f"{count} {place.replace('-', ' ')}(s) look like a {kind}: replace by numbers",
             )
             for kind, count in sorted(counts.items())
         ]
-    columns = [name for name, _ in cases[0].extra if _COLUMN.search(name)] if cases else []
+    columns = [name for name, _ in samples[0].extra if _COLUMN.search(name)] if samples else []
     if columns:
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 "personal-column",
                 "warning",
                 f"{len(columns)} column(s) of the manifest are named like personal data: "
                 "remove them",
             )
         )
-    return findings
+    return issues

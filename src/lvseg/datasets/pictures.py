@@ -10,11 +10,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cases import Case, split_by_patient
 from lvseg.datasets.folder import Picture, PrepareReport, Progress, write_dataset
 from lvseg.datasets.sunnybrook import to_8_bit
 from lvseg.errors import DatasetError, UsageError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
+from lvseg.manifest import Sample, split_by_patient
 from lvseg.read import read_picture
 
 __all__ = ["DEFAULT_FRACTIONS", "SUFFIXES", "mask_values", "patient_of", "prepare_images"]
@@ -145,24 +145,26 @@ def prepare_images(
     if spacing_mm is not None and not spacing_mm > 0:
         raise UsageError(f"expected a positive pixel spacing in mm, found {spacing_mm}")
     pairs = _pairs(Path(images), Path(masks))
-    cases = split_by_patient(
+    samples = split_by_patient(
         _named_cases(list(pairs), patient, spacing_mm), fractions, seed=seed, stratify=False
     )
     pictures: list[Picture] = []
     grey: list[str] = []
-    for index, (case, (stem, (image, mask))) in enumerate(zip(cases, pairs.items(), strict=True)):
+    for index, (sample, (stem, (image, mask))) in enumerate(
+        zip(samples, pairs.items(), strict=True)
+    ):
         pixels, labels, many = _read_pair(stem, image, mask)
-        pictures.append(Picture(case, pixels, labels))
+        pictures.append(Picture(sample, pixels, labels))
         if many:
             grey.append(mask.name)
         if progress is not None:
             progress(index + 1, 2 * len(pairs))
-    findings = _findings(cases, grey)
+    issues = _findings(samples, grey)
     return write_dataset(
         dataset,
         pictures,
         layout="images",
-        findings=findings,
+        issues=issues,
         overwrite=overwrite,
         progress=None if progress is None else _second_half(progress),
     )
@@ -172,7 +174,7 @@ def _second_half(progress: Progress) -> Progress:
     return lambda done, total: progress(total + done, 2 * total)
 
 
-def _named_cases(stems: list[str], patient: str | None, spacing_mm: float | None) -> list[Case]:
+def _named_cases(stems: list[str], patient: str | None, spacing_mm: float | None) -> list[Sample]:
     try:
         pattern = None if patient is None else re.compile(patient)
     except re.error as error:
@@ -185,16 +187,16 @@ def _named_cases(stems: list[str], patient: str | None, spacing_mm: float | None
             f"{_listed(missed)}; correct the pattern"
         )
     return [
-        Case(f"{stem}.png", str(found), "unassigned", pixel_spacing_mm=spacing_mm)
+        Sample(f"{stem}.png", str(found), "unassigned", pixel_spacing_mm=spacing_mm)
         for stem, found in ids.items()
     ]
 
 
-def _findings(cases: tuple[Case, ...], grey: list[str]) -> tuple[Finding, ...]:
-    findings = []
-    if len(cases) > 1 and len({case.patient_id for case in cases}) == len(cases):
-        findings.append(
-            Finding(
+def _findings(samples: tuple[Sample, ...], grey: list[str]) -> tuple[Issue, ...]:
+    issues = []
+    if len(samples) > 1 and len({sample.patient_id for sample in samples}) == len(samples):
+        issues.append(
+            Issue(
                 "one-image-a-patient",
                 "warning",
                 "every image became a patient of its own: if several images belong to one "
@@ -202,12 +204,12 @@ def _findings(cases: tuple[Case, ...], grey: list[str]) -> tuple[Finding, ...]:
             )
         )
     if grey:
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 "mask-values",
                 "warning",
                 f"{len(grey)} mask(s) held more than two values and were cut at 128: "
                 + _listed(grey),
             )
         )
-    return tuple(findings)
+    return tuple(issues)

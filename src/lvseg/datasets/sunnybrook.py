@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cases import Case, parse_manifest
 from lvseg.datasets.contours import area_px, fill, read_contour
 from lvseg.datasets.experts import (
     PhaseName,
@@ -29,7 +28,8 @@ from lvseg.datasets.folder import Picture, PrepareReport, Progress, write_datase
 from lvseg.datasets.patients import PATIENTS, canonical_id
 from lvseg.datasets.stack import ImageStack, index_stack
 from lvseg.errors import DatasetError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
+from lvseg.manifest import Sample, parse_manifest
 from lvseg.read.single_image import read_dicom_frame
 
 __all__ = ["prepare_sunnybrook", "to_8_bit"]
@@ -78,16 +78,16 @@ def prepare_sunnybrook(
     if not source.is_dir():
         raise DatasetError(f"expected a folder with the Sunnybrook set, found none at {source}")
     if all((source / name).is_dir() for name in ("images", "masks")):
-        pictures, findings = _from_pairs(source, dicom, negatives)
+        pictures, issues = _from_pairs(source, dicom, negatives)
         layout = "png-pairs"
     else:
-        pictures, findings = _from_official(source, dicom or source, negatives)
+        pictures, issues = _from_official(source, dicom or source, negatives)
         layout = "official"
     return write_dataset(
         dataset,
         pictures,
         layout=layout,
-        findings=tuple(findings),
+        issues=tuple(issues),
         overwrite=overwrite,
         progress=progress,
     )
@@ -107,22 +107,22 @@ def _read_table(path: Path, needed: Iterable[str]) -> list[Row]:
     return rows
 
 
-def _with_spacings(case: Case, stack: ImageStack) -> Case:
+def _with_spacings(sample: Sample, stack: ImageStack) -> Sample:
     """Spacings of a stack; pixels that are not square leave theirs unknown."""
     rows_mm, columns_mm = stack.planes[0].pixel_spacing_mm
     slices_mm = stack.slice_spacing_mm
     return replace(
-        case,
+        sample,
         pixel_spacing_mm=rows_mm if rows_mm == columns_mm else None,
         slice_spacing_mm=None if slices_mm is None else round(slices_mm, 2),
     )
 
 
-def _at(case: Case, file: str, name: PhaseName, number: int, slice_index: int) -> Case:
+def _at(sample: Sample, file: str, name: PhaseName, number: int, slice_index: int) -> Sample:
     """The case of one image of a patient."""
-    scd_id = dict(case.extra).get("scd_id", "")
+    scd_id = dict(sample.extra).get("scd_id", "")
     return replace(
-        case,
+        sample,
         file=file,
         phase=name,
         slice_index=slice_index,
@@ -152,26 +152,26 @@ def _patient_folders(root: Path) -> dict[str, Path]:
 
 
 def _empty_pictures(
-    stack: ImageStack, contoured: Mapping[int, PhaseName], patient: Case, stem: str
+    stack: ImageStack, contoured: Mapping[int, PhaseName], patient: Sample, stem: str
 ) -> list[Picture]:
     pictures = []
     for frame in empty_frames(stack, contoured):
         image = to_8_bit(read_dicom_frame(stack.files[frame.image_number])[0])
         number, distance = frame.image_number, frame.distance_from_contoured
-        case = _at(patient, f"{stem}-{number:04d}.png", frame.name, number, frame.slice)
+        sample = _at(patient, f"{stem}-{number:04d}.png", frame.name, number, frame.slice)
         extra = (("empty", "1"), ("distance_from_contoured", str(distance)))
-        case = replace(case, extra=case.extra + extra)
-        pictures.append(Picture(case, image, np.zeros(image.shape, np.uint8)))
+        sample = replace(sample, extra=sample.extra + extra)
+        pictures.append(Picture(sample, image, np.zeros(image.shape, np.uint8)))
     return pictures
 
 
 def _from_pairs(
     source: Path, dicom: Path | None, negatives: bool
-) -> tuple[list[Picture], list[Finding]]:
+) -> tuple[list[Picture], list[Issue]]:
     needed = ("file", "patient_id", "official_set", "image_number", "slice_index", "phase")
     rows = _read_table(source / "manifest.csv", needed)
-    cases = _cases(rows, source / "manifest.csv")
-    listed = {case.file for case in cases}
+    samples = _cases(rows, source / "manifest.csv")
+    listed = {sample.file for sample in samples}
     for kind in ("images", "masks"):
         absent = sorted(listed - {path.name for path in (source / kind).iterdir()})
         if absent:
@@ -179,26 +179,26 @@ def _from_pairs(
                 f"expected every file of manifest.csv in {source / kind}, found {len(absent)} "
                 f"missing, first {absent[0]}: fetch the set again"
             )
-    findings = []
+    issues = []
     unlisted = sorted({path.name for path in (source / "images").glob("*.png")} - listed)
     if unlisted:
-        findings.append(
-            Finding("unlisted-images", "warning", f"{len(unlisted)} image(s) not in manifest.csv")
+        issues.append(
+            Issue("unlisted-images", "warning", f"{len(unlisted)} image(s) not in manifest.csv")
         )
     folders = _patient_folders(dicom) if dicom is not None else {}
     pictures: list[Picture] = []
-    for patient in sorted({case.patient_id for case in cases}):
-        own = [case for case in cases if case.patient_id == patient]
+    for patient in sorted({sample.patient_id for sample in samples}):
+        own = [sample for sample in samples if sample.patient_id == patient]
         folder = folders.get(dict(own[0].extra).get("scd_id", "").upper()) or folders.get(patient)
         pictures += _patient_pairs(source, own, folder, negatives)
-    if dicom is not None and not any(picture.case.slice_spacing_mm for picture in pictures):
+    if dicom is not None and not any(picture.sample.slice_spacing_mm for picture in pictures):
         raise DatasetError(
             f"expected DICOM folders of these patients (SCD0000101 ...), found none in {dicom}"
         )
-    return pictures, findings
+    return pictures, issues
 
 
-def _cases(rows: list[Row], path: Path) -> tuple[Case, ...]:
+def _cases(rows: list[Row], path: Path) -> tuple[Sample, ...]:
     """The rows of the source's manifest with ``official_set`` as the split."""
     out = io.StringIO(newline="")
     keys = [key for key in rows[0] if key not in ("official_set", "split")]
@@ -209,22 +209,23 @@ def _cases(rows: list[Row], path: Path) -> tuple[Case, ...]:
 
 
 def _patient_pairs(
-    source: Path, cases: list[Case], folder: Path | None, negatives: bool
+    source: Path, samples: list[Sample], folder: Path | None, negatives: bool
 ) -> list[Picture]:
     """The pairs of one patient, and the empty frames where the DICOM folder is known."""
     contoured: dict[int, PhaseName] = {
-        int(dict(case.extra)["image_number"]): "ED" if case.phase == "ED" else "ES"
-        for case in cases
+        int(dict(sample.extra)["image_number"]): "ED" if sample.phase == "ED" else "ES"
+        for sample in samples
     }
     stack = index_stack(folder, contoured) if folder is not None else None
     if stack is not None:
-        cases = [_with_spacings(case, stack) for case in cases]
+        samples = [_with_spacings(sample, stack) for sample in samples]
     pictures = [
-        Picture(case, source / "images" / case.file, source / "masks" / case.file) for case in cases
+        Picture(sample, source / "images" / sample.file, source / "masks" / sample.file)
+        for sample in samples
     ]
     if stack is not None and negatives:
-        stem = cases[0].file.rpartition("-")[0]
-        pictures += _empty_pictures(stack, contoured, cases[0], stem)
+        stem = samples[0].file.rpartition("-")[0]
+        pictures += _empty_pictures(stack, contoured, samples[0], stem)
     return pictures
 
 
@@ -271,9 +272,7 @@ def _contour_folders(source: Path) -> dict[str, Path]:
     return found
 
 
-def _from_official(
-    source: Path, dicom: Path, negatives: bool
-) -> tuple[list[Picture], list[Finding]]:
+def _from_official(source: Path, dicom: Path, negatives: bool) -> tuple[list[Picture], list[Issue]]:
     contours = _contour_folders(source)
     strangers = sorted(set(contours) - set(PATIENTS))
     if strangers:
@@ -296,23 +295,23 @@ def _from_official(
             f"expected DICOM folders named after the patients ({absent[0]} or "
             f"{people[absent[0]]['scd_id']}), found none in {dicom}"
         )
-    findings = []
+    issues = []
     if absent:
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 "no-dicom",
                 "warning",
                 f"{len(absent)} patient(s) have contours but no DICOM images and were left out: "
                 + ", ".join(absent),
             )
         )
-    return pictures, findings
+    return pictures, issues
 
 
-def _person_case(patient: str, person: Row) -> Case:
+def _person_case(patient: str, person: Row) -> Sample:
     """What is known of a patient; the file is filled in later."""
     age = person.get("age", "")
-    return Case(
+    return Sample(
         file="",
         patient_id=patient,
         split=PATIENTS[patient].official_set,
@@ -337,8 +336,8 @@ def _patient_official(
         image = to_8_bit(read_dicom_frame(stack.files[number])[0])
         shape = (image.shape[0], image.shape[1])
         file = f"{patient}-IM-0001-{number:04d}.png"
-        case = _at(common, file, names[number], number, stack.place[number][0])
-        pictures.append(Picture(case, image, fill(polygon, shape) * np.uint8(255)))
+        sample = _at(common, file, names[number], number, stack.place[number][0])
+        pictures.append(Picture(sample, image, fill(polygon, shape) * np.uint8(255)))
     if negatives:
         pictures += _empty_pictures(stack, names, common, f"{patient}-IM-0001")
     return pictures

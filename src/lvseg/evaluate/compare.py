@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lvseg import cases as manifest
-from lvseg.cases import Case
+from lvseg import manifest
 from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError
 from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.labels import Label
+from lvseg.manifest import Sample
 from lvseg.read import read_mask
 from lvseg.read.segmentation import is_segmentation
 
@@ -73,10 +73,10 @@ def compare(
     :raises DatasetError: nothing to compare, or nothing matched.
     :raises ReadError: a file is no mask. GeometryMismatchError: grids of different shape.
 
-    Files without a counterpart are findings.
+    Files without a counterpart are issues.
     """
-    findings: list[Finding] = []
-    cases: dict[str, Case] = {}
+    issues: list[Issue] = []
+    samples: dict[str, Sample] = {}
     for path in (reference, prediction):
         if not path.exists():
             raise DatasetError(f"expected a mask or a folder of masks, found nothing at {path}")
@@ -85,19 +85,19 @@ def compare(
             f"expected two files or two folders, found one of each: {reference} and {prediction}"
         )
     if reference.is_dir():
-        pairs = _match(reference, prediction, findings)
+        pairs = _match(reference, prediction, issues)
         if (reference / manifest.MANIFEST).is_file():
             every = manifest.read_manifest(reference, allow_leaks=True)
-            cases = {_strip(case.file)[0]: case for case in every}
+            samples = {_strip(sample.file)[0]: sample for sample in every}
     else:
         pairs = [(_strip(reference.name)[0], reference, prediction)]
     rows: list[ImageRow] = []
     for done, (key, first, second) in enumerate(pairs, start=1):
-        rows += _rows(key, first, second, cases.get(key), findings)
+        rows += _rows(key, first, second, samples.get(key), issues)
         if progress is not None:
             progress(done, len(pairs))
     images, patients = finish(rows)
-    return Evaluation(images, patients, findings=tuple(findings), seed=seed)
+    return Evaluation(images, patients, issues=tuple(issues), seed=seed)
 
 
 def _strip(name: str) -> tuple[str, bool]:
@@ -109,7 +109,7 @@ def _strip(name: str) -> tuple[str, bool]:
     return (stripped, bool(word)) if stripped.rsplit("/", 1)[-1] else (bare, False)
 
 
-def _masks(folder: Path, findings: list[Finding]) -> dict[str, _Found]:
+def _masks(folder: Path, issues: list[Issue]) -> dict[str, _Found]:
     """Mask files below a folder by key; of ``x`` and ``x_mask`` the second is the mask."""
     below = folder
     if (folder / "images").is_dir() and (folder / "masks").is_dir():
@@ -126,7 +126,7 @@ def _masks(folder: Path, findings: list[Finding]) -> dict[str, _Found]:
             continue
         key = _study_key(key)
         new, old = _Found(path, key, marked), found.get(key)
-        found[key] = new if old is None else _better(old, new, findings)
+        found[key] = new if old is None else _better(old, new, issues)
     if not found:
         raise DatasetError(
             f"expected masks ({', '.join(EXTENSIONS)}) below {below}, found none: name the folder "
@@ -153,7 +153,7 @@ def _study_key(key: str) -> str:
     return folder + STUDY_PHASES[name] if name in STUDY_PHASES else key
 
 
-def _better(old: _Found, new: _Found, findings: list[Finding]) -> _Found:
+def _better(old: _Found, new: _Found, issues: list[Issue]) -> _Found:
     """Of two files of one name the mask: the one that says so, or the one that is not DICOM."""
     if old.marked != new.marked:
         kept, other = (new, old) if new.marked else (old, new)
@@ -165,15 +165,13 @@ def _better(old: _Found, new: _Found, findings: list[Finding]) -> _Found:
         raise DatasetError(
             f"expected one mask for each name, found {old.path} and {new.path}: remove one"
         )
-    findings.append(Finding("not-a-mask", "info", f"left out {other.path}: {why}"))
+    issues.append(Issue("not-a-mask", "info", f"left out {other.path}: {why}"))
     return kept
 
 
-def _match(
-    reference: Path, prediction: Path, findings: list[Finding]
-) -> list[tuple[str, Path, Path]]:
-    """Pairs (key, reference file, prediction file); what stays alone becomes a finding."""
-    first, second = _masks(reference, findings), _masks(prediction, findings)
+def _match(reference: Path, prediction: Path, issues: list[Issue]) -> list[tuple[str, Path, Path]]:
+    """Pairs (key, reference file, prediction file); what stays alone becomes an issue."""
+    first, second = _masks(reference, issues), _masks(prediction, issues)
     partner = {key: key for key in first if key in second}
     rest = _once(found for key, found in second.items() if key not in partner)
     for name, key in _once(found for key, found in first.items() if key not in partner).items():
@@ -192,8 +190,8 @@ def _match(
     lonely += [
         ("prediction-only", "no reference", second[key]) for key in second if key not in taken
     ]
-    findings += [
-        Finding(code, "warning", f"{what} has the name of {found.path}: not compared")
+    issues += [
+        Issue(code, "warning", f"{what} has the name of {found.path}: not compared")
         for code, what, found in lonely
     ]
     return [(key, first[key].path, second[other].path) for key, other in sorted(partner.items())]
@@ -227,7 +225,7 @@ def _by(spacing_mm: tuple[float, float]) -> str:
 
 
 def _rows(
-    key: str, first: Path, second: Path, case: Case | None, findings: list[Finding]
+    key: str, first: Path, second: Path, sample: Sample | None, issues: list[Issue]
 ) -> list[ImageRow]:
     reference, prediction = read_mask(first), read_mask(second)
     a, b = reference.labels == Label.LV_CAVITY, prediction.labels == Label.LV_CAVITY
@@ -236,11 +234,11 @@ def _rows(
             f"expected both masks of '{key}' on one grid, found [phase, slice, row, column] "
             f"{a.shape} in {first} and {b.shape} in {second}"
         )
-    spacing = _spacing(key, reference, prediction, findings)
-    if spacing is None and case is not None and case.pixel_spacing_mm is not None:
-        spacing = (case.pixel_spacing_mm, case.pixel_spacing_mm)
-    phases = _annotated(key, a.any(axis=(1, 2, 3)), findings)
-    patient, phase_name = (case.patient_id, case.phase) if case else _who(key)
+    spacing = _spacing(key, reference, prediction, issues)
+    if spacing is None and sample is not None and sample.pixel_spacing_mm is not None:
+        spacing = (sample.pixel_spacing_mm, sample.pixel_spacing_mm)
+    phases = _annotated(key, a.any(axis=(1, 2, 3)), issues)
+    patient, phase_name = (sample.patient_id, sample.phase) if sample else _who(key)
     either = (a | b).any(axis=(2, 3))
     places = [(t, z) for t in phases for z in range(a.shape[1]) if either[t, z]]
     rows = []
@@ -252,20 +250,20 @@ def _rows(
             replace(
                 row,
                 phase=phase_name if len(a) == 1 else int(t),
-                slice_index=z if a.shape[1] > 1 else (case.slice_index if case else None),
-                pathology=case.pathology if case else None,
+                slice_index=z if a.shape[1] > 1 else (sample.slice_index if sample else None),
+                pathology=sample.pathology if sample else None,
             )
         )
     return rows
 
 
-def _annotated(key: str, holds: np.ndarray, findings: list[Finding]) -> list[int]:
+def _annotated(key: str, holds: np.ndarray, issues: list[Issue]) -> list[int]:
     """Phases to compare: a cavity never vanishes, so a phase without one was not annotated."""
     chosen = [int(t) for t in np.flatnonzero(holds)]
     if not chosen or len(chosen) == len(holds):
         return list(range(len(holds)))
-    findings.append(
-        Finding(
+    issues.append(
+        Issue(
             "phases-not-annotated",
             "info",
             f"the reference of '{key}' has a cavity in {len(chosen)} of {len(holds)} phases: only "
@@ -276,13 +274,13 @@ def _annotated(key: str, holds: np.ndarray, findings: list[Finding]) -> list[int
 
 
 def _spacing(
-    key: str, reference: Mask, prediction: Mask, findings: list[Finding]
+    key: str, reference: Mask, prediction: Mask, issues: list[Issue]
 ) -> tuple[float, float] | None:
     """In-plane spacing of a pair: the reference's, else the prediction's, else unknown."""
     own, other = reference.pixel_spacing_mm, prediction.pixel_spacing_mm
     if own and other and not np.allclose(own, other, rtol=SPACING_TOLERANCE):
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 "spacing-differs",
                 "warning",
                 f"'{key}': pixel spacing {_by(own)} mm in the reference and {_by(other)} mm "
@@ -290,8 +288,8 @@ def _spacing(
             )
         )
     if reference.planes and prediction.planes and not _same_place(reference, prediction):
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 "planes-differ",
                 "warning",
                 f"'{key}': the two masks lie at different places or are turned; they are compared "

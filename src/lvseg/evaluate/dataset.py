@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg import cases as manifest
-from lvseg import pipeline
-from lvseg.cases import Case
+from lvseg import manifest, pipeline
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError, GeometryMismatchError
 from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
 from lvseg.evaluate.stacks import stacks
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.labels import Label
+from lvseg.manifest import Sample
 from lvseg.modelcard import ModelCard
 from lvseg.predict import Predictor
 from lvseg.read import read_mask, read_picture
@@ -64,37 +63,37 @@ def evaluate(
             if progress is not None:
                 progress(len(rows), len(chosen))
     images, patients = finish([rows[place] for place in sorted(rows)])
-    findings = tuple(
-        Finding("training-patient", "warning", f"patient {name} is among the model's training data")
+    issues = tuple(
+        Issue("training-patient", "warning", f"patient {name} is among the model's training data")
         for name in leaked
     )
     name = predictor.card.name
     flips = (settings or pipeline.Settings()).flips
-    return Evaluation(images, patients, leaked, findings, name, split, seed, by_patient, flips)
+    return Evaluation(images, patients, leaked, issues, name, split, seed, by_patient, flips)
 
 
-def leaked_patients(folder: Path, cases: Sequence[Case], card: ModelCard) -> tuple[str, ...]:
+def leaked_patients(folder: Path, samples: Sequence[Sample], card: ModelCard) -> tuple[str, ...]:
     """Patients that taught the model: by number, or by the bytes of any of their pictures."""
     taught, pictures = set(card.training.patients), set(card.training.image_sha256)
-    leaked = {case.patient_id for case in cases if case.patient_id in taught}
+    leaked = {sample.patient_id for sample in samples if sample.patient_id in taught}
     if pictures:
-        hashes = manifest.image_hashes(folder, cases)
-        leaked |= {case.patient_id for case in cases if hashes[case.file] in pictures}
+        hashes = manifest.image_hashes(folder, samples)
+        leaked |= {sample.patient_id for sample in samples if hashes[sample.file] in pictures}
     return tuple(sorted(leaked))
 
 
-def _groups(cases: Sequence[Case], by_patient: bool) -> list[list[int]]:
+def _groups(samples: Sequence[Sample], by_patient: bool) -> list[list[int]]:
     """Places of the cases, one by one or those of a patient and a pixel spacing together."""
     found = defaultdict[object, list[int]](list)
-    for place, case in enumerate(cases):
-        key = (case.patient_id, case.pixel_spacing_mm) if by_patient else place
+    for place, sample in enumerate(samples):
+        key = (sample.patient_id, sample.pixel_spacing_mm) if by_patient else place
         found[key].append(place)
     return list(found.values())
 
 
-def _read(folder: Path, case: Case) -> tuple[Cine, NDArray[np.bool_]]:
+def _read(folder: Path, sample: Sample) -> tuple[Cine, NDArray[np.bool_]]:
     """A picture as a cine of one frame, and its cavity [Y, X]."""
-    paths = manifest.image_path(folder, case), manifest.mask_path(folder, case)
+    paths = manifest.image_path(folder, sample), manifest.mask_path(folder, sample)
     for path in paths:
         if not path.is_file():
             raise DatasetError(
@@ -106,22 +105,24 @@ def _read(folder: Path, case: Case) -> tuple[Cine, NDArray[np.bool_]]:
             f"expected a mask of {picture.shape[0]} x {picture.shape[1]} pixels like its picture, "
             f"found {reference.shape[0]} x {reference.shape[1]}: {paths[1]}"
         )
-    spacing = None if case.pixel_spacing_mm is None else (case.pixel_spacing_mm,) * 2
-    source = Source(format="picture", name=Path(case.file).stem, location=str(paths[0]))
+    spacing = None if sample.pixel_spacing_mm is None else (sample.pixel_spacing_mm,) * 2
+    source = Source(format="picture", name=Path(sample.file).stem, location=str(paths[0]))
     return Cine(picture[None, None], source, pixel_spacing_mm=spacing), reference
 
 
 def _row(
-    case: Case, cine: Cine, reference: NDArray[np.bool_], inside: NDArray[np.bool_]
+    sample: Sample, cine: Cine, reference: NDArray[np.bool_], inside: NDArray[np.bool_]
 ) -> ImageRow:
     row = compare_slice(
         reference,
         inside,
-        file=case.file,
-        patient_id=case.patient_id,
+        file=sample.file,
+        patient_id=sample.patient_id,
         pixel_spacing_mm=cine.pixel_spacing_mm,
     )
-    return replace(row, phase=case.phase, slice_index=case.slice_index, pathology=case.pathology)
+    return replace(
+        row, phase=sample.phase, slice_index=sample.slice_index, pathology=sample.pathology
+    )
 
 
 def _cavity(path: Path) -> NDArray[np.bool_]:

@@ -51,7 +51,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         },
         "ef": asdict(ef),
         "leaked_patients": list(evaluation.leaked_patients),
-        "findings": [asdict(finding) for finding in evaluation.findings],
+        "findings": [issue.to_dict() for issue in evaluation.issues],
         "model": evaluation.model,
         "split": evaluation.split,
         "by_patient": evaluation.by_patient,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lvseg import metrics
 from lvseg.cine import base_first
 from lvseg.errors import GeometryMismatchError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 
 __all__ = [
     "REGIONS",
@@ -95,7 +95,7 @@ class Evaluation:
     images: tuple[ImageRow, ...]
     patients: tuple[PatientRow, ...]
     leaked_patients: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[Issue, ...] = ()
     model: str | None = None
     split: str | None = None
     seed: int = 0

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cases import Case
 from lvseg.cine import Cine
+from lvseg.manifest import Sample
 
 __all__ = ["stacks"]
 
@@ -21,7 +21,7 @@ Places = dict[int, tuple[int, int]]
 
 
 def stacks(
-    cases: Mapping[int, Case], pictures: Mapping[int, Cine]
+    samples: Mapping[int, Sample], pictures: Mapping[int, Cine]
 ) -> Iterator[tuple[Cine, Places]]:
     """Pictures of one patient and pixel spacing as cines.
 
@@ -32,10 +32,10 @@ def stacks(
     :param cases, pictures: under the same numbers; a picture is a cine of one frame.
     """
     held = defaultdict[tuple[int, ...], dict[tuple[int, int], int]](dict)
-    for number, case in cases.items():
-        there, index = held[pictures[number].shape], case.slice_index
-        if case.phase in PHASES and index is not None:
-            key = (PHASES.index(case.phase), index)
+    for number, sample in samples.items():
+        there, index = held[pictures[number].shape], sample.slice_index
+        if sample.phase in PHASES and index is not None:
+            key = (PHASES.index(sample.phase), index)
             if there.setdefault(key, number) == number:
                 continue
         yield pictures[number], {number: (0, 0)}

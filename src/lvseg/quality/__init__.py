@@ -1,14 +1,14 @@
 """Is this result believable? Plain checks of the mask and the numbers; each limit has a reason.
 
-A finding asks a person to look (``warning``), says that a number must not be used (``error``) or
+A issue asks a person to look (``warning``), says that a number must not be used (``error``) or
 records a fact (``info``). The mask and the measurements stay as they are. docs/quality.md lists
-every finding with its limit.
+every issue with its limit.
 """
 
 from __future__ import annotations
 
 from lvseg.cine import Cine, Mask
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.quality.certainty import expect_dice, unsure
 from lvseg.quality.coverage import extent, missing_slices
 from lvseg.quality.curve import empty_phases, jumps, numbers, timing, two_beats
@@ -22,11 +22,11 @@ from lvseg.results import LVMeasurements
 __all__ = ["check", "expect_dice", "unlike", "unsure"]
 
 
-def check(cine: Cine, mask: Mask, measurements: LVMeasurements) -> tuple[Finding, ...]:
+def check(cine: Cine, mask: Mask, measurements: LVMeasurements) -> tuple[Issue, ...]:
     """Look for signs that the mask or the numbers are wrong.
 
     :param mask: labels ``[F, Z, Y, X]`` that ``measurements`` come from.
-    :returns: findings in a fixed order, each code at most once, naming the place that is worst or
+    :returns: issues in a fixed order, each code at most once, naming the place that is worst or
         first; none for an empty mask, which measuring has reported. Nothing is raised.
     """
     seen = look(cine, mask, measurements)

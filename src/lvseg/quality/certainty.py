@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Mask
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.modelcard import Calibration
 from lvseg.results import Certainty
@@ -89,28 +89,28 @@ def expect_dice(
 
 def unsure(
     certainty: Certainty | None, calibration: Calibration | None, phases: tuple[int, ...]
-) -> tuple[Finding, ...]:
-    """Findings where the network is unsure: of the study, and of single slices.
+) -> tuple[Issue, ...]:
+    """Issues where the network is unsure: of the study, and of single slices.
 
     :param phases: the phase of the cine each row of the certainty stands for.
     """
     if certainty is None or calibration is None:
         return ()
-    findings = []
+    issues = []
     if certainty.expected_dice < calibration.review_below:
         text = (
             f"The network is unsure of this study: a Dice of {certainty.expected_dice:.2f} with an "
             f"expert is expected, {calibration.review_below:.2f} or more is usual."
         )
-        findings.append(Finding("unsure", "warning", text))
+        issues.append(Issue("unsure", "warning", text))
     table = np.array(certainty.by_slice, np.float64)
     if not (table < calibration.slice_review_below).any():
-        return tuple(findings)
+        return tuple(issues)
     row, worst = np.unravel_index(int(np.nanargmin(table)), table.shape)
     count = int((np.nanmin(table, axis=0, initial=1.0) < calibration.slice_review_below).sum())
     text = (
         f"The network is unsure of {count} slice(s) in at least one phase, most of this one, where "
         f"a Dice of {table[row, worst]:.2f} is expected."
     )
-    findings.append(Finding("unsure-slice", "info", text, int(worst), phases[int(row)]))
-    return tuple(findings)
+    issues.append(Issue("unsure-slice", "info", text, int(worst), phases[int(row)]))
+    return tuple(issues)

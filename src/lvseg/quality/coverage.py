@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from lvseg.cine import Cine, base_first
-from lvseg.findings import Finding
 from lvseg.geometry import POSITION_TOLERANCE_MM, are_parallel, gaps, slice_positions_mm
+from lvseg.issues import Issue
 from lvseg.quality.seen import IntArray, Seen
 
 __all__ = ["extent", "missing_slices"]
@@ -27,9 +27,9 @@ BASE_CUT_SHARE = 0.95
 FEWEST_SLICES = 5
 
 
-def missing_slices(cine: Cine, seen: Seen) -> Iterator[Finding]:
+def missing_slices(cine: Cine, seen: Seen) -> Iterator[Issue]:
     """A distance between slices far above the usual one, unless the reader has reported it."""
-    told = any(finding.code == "missing-slice" for finding in cine.findings)
+    told = any(issue.code == "missing-slice" for issue in cine.issues)
     if told or seen.planes is None or not are_parallel(seen.planes):
         return
     wide = gaps(seen.planes)
@@ -43,10 +43,10 @@ def missing_slices(cine: Cine, seen: Seen) -> Iterator[Finding]:
         f"Two slices lie {distances[worst]:.1f} mm apart where {usual:.1f} mm is usual: about "
         f"{missing} slice(s) are missing, and the volume spans the gap."
     )
-    yield Finding("missing-slice", "warning", text, worst)
+    yield Issue("missing-slice", "warning", text, worst)
 
 
-def extent(seen: Seen) -> Iterator[Finding]:
+def extent(seen: Seen) -> Iterator[Issue]:
     """Whether the stack reaches past apex and base at end-diastole."""
     areas, phase = seen.areas[seen.ed], seen.phases[seen.ed]
     if len(areas) == 1:
@@ -54,7 +54,7 @@ def extent(seen: Seen) -> Iterator[Finding]:
     held = np.flatnonzero(areas)
     if held.size < FEWEST_SLICES:
         text = f"Only {held.size} slice(s) hold cavity at end-diastole, too few for a good volume."
-        yield Finding("few-slices", "warning", text, phase=phase)
+        yield Issue("few-slices", "warning", text, phase=phase)
     apex, base = _ends(areas)
     apical, basal = areas[apex] / areas.max(), areas[base] / areas.max()
     middle_only = apical > MIDDLE_ONLY_SHARE and basal > APEX_CUT_SHARE
@@ -63,22 +63,22 @@ def extent(seen: Seen) -> Iterator[Finding]:
             "The cavity is large at both ends of the stack: it does not cover the ventricle, and "
             "volumes and ejection fraction must not be used."
         )
-        yield Finding("stack-does-not-cover-ventricle", "error", text, phase=phase)
+        yield Issue("stack-does-not-cover-ventricle", "error", text, phase=phase)
     elif apical > APEX_CUT_SHARE:
         text = (
             f"The cavity at the apical end is still {100 * apical:.0f} % of the largest slice: the "
             "apex seems to be cut off."
         )
-        yield Finding("apex-cut-off", "warning", text, apex, phase)
+        yield Issue("apex-cut-off", "warning", text, apex, phase)
     if not middle_only and _base_cut(seen, base):
         text = (
             "The outermost slice at the base is as large as any, at end-diastole and at "
             "end-systole: the base of the ventricle seems to be cut off."
         )
-        yield Finding("base-cut-off", "warning", text, base, phase)
+        yield Issue("base-cut-off", "warning", text, base, phase)
     elif basal > 0:
         text = "The last slice at the base holds cavity: the stack may begin below the valve."
-        yield Finding("base-not-passed", "info", text, base, phase)
+        yield Issue("base-not-passed", "info", text, base, phase)
 
 
 def _ends(areas: IntArray) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lvseg.cine import Cine
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.quality.seen import FloatArray, Seen
 from lvseg.results import LVMeasurements
 
@@ -43,7 +43,7 @@ ES_SHARE = (0.2, 0.6)
 CYCLE_FROM_PHASES = 8
 
 
-def empty_phases(seen: Seen) -> Iterator[Finding]:
+def empty_phases(seen: Seen) -> Iterator[Issue]:
     """Phases without any cavity, while others hold some: no ventricle empties completely."""
     empty = np.flatnonzero(~seen.areas.any(axis=1))
     if empty.size:
@@ -51,11 +51,11 @@ def empty_phases(seen: Seen) -> Iterator[Finding]:
             f"In {empty.size} phase(s) no cavity was found at all: end-systolic volume and "
             "ejection fraction must not be used."
         )
-        yield Finding("empty-phase", "error", text, phase=seen.phases[empty[0]])
+        yield Issue("empty-phase", "error", text, phase=seen.phases[empty[0]])
 
 
-def jumps(seen: Seen, measurements: LVMeasurements) -> tuple[Finding, ...]:
-    """Jumps of the volume between neighbouring phases, and phases that stick out; one finding."""
+def jumps(seen: Seen, measurements: LVMeasurements) -> tuple[Issue, ...]:
+    """Jumps of the volume between neighbouring phases, and phases that stick out; one issue."""
     curve = _curve_ml(seen, measurements)
     stroke = 0.0 if curve is None else float(np.ptp(curve))
     if curve is None or stroke == 0:
@@ -68,7 +68,7 @@ def jumps(seen: Seen, measurements: LVMeasurements) -> tuple[Finding, ...]:
             "the largest change) between two neighbouring phases."
         )
         phase = seen.phases[(worst + 1) % len(curve)]
-        return (Finding("volume-jump", "warning", text, phase=phase),)
+        return (Issue("volume-jump", "warning", text, phase=phase),)
     off = spikes(curve)
     limit = np.full(len(curve), SPIKE_SHARE)
     limit[[0, -1]] = CLOSING_SPIKE_SHARE if seen.circle else np.inf
@@ -79,7 +79,7 @@ def jumps(seen: Seen, measurements: LVMeasurements) -> tuple[Finding, ...]:
             f"The volume of one phase lies {off[worst]:.0f} ml ({100 * off[worst] / stroke:.0f} % "
             "of the largest change) off the mean of the phases before and after it."
         )
-        return (Finding("volume-jump", "warning", text, phase=seen.phases[worst]),)
+        return (Issue("volume-jump", "warning", text, phase=seen.phases[worst]),)
     return ()
 
 
@@ -89,11 +89,11 @@ def spikes(curve: FloatArray) -> FloatArray:
     return result
 
 
-def two_beats(seen: Seen, measurements: LVMeasurements) -> Iterator[Finding]:
+def two_beats(seen: Seen, measurements: LVMeasurements) -> Iterator[Issue]:
     """A second peak as a second end-diastole would make; needs the whole cycle.
 
     Judged on the curve averaged over neighbouring phases (1/4, 1/2, 1/4). A second peak is as high
-    above the deeper way to the largest volume as the finding says (its prominence).
+    above the deeper way to the largest volume as the issue says (its prominence).
     """
     curve = _curve_ml(seen, measurements)
     if curve is None or not seen.circle or not np.ptp(curve) > 0:
@@ -113,7 +113,7 @@ def two_beats(seen: Seen, measurements: LVMeasurements) -> Iterator[Finding]:
             f"with a fall by {100 * fall[second] / stroke:.0f} % of the largest change between "
             "them: two beats, or phases out of order."
         )
-        yield Finding("two-beats", "warning", text, phase=seen.phases[other])
+        yield Issue("two-beats", "warning", text, phase=seen.phases[other])
 
 
 def _curve_ml(seen: Seen, measurements: LVMeasurements) -> FloatArray | None:
@@ -124,7 +124,7 @@ def _curve_ml(seen: Seen, measurements: LVMeasurements) -> FloatArray | None:
     return np.array(volumes) if len(volumes) >= JUMP_FROM_PHASES else None
 
 
-def numbers(measurements: LVMeasurements) -> Iterator[Finding]:
+def numbers(measurements: LVMeasurements) -> Iterator[Issue]:
     """Volumes and ejection fractions that no patient has, or few."""
     ef, edv, stroke = measurements.ef_percent, measurements.edv_ml, measurements.sv_ml
     if stroke is not None and stroke < 0:
@@ -132,18 +132,18 @@ def numbers(measurements: LVMeasurements) -> Iterator[Finding]:
             f"The stroke volume is {stroke:.0f} ml, below zero: end-diastole and end-systole are "
             "exchanged, and stroke volume and ejection fraction must not be used."
         )
-        yield Finding("negative-stroke", "error", text)
+        yield Issue("negative-stroke", "error", text)
     low, high = PLAUSIBLE_EF_PERCENT
     if ef is not None and not low <= ef <= high:
         text = f"An ejection fraction of {ef:.0f} % is outside the usual {low:.0f} to {high:.0f} %."
-        yield Finding("implausible-ef", "warning", text)
+        yield Issue("implausible-ef", "warning", text)
     low, high = PLAUSIBLE_EDV_ML
     if edv is not None and not low <= edv <= high:
         text = f"An end-diastolic volume of {edv:.0f} ml is outside {low:.0f} to {high:.0f} ml."
-        yield Finding("implausible-edv", "warning", text)
+        yield Issue("implausible-edv", "warning", text)
 
 
-def timing(cine: Cine, seen: Seen, measurements: LVMeasurements) -> Iterator[Finding]:
+def timing(cine: Cine, seen: Seen, measurements: LVMeasurements) -> Iterator[Issue]:
     """Whether end-systole follows end-diastole as in a beating heart; needs a whole cycle."""
     ed, es = measurements.phases.end_diastole, measurements.phases.end_systole
     phases = cine.shape[0]
@@ -157,4 +157,4 @@ def timing(cine: Cine, seen: Seen, measurements: LVMeasurements) -> Iterator[Fin
             f"End-systole (phase {es}) comes {100 * share:.0f} % of the cycle after end-diastole "
             f"(phase {ed}); {100 * low:.0f} to {100 * high:.0f} % is usual."
         )
-        yield Finding("odd-phase", "warning", text, phase=es)
+        yield Issue("odd-phase", "warning", text, phase=es)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.modelcard import InputProfile
 
 __all__ = ["FEATURES", "distance", "features", "unlike"]
@@ -78,8 +78,8 @@ def distance(found: FloatArray, profile: InputProfile) -> float:
     return float(np.sqrt(max(0.0, offset @ np.array(profile.precision) @ offset)))
 
 
-def unlike(inputs: Frames, scores: Frames, profile: InputProfile | None) -> tuple[Finding, ...]:
-    """A finding where the input is unlike the training pictures; none without a profile or cavity.
+def unlike(inputs: Frames, scores: Frames, profile: InputProfile | None) -> tuple[Issue, ...]:
+    """A issue where the input is unlike the training pictures; none without a profile or cavity.
 
     :param inputs, scores: as in :func:`features`.
     """
@@ -95,4 +95,4 @@ def unlike(inputs: Frames, scores: Frames, profile: InputProfile | None) -> tupl
         f"The images are unlike those that taught the network (distance {far:.1f}, usual up to "
         f"{profile.limit:.1f}): its masks must be looked at."
     )
-    return (Finding("unlike-training-data", "warning", text),)
+    return (Issue("unlike-training-data", "warning", text),)

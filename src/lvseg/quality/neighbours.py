@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lvseg.findings import Finding
 from lvseg.geometry import are_parallel, slice_positions_mm
+from lvseg.issues import Issue
 from lvseg.quality.seen import FloatArray, Seen
 
 __all__ = [
@@ -44,7 +44,7 @@ FLICKER_SHARE = 0.3
 FLICKER_PX = 40
 
 
-def gaps_in_mask(seen: Seen) -> Iterator[Finding]:
+def gaps_in_mask(seen: Seen) -> Iterator[Issue]:
     """An empty slice between slices with cavity, in any phase; the first phase is named."""
     there = seen.areas > 0
     below = np.logical_or.accumulate(there, axis=1)
@@ -55,10 +55,10 @@ def gaps_in_mask(seen: Seen) -> Iterator[Finding]:
             f"In {len(set(rows.tolist()))} phase(s) a slice without cavity lies between slices "
             "with cavity."
         )
-        yield Finding("gap-in-mask", "warning", text, int(slices[0]), seen.phases[rows[0]])
+        yield Issue("gap-in-mask", "warning", text, int(slices[0]), seen.phases[rows[0]])
 
 
-def uneven_stack(seen: Seen) -> Iterator[Finding]:
+def uneven_stack(seen: Seen) -> Iterator[Issue]:
     """A slice much larger or smaller than its neighbours at end-diastole; the worst is named."""
     ratio = neighbour_ratios(seen)
     low, high = NEIGHBOUR_RATIO
@@ -69,7 +69,7 @@ def uneven_stack(seen: Seen) -> Iterator[Finding]:
         f"At end-diastole the cavity of this slice is {ratio[worst]:.1f} times as large as the "
         f"mean of its neighbours ({low:.1f} to {high:.1f} is usual)."
     )
-    yield Finding("uneven-stack", "warning", text, worst + 1, seen.phases[seen.ed])
+    yield Issue("uneven-stack", "warning", text, worst + 1, seen.phases[seen.ed])
 
 
 def neighbour_ratios(seen: Seen) -> FloatArray:
@@ -84,7 +84,7 @@ def neighbour_ratios(seen: Seen) -> FloatArray:
     return ratio
 
 
-def breathing_shift(seen: Seen) -> Iterator[Finding]:
+def breathing_shift(seen: Seen) -> Iterator[Issue]:
     """A slice beside the straight line through both neighbours; the worst is named."""
     off = off_line_mm(seen)
     if off is None or not (off > BREATHING_LIMIT_MM).any():
@@ -95,7 +95,7 @@ def breathing_shift(seen: Seen) -> Iterator[Finding]:
         f"neighbours (limit {BREATHING_LIMIT_MM:.0f} mm): breath was held differently, or the mask "
         "is in the wrong place."
     )
-    yield Finding("breathing-shift", "warning", text, worst + 1, seen.phases[seen.ed])
+    yield Issue("breathing-shift", "warning", text, worst + 1, seen.phases[seen.ed])
 
 
 def off_line_mm(seen: Seen) -> FloatArray | None:
@@ -131,7 +131,7 @@ def off_line_mm(seen: Seen) -> FloatArray | None:
     return off
 
 
-def flicker(seen: Seen) -> Iterator[Finding]:
+def flicker(seen: Seen) -> Iterator[Issue]:
     """A slice whose area jumps up or down for one phase; the worst is named.
 
     A base that leaves a slice for some phases is a step, not flicker. Needs neighbouring phases.
@@ -147,7 +147,7 @@ def flicker(seen: Seen) -> Iterator[Finding]:
         f"In {frames} frame(s) the cavity changes for one phase only, by up to "
         f"{100 * share.max():.0f} % of the slice's largest area."
     )
-    yield Finding("flicker", "warning", text, index, seen.phases[row])
+    yield Issue("flicker", "warning", text, index, seen.phases[row])
 
 
 def flicker_shares(seen: Seen) -> FloatArray:

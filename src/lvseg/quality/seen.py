@@ -72,8 +72,8 @@ def look(cine: Cine, mask: Mask, measurements: LVMeasurements) -> Seen | None:
         _row(mask, phase)
         for phase in (measurements.phases.end_diastole, measurements.phases.end_systole)
     )
-    first = mask.frame_index[0]
-    ordered = mask.frame_index == tuple(range(first, first + len(areas)))
+    first = mask.phases[0]
+    ordered = mask.phases == tuple(range(first, first + len(areas)))
     return Seen(
         inside=window,
         corner=corner,
@@ -82,7 +82,7 @@ def look(cine: Cine, mask: Mask, measurements: LVMeasurements) -> Seen | None:
         areas=areas,
         centres=centres,
         elongation=elongation,
-        phases=mask.frame_index,
+        phases=mask.phases,
         ed=fullest if ed is None or not areas[ed].any() else ed,
         es=es,
         ordered=ordered,
@@ -94,7 +94,7 @@ def look(cine: Cine, mask: Mask, measurements: LVMeasurements) -> Seen | None:
 
 
 def _row(mask: Mask, phase: int | None) -> int | None:
-    return mask.frame_index.index(phase) if phase in mask.frame_index else None
+    return mask.phases.index(phase) if phase in mask.phases else None
 
 
 def _spacing_mm(mask: Mask) -> FloatArray | None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.quality.seen import BoolArray, FloatArray, IntArray, Seen
 
 __all__ = ["shapes", "solidity"]
@@ -26,7 +26,7 @@ LEAST_SOLIDITY = 0.85
 MOST_ELONGATED = 2.2
 
 
-def shapes(seen: Seen) -> Iterator[Finding]:
+def shapes(seen: Seen) -> Iterator[Issue]:
     """Several pieces, holes, an outline that is no ventricle's, cavity at the border."""
     held = seen.areas.ravel() > 0
     frames = seen.inside.reshape(-1, *seen.inside.shape[2:])
@@ -34,22 +34,22 @@ def shapes(seen: Seen) -> Iterator[Finding]:
     several = np.flatnonzero(held & (pieces > 1))
     if several.size:
         text = f"In {several.size} frame(s) the cavity falls into several pieces."
-        yield _finding("several-pieces", text, seen, int(several[0]))
+        yield _issue("several-pieces", text, seen, int(several[0]))
     around = np.pad(~frames, ((0, 0), (1, 1), (1, 1)), constant_values=True)
     holes = np.flatnonzero(_count_pieces(around) > 1)
     if holes.size:
         text = f"In {holes.size} frame(s) the cavity has a hole."
-        yield _finding("hole-in-mask", text, seen, int(holes[0]))
+        yield _issue("hole-in-mask", text, seen, int(holes[0]))
     yield from _outlines(seen, frames, pieces)
     edge = np.flatnonzero(seen.touches.ravel())
     if edge.size:
         text = f"In {edge.size} frame(s) the cavity touches the border of the image."
-        yield _finding("touches-border", text, seen, int(edge[0]))
+        yield _issue("touches-border", text, seen, int(edge[0]))
 
 
-def _finding(code: str, text: str, seen: Seen, frame: int) -> Finding:
+def _issue(code: str, text: str, seen: Seen, frame: int) -> Issue:
     row, index = divmod(frame, seen.areas.shape[1])
-    return Finding(code, "warning", text, index, seen.phases[row])
+    return Issue(code, "warning", text, index, seen.phases[row])
 
 
 def _count_pieces(frames: BoolArray) -> IntArray:
@@ -61,7 +61,7 @@ def _count_pieces(frames: BoolArray) -> IntArray:
     return pieces
 
 
-def _outlines(seen: Seen, frames: BoolArray, pieces: IntArray) -> Iterator[Finding]:
+def _outlines(seen: Seen, frames: BoolArray, pieces: IntArray) -> Iterator[Issue]:
     """Outlines with a deep dent, or much longer than wide; the worst is named.
 
     Judged where the cavity is one piece.
@@ -83,7 +83,7 @@ def _outlines(seen: Seen, frames: BoolArray, pieces: IntArray) -> Iterator[Findi
         what = f"the worst is {long[worst]:.1f} times as long as wide"
         limit = f"up to {MOST_ELONGATED:.1f} is usual"
     text = f"In {int(odd.sum())} frame(s) the outline is not a ventricle's: {what} ({limit})."
-    yield _finding("odd-outline", text, seen, int(judged[worst]))
+    yield _issue("odd-outline", text, seen, int(judged[worst]))
 
 
 def solidity(frames: BoolArray) -> FloatArray:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from lvseg.cine import Cine
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.quality.seen import Seen
 
 __all__ = ["brightness", "darker_shares"]
@@ -29,7 +29,7 @@ SIGNAL_FROM_PX = 50
 FEWEST_FRAMES = 3
 
 
-def brightness(cine: Cine, seen: Seen) -> Iterator[Finding]:
+def brightness(cine: Cine, seen: Seen) -> Iterator[Issue]:
     """Whether the cavity is brighter than its surroundings at end-diastole and end-systole.
 
     Says nothing for images without contrast, or a mask that does not fit the cine.
@@ -41,7 +41,7 @@ def brightness(cine: Cine, seen: Seen) -> Iterator[Finding]:
         f"The cavity is brighter than only {100 * middle:.0f} % of its surroundings "
         f"({100 * LEAST_DARKER:.0f} % or more is usual): the mask may not lie on the ventricle."
     )
-    yield Finding("cavity-not-brighter", "warning", text, phase=seen.phases[seen.ed])
+    yield Issue("cavity-not-brighter", "warning", text, phase=seen.phases[seen.ed])
 
 
 def darker_shares(cine: Cine, seen: Seen) -> list[float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Cine, SeriesSummary, Study
 from lvseg.errors import UsageError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.read.mask import read_mask
 from lvseg.read.originals import original_headers
 from lvseg.read.sources import Blob, Files
@@ -64,11 +64,11 @@ def read_study(
         if isinstance(source, StudyRef):
             return _read(source, files, spacing_mm, progress, ())
         refs = scan(Path(source), files, progress)
-        chosen, findings = _choose(refs, files)
-        return _read(chosen, files, spacing_mm, progress, findings)
+        chosen, issues = _choose(refs, files)
+        return _read(chosen, files, spacing_mm, progress, issues)
 
 
-def _choose(refs: Sequence[StudyRef], files: Files) -> tuple[StudyRef, tuple[Finding, ...]]:
+def _choose(refs: Sequence[StudyRef], files: Files) -> tuple[StudyRef, tuple[Issue, ...]]:
     if len(refs) == 1:
         return refs[0], ()
     fit = [ref for ref in refs if ref.format != "dicom" or _has_cine(ref, files)]
@@ -76,7 +76,7 @@ def _choose(refs: Sequence[StudyRef], files: Files) -> tuple[StudyRef, tuple[Fin
     if len(fit) < 2:
         return chosen, ()
     text = f"the source holds {len(fit)} studies that can be measured; this is one of them"
-    return chosen, (Finding("several-studies", "warning", text),)
+    return chosen, (Issue("several-studies", "warning", text),)
 
 
 def _has_cine(ref: StudyRef, files: Files) -> bool:
@@ -90,40 +90,40 @@ def _read(
     files: Files,
     spacing_mm: float | None,
     progress: Progress | None,
-    findings: tuple[Finding, ...],
+    issues: tuple[Issue, ...],
 ) -> Study:
     if ref.blob is None:
         from lvseg.read.dicom import read_frames
 
         if ref.broken:
             text = f"{ref.broken} file(s) of the source look like DICOM and cannot be read"
-            findings = (*findings, Finding("unreadable-files", "warning", text))
+            issues = (*issues, Issue("unreadable-files", "warning", text))
         study = read_frames(
             ref.frames,
             files,
             name=ref.name,
             location=ref.location,
             progress=progress,
-            findings=findings,
+            issues=issues,
         )
         return study if spacing_mm is None else _with(study, _ignored())
     cine = _read_file(ref, ref.blob, files, spacing_mm)
-    extra = findings if ref.format == "picture" or spacing_mm is None else (*findings, *_ignored())
+    extra = issues if ref.format == "picture" or spacing_mm is None else (*issues, *_ignored())
     if progress is not None:
         progress(1, 1)
     row = _row(ref, cine)
     return _with(Study((cine,), (row,)), extra)
 
 
-def _ignored() -> tuple[Finding, ...]:
+def _ignored() -> tuple[Issue, ...]:
     text = "the spacing given applies to pictures only; this source states its own geometry"
-    return (Finding("spacing-ignored", "info", text),)
+    return (Issue("spacing-ignored", "info", text),)
 
 
-def _with(study: Study, findings: tuple[Finding, ...]) -> Study:
-    if not findings:
+def _with(study: Study, issues: tuple[Issue, ...]) -> Study:
+    if not issues:
         return study
-    cines = tuple(replace(cine, findings=(*cine.findings, *findings)) for cine in study.cines)
+    cines = tuple(replace(cine, issues=(*cine.issues, *issues)) for cine in study.cines)
     return Study(cines, study.series)
 
 

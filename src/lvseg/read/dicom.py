@@ -17,8 +17,8 @@ from lvseg.errors import (
     ReadError,
     UnknownSpacingError,
 )
-from lvseg.findings import Finding
 from lvseg.geometry import normal, slice_positions_mm, slice_spacing_mm
+from lvseg.issues import Issue
 from lvseg.read.frames import FrameInfo, by_position, canonical, heart_rate, recency
 from lvseg.read.headers import frames_of
 from lvseg.read.pixels import quiet, stored_frames
@@ -75,12 +75,12 @@ def read_frames(
     name: str,
     location: str,
     progress: Progress | None = None,
-    findings: tuple[Finding, ...] = (),
+    issues: tuple[Issue, ...] = (),
 ) -> Study:
     """Read the short-axis cine among the frames of one study.
 
     :param name: label for results, safe as a file name; :param location: path for messages.
-    :param findings: what the caller noticed, to be passed on.
+    :param issues: what the caller noticed, to be passed on.
     :raises NotACineError: none of the series is a short-axis cine.
     :raises InconsistentStackError: slices of one stack differ in size or pixel spacing.
     :raises UnsupportedEncodingError: no decoder for its pixels. ReadError: broken pixels.
@@ -113,7 +113,7 @@ def read_frames(
         planes=tuple(frame.placed() for frame in best.frames[0]),
         times_ms=best.times_ms,
         view="short-axis",
-        findings=(*findings, *best.findings, *extra, *uneven),
+        issues=(*issues, *best.issues, *extra, *uneven),
         complete=best.complete and complete,
         heart_rate_bpm=rate_bpm,
     )
@@ -202,9 +202,9 @@ def _angle_degrees(one: Stack, other: Stack) -> float:
     return float(np.degrees(np.arccos(min(abs(float(a @ b)), 1.0))))
 
 
-def _others(best: Stack, ranked: Sequence[Stack]) -> tuple[tuple[Finding, ...], bool]:
-    """Findings about images beside the stack, and whether the stack is still complete."""
-    findings, complete = [], True
+def _others(best: Stack, ranked: Sequence[Stack]) -> tuple[tuple[Issue, ...], bool]:
+    """Issues about images beside the stack, and whether the stack is still complete."""
+    issues, complete = [], True
     for other in ranked:
         if other is best:
             continue
@@ -219,27 +219,27 @@ def _others(best: Stack, ranked: Sequence[Stack]) -> tuple[tuple[Finding, ...], 
                 f"{_angle_degrees(best, other):.1f} degrees to the stack and were left out: "
                 "volumes would miss them"
             )
-            findings.append(Finding("reangled-slice", "error", text))
+            issues.append(Issue("reangled-slice", "error", text))
         elif new and other.phases == best.phases:
             text = (
                 f"another series ({other.group.frames[0].rows} x {other.group.frames[0].columns} "
                 f"pixels) holds {new} slice(s) that continue this stack and were left out: "
                 "volumes may miss them"
             )
-            findings.append(Finding("slices-elsewhere", "warning", text))
+            issues.append(Issue("slices-elsewhere", "warning", text))
         elif shared and not (rival and not tilted):
             text = (
                 f"{len(other.group.frames)} image(s) of the series are no part of the stack "
                 f"({other.reason})"
             )
-            findings.append(Finding("unused-images", "info", text))
+            issues.append(Issue("unused-images", "info", text))
         elif rival:
             text = (
                 f"another stack qualifies ({other.reason}); the one with the higher score, "
                 "or the later one, was taken"
             )
-            findings.append(Finding("several-stacks", "warning", text))
-    return tuple(findings), complete
+            issues.append(Issue("several-stacks", "warning", text))
+    return tuple(issues), complete
 
 
 def _new_places(best: Stack, other: Stack) -> int:
@@ -264,7 +264,7 @@ def _new_places(best: Stack, other: Stack) -> int:
 
 def _unplaced(
     best: Stack, ranked: Sequence[Stack], frames: Sequence[FrameInfo]
-) -> tuple[Finding, ...]:
+) -> tuple[Issue, ...]:
     """Images of the chosen series that never were candidates: phase images, no place, colour."""
     grouped = {id(frame) for stack in ranked for frame in stack.group.frames}
     chosen = set(best.group.series_uids)
@@ -272,7 +272,7 @@ def _unplaced(
     if not count:
         return ()
     text = f"{count} image(s) of the series are phase images, in colour or without a place"
-    return (Finding("unused-images", "info", text),)
+    return (Issue("unused-images", "info", text),)
 
 
 def summaries(frames: Sequence[FrameInfo], files: Files) -> tuple[SeriesSummary, ...]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.errors import GeometryError
-from lvseg.findings import Finding
 from lvseg.geometry import PARALLEL_TOLERANCE, POSITION_TOLERANCE_MM, Plane, normal
+from lvseg.issues import Issue
 
 if TYPE_CHECKING:
     from lvseg.read.pixels import Instance
@@ -188,10 +188,10 @@ def time_values(frames: Sequence[FrameInfo], rule: str) -> list[float] | None:
 
 def heart_rate(
     phases: Sequence[Sequence[FrameInfo]],
-) -> tuple[float | None, tuple[Finding, ...]]:
+) -> tuple[float | None, tuple[Issue, ...]]:
     """The median heart rate of the frames ``[T][Z]`` that state one, in beats a minute.
 
-    None if no frame does. A finding if the medians of the slices, which were acquired in different
+    None if no frame does. A issue if the medians of the slices, which were acquired in different
     breath-holds, differ by more than a fifth of the median: the slices then show different beats.
     """
     slices = [
@@ -209,4 +209,4 @@ def heart_rate(
         f"the heart rate differs between slices, from {min(each):.0f} to {max(each):.0f} beats a "
         "minute: phases of one number may not show the same moment"
     )
-    return median, (Finding("heart-rate-varies", "warning", text),)
+    return median, (Issue("heart-rate-varies", "warning", text),)

@@ -62,7 +62,7 @@ def _from_nifti(content: bytes, path: Path) -> Mask:
         )
     return Mask(
         labels=labels.astype(np.uint8),
-        frame_index=tuple(range(labels.shape[0])),
+        phases=tuple(range(labels.shape[0])),
         planes=volume.planes,
         pixel_spacing_mm=volume.pixel_spacing_mm,
         slice_spacing_mm=volume.slice_spacing_mm,
@@ -73,7 +73,7 @@ def _from_picture(content: bytes, path: Path) -> Mask:
     from lvseg.read.picture import decode
 
     values, _ = decode(content, str(path))
-    return Mask(labels=_binary(values)[None, None], frame_index=(0,))
+    return Mask(labels=_binary(values)[None, None], phases=(0,))
 
 
 def _binary(values: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -90,7 +90,7 @@ def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
         )
     return Mask(
         labels=mask.labels,
-        frame_index=mask.frame_index,
+        phases=mask.phases,
         planes=like.planes,
         pixel_spacing_mm=like.pixel_spacing_mm,
         slice_spacing_mm=like.slice_spacing_mm,

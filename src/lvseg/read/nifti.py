@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, Source
 from lvseg.errors import GeometryError, IrregularStackError, ReadError
-from lvseg.findings import Finding
 from lvseg.geometry import (
     POSITION_TOLERANCE_MM,
     Plane,
@@ -24,6 +23,7 @@ from lvseg.geometry import (
     planes_from_affine,
     slice_positions_mm,
 )
+from lvseg.issues import Issue
 
 __all__ = ["Volume", "cine_from_volume", "read_volume"]
 
@@ -47,7 +47,7 @@ class Volume:
     pixel_spacing_mm: tuple[float, float] | None
     slice_spacing_mm: float | None
     times_ms: tuple[float, ...] | None
-    findings: tuple[Finding, ...]
+    issues: tuple[Issue, ...]
 
 
 def read_volume(content: bytes, label: str) -> Volume:
@@ -118,17 +118,17 @@ def _image(content: bytes, label: str) -> tuple[Any, list[float]]:
         raise _broken(label) from error
 
 
-def _units(header: Any) -> tuple[float, float | None, tuple[Finding, ...]]:
-    """(millimetres per unit of length, milliseconds per unit of time or None, findings)."""
+def _units(header: Any) -> tuple[float, float | None, tuple[Issue, ...]]:
+    """(millimetres per unit of length, milliseconds per unit of time or None, issues)."""
     try:
         length, time = header.get_xyzt_units()
     except (KeyError, ValueError):
         length, time = "unknown", "unknown"
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[Issue, ...] = ()
     if length not in _TO_MM:
         text = "the file states no unit of length; millimetres are assumed"
-        findings = (Finding("unit-assumed", "info", text),)
-    return _TO_MM.get(length, 1.0), _TO_MS.get(time), findings
+        issues = (Issue("unit-assumed", "info", text),)
+    return _TO_MM.get(length, 1.0), _TO_MS.get(time), issues
 
 
 def _placed(
@@ -136,7 +136,7 @@ def _placed(
 ) -> Volume:
     """The volume with its geometry, as far as the header states one."""
     header = image.header
-    scale, to_ms, findings = _units(header)
+    scale, to_ms, issues = _units(header)
     zooms = pixdim[: min(len(shape), 3)]
     by_quaternion = int(header["qform_code"]) > 0 and min(zooms) > 0  # needs the sizes as well
     affine = np.asarray(image.affine, np.float64)
@@ -145,10 +145,10 @@ def _placed(
         matrix = affine.copy()
         matrix[:3] *= scale
         planes, spacing, step, noticed = _from_affine(matrix, data.shape[1])
-        findings += noticed
+        issues += noticed
     else:
         spacing, step, noticed = _from_zooms(zooms, scale)
-        findings = (*findings, *noticed) if spacing else noticed
+        issues = (*issues, *noticed) if spacing else noticed
     return Volume(
         data=data,
         shape=shape,
@@ -158,17 +158,17 @@ def _placed(
         pixel_spacing_mm=spacing,
         slice_spacing_mm=step if data.shape[1] > 1 else None,
         times_ms=_times(pixdim[3], to_ms, float(header["toffset"]), data.shape[0]),
-        findings=findings,
+        issues=issues,
     )
 
 
 _Geometry = tuple[
-    tuple[Plane, ...] | None, tuple[float, float] | None, float | None, tuple[Finding, ...]
+    tuple[Plane, ...] | None, tuple[float, float] | None, float | None, tuple[Issue, ...]
 ]
 
 
 def _from_affine(matrix: NDArray[np.float64], slices: int) -> _Geometry:
-    """(planes, pixel spacing, slice spacing where there are no planes, findings)."""
+    """(planes, pixel spacing, slice spacing where there are no planes, issues)."""
     try:
         planes = planes_from_affine(lps_to_ras(matrix), slices)
         if slices > 1 and abs(float(np.diff(slice_positions_mm(planes[:2]))[0])) < (
@@ -180,22 +180,22 @@ def _from_affine(matrix: NDArray[np.float64], slices: int) -> _Geometry:
         lengths = np.linalg.norm(matrix[:3, :3], axis=0)
         if not np.isfinite(lengths).all() or (lengths <= 0).any():
             text = "the affine of the file is broken: no spacing is known"
-            return None, None, None, (Finding("broken-affine", "warning", text),)
+            return None, None, None, (Issue("broken-affine", "warning", text),)
         text = "the affine of the file is sheared: its spacing is used, its places are not"
         spacing = (float(lengths[1]), float(lengths[0]))
-        found = Finding("sheared-affine", "warning", text)
+        found = Issue("sheared-affine", "warning", text)
         return None, spacing, float(lengths[2]), (found,)
 
 
 def _from_zooms(
     zooms: list[float], scale: float
-) -> tuple[tuple[float, float] | None, float | None, tuple[Finding, ...]]:
+) -> tuple[tuple[float, float] | None, float | None, tuple[Issue, ...]]:
     """Spacings of a file that states no place; sizes that are all 1 are a default, not a fact."""
     meant = all(np.isfinite(size) and size > 0 for size in zooms) and any(s != 1.0 for s in zooms)
     if not meant:
         text = "the file states no spacing: no millimetres are known"
-        return None, None, (Finding("no-spacing", "warning", text),)
-    note = Finding("no-orientation", "info", "the file states sizes of pixels but no place")
+        return None, None, (Issue("no-spacing", "warning", text),)
+    note = Issue("no-orientation", "info", "the file states sizes of pixels but no place")
     step = zooms[2] * scale if len(zooms) > 2 else None
     return (zooms[1] * scale, zooms[0] * scale), step, (note,)
 
@@ -233,5 +233,5 @@ def cine_from_volume(volume: Volume, *, name: str, location: str) -> Cine:
         pixel_spacing_mm=volume.pixel_spacing_mm,
         slice_spacing_mm=volume.slice_spacing_mm,
         times_ms=volume.times_ms,
-        findings=volume.findings,
+        issues=volume.issues,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, Source
 from lvseg.errors import NotACineError, ReadError, UsageError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +28,7 @@ GREY_SHARE = 0.995
 _ORIENTATION_TAG = 0x0112
 
 
-def decode(content: bytes, label: str) -> tuple[NDArray[np.float32], tuple[Finding, ...]]:
+def decode(content: bytes, label: str) -> tuple[NDArray[np.float32], tuple[Issue, ...]]:
     """Grey values ``[Y, X]`` of a picture as stored, and what was noticed.
 
     :param content: bytes of the file; :param label: its path, for messages.
@@ -58,7 +58,7 @@ def decode(content: bytes, label: str) -> tuple[NDArray[np.float32], tuple[Findi
     if turned in (0, 1):
         return values, ()
     text = "the picture carries a rotation for display (EXIF); pixels are used as stored"
-    return values, (Finding("exif-rotation", "info", text),)
+    return values, (Issue("exif-rotation", "info", text),)
 
 
 def _too_large(label: str) -> ReadError:
@@ -108,7 +108,7 @@ def cine_from_picture(
     """
     if spacing_mm is not None and not (np.isfinite(spacing_mm) and spacing_mm > 0):
         raise UsageError(f"expected a spacing above 0 mm, found {spacing_mm}")
-    values, findings = decode(content, location)
+    values, issues = decode(content, location)
     if min(values.shape) < SMALLEST_SIDE_PX:
         raise ReadError(
             f"expected a picture of at least {SMALLEST_SIDE_PX} pixels a side, found "
@@ -122,5 +122,5 @@ def cine_from_picture(
         frames=values[None, None],
         source=Source(format="picture", name=name, location=location, shape=values.shape),
         pixel_spacing_mm=None if spacing_mm is None else (spacing_mm, spacing_mm),
-        findings=findings,
+        issues=issues,
     )

@@ -186,7 +186,7 @@ def _onto(
     labels = _painted(frames, places, segment, inside, like.shape[:2], path)
     return Mask(
         labels=labels[list(index)],
-        frame_index=index,
+        phases=index,
         planes=like.planes,
         pixel_spacing_mm=like.pixel_spacing_mm,
         slice_spacing_mm=like.slice_spacing_mm,
@@ -231,7 +231,7 @@ def _alone(frames: Sequence[SegFrame], segment: int, inside: NDArray[np.bool_], 
     places = [(index.index(phases[frame.number]), at[frame.number]) for frame in frames]
     shape = (len(index), len(planes) or 1)
     labels = _painted(frames, places, segment, inside, shape, path)
-    return Mask(labels=labels, frame_index=index, planes=planes or None)
+    return Mask(labels=labels, phases=index, planes=planes or None)
 
 
 def _painted(

@@ -1,4 +1,4 @@
-"""Finding the short-axis cine among the images of a study, by geometry and time alone.
+"""Issue the short-axis cine among the images of a study, by geometry and time alone.
 
 A short-axis cine is a stack of parallel slices at two or more places, each with the same number
 of phases (two or more). Words in a description play no part. Where several stacks qualify, the
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lvseg.findings import Finding
 from lvseg.geometry import GAP_FACTOR, POSITION_TOLERANCE_MM, gaps, normal, slice_positions_mm
+from lvseg.issues import Issue
 from lvseg.read.frames import (
     FrameInfo,
     by_orientation,
@@ -66,7 +66,7 @@ class Stack:
     reason: str
     order_rule: str = ""
     times_ms: tuple[float, ...] | None = None
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[Issue, ...] = ()
     complete: bool = True
 
 
@@ -154,7 +154,7 @@ def assess(group: Group, same_pixels: SamePixels) -> Stack:
     """Order a group in space and time and say whether it is a cine stack.
 
     Slices lie in ascending order along the normal. Slices without the usual number of phases are
-    left out with a finding of severity error, and the stack is no longer complete.
+    left out with an issue of severity error, and the stack is no longer complete.
     """
     cleaned = [drop_duplicates(frames, same_pixels) for frames in by_position(group.frames)]
     positions = [frames for frames, _ in cleaned]
@@ -178,10 +178,10 @@ def assess(group: Group, same_pixels: SamePixels) -> Stack:
     if why:
         return _refused(group, positions, phases, why)
     tilt = _tilt_degrees(kept[0][0])
-    times, findings = _times(ordered, kept)
+    times, issues = _times(ordered, kept)
     beats = beyond_one_beat(kept, times)
-    findings += _not_one_beat(beats)
-    findings += _duplicates(dropped) + _repeated(ordered, kept) + _left_out(ordered)
+    issues += _not_one_beat(beats)
+    issues += _duplicates(dropped) + _repeated(ordered, kept) + _left_out(ordered)
     return Stack(
         group=group,
         frames=tuple(zip(*kept, strict=True)),
@@ -194,7 +194,7 @@ def assess(group: Group, same_pixels: SamePixels) -> Stack:
         + (f"; not one heartbeat: {beats}" if beats else ""),
         order_rule=ordered.rule,
         times_ms=times,
-        findings=findings + _gaps(ordered, kept),
+        issues=issues + _gaps(ordered, kept),
         complete=len(kept) == len(ordered.slices),
     )
 
@@ -212,36 +212,36 @@ def _refused(
 
 def _times(
     ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]
-) -> tuple[tuple[float, ...] | None, tuple[Finding, ...]]:
+) -> tuple[tuple[float, ...] | None, tuple[Issue, ...]]:
     """Per phase the median over slices: trigger times differ from slice to slice."""
-    note = Finding("phase-order", "info", f"phases are ordered by {ordered.rule}")
+    note = Issue("phase-order", "info", f"phases are ordered by {ordered.rule}")
     if ordered.rule != "TriggerTime":
-        unknown = Finding("no-phase-times", "info", "the headers give no usable phase times")
+        unknown = Issue("no-phase-times", "info", "the headers give no usable phase times")
         return None, (note, unknown)
     table = np.array([[frame.trigger_ms for frame in frames] for frames in kept], np.float64)
     return tuple(float(value) for value in np.median(table, axis=0)), (note,)
 
 
-def _not_one_beat(beats: str) -> tuple[Finding, ...]:
+def _not_one_beat(beats: str) -> tuple[Issue, ...]:
     if not beats:
         return ()
     text = (
         f"{beats}: these are not phases of one heartbeat (perfusion, or many beats in real time?); "
         "end-diastole, end-systole and ejection fraction may mean nothing"
     )
-    return (Finding("not-one-heartbeat", "warning", text),)
+    return (Issue("not-one-heartbeat", "warning", text),)
 
 
-def _duplicates(dropped: int) -> tuple[Finding, ...]:
+def _duplicates(dropped: int) -> tuple[Issue, ...]:
     if not dropped:
         return ()
     text = f"{dropped} image(s) were there twice; one copy of each was kept"
-    return (Finding("duplicate-images", "info", text),)
+    return (Issue("duplicate-images", "info", text),)
 
 
-def _repeated(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[Finding, ...]:
+def _repeated(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[Issue, ...]:
     return tuple(
-        Finding(
+        Issue(
             "reacquired-slice",
             "warning",
             f"slice {kept.index(frames)} was acquired more than once; the last one was kept",
@@ -252,9 +252,9 @@ def _repeated(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[
     )
 
 
-def _left_out(ordered: Ordered) -> tuple[Finding, ...]:
+def _left_out(ordered: Ordered) -> tuple[Issue, ...]:
     return tuple(
-        Finding(
+        Issue(
             "incomplete-slice",
             "error",
             f"slice position {index + 1} of {len(ordered.slices)} has {len(frames)} phases where "
@@ -266,7 +266,7 @@ def _left_out(ordered: Ordered) -> tuple[Finding, ...]:
     )
 
 
-def _gaps(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[Finding, ...]:
+def _gaps(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[Issue, ...]:
     """Gaps between neighbours, slices that were left out counted as present."""
     planes = [frames[0].placed() for frames in ordered.slices]
     if len(planes) < 3:
@@ -278,7 +278,7 @@ def _gaps(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[Find
         before = sum(1 for frames in ordered.slices[: index + 1] if frames in kept) - 1
         missing = max(1, round(float(distances[index]) / usual) - 1)
         found.append(
-            Finding(
+            Issue(
                 "missing-slice",
                 "warning",
                 f"about {missing} slice(s) missing after slice {max(before, 0)}: the distance is "

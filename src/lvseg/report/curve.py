@@ -81,7 +81,7 @@ def summed(values: LVMeasurements) -> tuple[str, str, tuple[float, ...]]:
 def curve(result: StudyResult) -> Curve | None:
     """Draw the curve of a study; None with fewer than two phases or without any cavity."""
     what, unit, values = summed(result.measurements)
-    phases = result.mask.frame_index
+    phases = result.mask.phases
     if len(phases) < 2 or max(values) <= 0:
         return None
     times = result.cine.times_ms

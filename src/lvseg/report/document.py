@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lvseg.cine import Cine, Mask
-from lvseg.findings import Finding, verdict_of
+from lvseg.issues import Issue, verdict_of
 from lvseg.results import Certainty, LVMeasurements, StudyResult
 
 __all__ = ["SCHEMA", "mask_document", "measurements_document", "to_json"]
@@ -38,19 +38,19 @@ def measurements_document(result: StudyResult) -> dict[str, Any]:
         ),
         "study": _study(result.cine),
         **_figures(values),
-        "quality": _quality(result.findings, result.certainty),
+        "quality": _quality(result.issues, result.certainty),
         "seconds": _seconds(result.seconds),
-        "phase_index": list(result.mask.frame_index),
+        "phase_index": list(result.mask.phases),
         **_details(values),
     }
 
 
 def mask_document(
-    source: str, mask: Mask, values: LVMeasurements, findings: tuple[Finding, ...]
+    source: str, mask: Mask, values: LVMeasurements, issues: tuple[Issue, ...]
 ) -> dict[str, Any]:
     """Describe the measurements of a mask alone: the keys of ``measurements.json`` it can fill.
 
-    :param source: the path of the mask; :param findings: everything noticed, those of the
+    :param source: the path of the mask; :param issues: everything noticed, those of the
         measurements included.
     """
     phases, slices = mask.labels.shape[:2]
@@ -60,8 +60,8 @@ def mask_document(
         "lvseg": _version(),
         "study": {"source": source, **size, **_spacings(mask)},
         **_figures(values),
-        "quality": _quality(findings),
-        "phase_index": list(mask.frame_index),
+        "quality": _quality(issues),
+        "phase_index": list(mask.phases),
         **_details(values),
     }
 
@@ -96,10 +96,10 @@ def _details(values: LVMeasurements) -> dict[str, Any]:
     }
 
 
-def _quality(findings: tuple[Finding, ...], certainty: Certainty | None = None) -> dict[str, Any]:
+def _quality(issues: tuple[Issue, ...], certainty: Certainty | None = None) -> dict[str, Any]:
     return {
-        "verdict": verdict_of(findings),
-        "findings": [_finding(finding) for finding in findings],
+        "verdict": verdict_of(issues),
+        "findings": [issue.to_dict() for issue in issues],
         "expected_dice": None if certainty is None else _rounded(certainty.expected_dice, 3),
         "expected_dice_by_slice": (
             None
@@ -136,16 +136,6 @@ def _spacings(grid: Cine | Mask) -> dict[str, Any]:
     return {
         "pixel_spacing_mm": None if pixels is None else [_rounded(mm, 4) for mm in pixels],
         "slice_spacing_mm": _rounded(grid.slice_spacing_mm, 4),
-    }
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {
-        "code": finding.code,
-        "severity": finding.severity,
-        "text": finding.text,
-        "slice": finding.slice,
-        "phase": finding.phase,
     }
 
 

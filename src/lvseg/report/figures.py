@@ -10,7 +10,7 @@ from lvseg.results import StudyResult
 
 __all__ = ["Figure", "figures", "number", "result_line"]
 
-#: Code of a finding -> why there is no volume; the first that applies is given.
+#: Code of an issue -> why there is no volume; the first that applies is given.
 _WHY: Mapping[str, str] = MappingProxyType(
     {
         "no-cavity": "no cavity found",
@@ -132,5 +132,5 @@ def _more(result: StudyResult, why: str) -> Iterator[Figure]:
 
 
 def _why_no_volume(result: StudyResult) -> str:
-    codes = {finding.code for finding in (*result.findings, *result.measurements.findings)}
+    codes = {issue.code for issue in (*result.issues, *result.measurements.issues)}
     return next((words for code, words in _WHY.items() if code in codes), "")

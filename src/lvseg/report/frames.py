@@ -165,15 +165,15 @@ def contours(mask: Mask, cine: Cine, window: Window, edge_px: int) -> list[list[
 
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
-    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.frame_index) >= cine.shape[0]:
+    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.phases) >= cine.shape[0]:
         raise GeometryMismatchError(
             f"expected a mask for the phases and the grid {cine.shape} of the cine, found "
-            f"{mask.labels.shape} for the phases {mask.frame_index}"
+            f"{mask.labels.shape} for the phases {mask.phases}"
         )
     drawn: list[list[list[list[int]]]] = [[[] for _ in range(cine.shape[1])] for _ in cine.frames]
     corner = np.array([window.left, window.top]) - 0.5  # pixel centres are whole numbers
     scale = STEPS * edge_px / np.array([window.columns, window.rows])
-    for labels, phase in zip(mask.labels, mask.frame_index, strict=True):
+    for labels, phase in zip(mask.labels, mask.phases, strict=True):
         for index, slice_labels in enumerate(labels):
             for polygon in outlines(slice_labels == Label.LV_CAVITY):
                 points = np.rint((smooth(polygon)[::2] - corner) * scale).astype(int)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvseg.cine import Cine, base_first
-from lvseg.findings import Finding, Severity, Verdict
+from lvseg.issues import Issue, Severity, Verdict
 from lvseg.modelcard import ModelCard
 from lvseg.report.curve import Curve, curve, summed
 from lvseg.report.figures import figures, number, result_line
@@ -67,7 +67,7 @@ class Montage:
 def to_html(result: StudyResult) -> str:
     """Describe a result as one page that asks nothing of any server; the same input, same text.
 
-    It shows verdict and findings, the numbers, the curve, end-diastole and end-systole of every
+    It shows verdict and issues, the numbers, the curve, end-diastole and end-systole of every
     slice, a player, and how all of it was made. What is unknown says why; a study without cavity
     shows its images, a study of one phase no curve and a picture no sliders.
 
@@ -88,7 +88,7 @@ def to_html(result: StudyResult) -> str:
         line=result_line(result),
         verdict=result.verdict,
         verdict_words=VERDICTS[result.verdict],
-        findings=_findings(result),
+        findings=_issues(result),
         figures=figures(result),
         curve=drawing,
         atlas=sheets,
@@ -121,25 +121,20 @@ def _version() -> str:
     return __version__
 
 
-def _findings(result: StudyResult) -> list[dict[str, Any]]:
+def _issues(result: StudyResult) -> list[dict[str, Any]]:
     """Worst first; a place outside the cine gets no link."""
     phases, slices = result.cine.shape[:2]
 
-    def entry(finding: Finding) -> dict[str, Any]:
-        index = finding.slice if finding.slice in range(slices) else None
-        phase = finding.phase if finding.phase in range(phases) else None
+    def entry(issue: Issue) -> dict[str, Any]:
+        index = issue.slice if issue.slice in range(slices) else None
+        phase = issue.phase if issue.phase in range(phases) else None
         named = {"slice": index, "phase": phase}
         words = ", ".join(f"{name} {at}" for name, at in named.items() if at is not None)
-        return {
-            "code": finding.code,
-            "severity": finding.severity,
-            "text": finding.text[:1].upper() + finding.text[1:],
-            "where": words,
-            **named,
-        }
+        text = issue.text[:1].upper() + issue.text[1:]
+        return {**issue.to_dict(), **named, "text": text, "where": words}
 
-    ordered = sorted(result.findings, key=lambda finding: SEVERITIES.index(finding.severity))
-    return [entry(finding) for finding in ordered]
+    ordered = sorted(result.issues, key=lambda issue: SEVERITIES.index(issue.severity))
+    return [entry(issue) for issue in ordered]
 
 
 def _montages(
@@ -154,7 +149,7 @@ def _montages(
     if len(known) > 1 and slices > 3:
         columns = min(4, isqrt(slices - 1) + 1)
     montages = []
-    for title, phase in (known or {"All slices": result.mask.frame_index[0]}).items():
+    for title, phase in (known or {"All slices": result.mask.phases[0]}).items():
         tiles = tuple(_tile(result, sheets, drawn, title, phase, each) for each in range(slices))
         words = f"phase {phase}"
         if result.cine.times_ms is not None:
@@ -171,8 +166,8 @@ def _tile(
     phase: int,
     index: int,
 ) -> Tile:
-    held = phase in result.mask.frame_index
-    area = _areas(result)[result.mask.frame_index.index(phase)][index] if held else 0
+    held = phase in result.mask.phases
+    area = _areas(result)[result.mask.phases.index(phase)][index] if held else 0
     words = f"{number(area, 0)} {_area_unit(result)}" if area else ""
     label = f"Slice {index}, {title.lower()}, {f'cavity {words}' if words else 'no cavity'}"
     paths = tuple(_path(outline) for outline in drawn[phase][index])
@@ -211,7 +206,7 @@ def _player(
     dice: list[tuple[float | None, ...] | None] = [None] * phases
     values: list[float | None] = [None] * phases
     _, unit, sums = summed(result.measurements)
-    for row, phase in enumerate(mask.frame_index):
+    for row, phase in enumerate(mask.phases):
         areas[phase] = [round(float(area), 1) for area in _areas(result)[row]]
         values[phase] = round(sums[row], 1)
         if result.certainty is not None:
@@ -237,7 +232,7 @@ def _player(
         "es": found.end_systole,
         "base": _base(by_slice),
         "slice": held[(len(held) - 1) // 2] if held else slices // 2,
-        "phase": mask.frame_index[0] if found.end_diastole is None else found.end_diastole,
+        "phase": mask.phases[0] if found.end_diastole is None else found.end_diastole,
         "plot": drawing
         and {"left": drawing.left, "right": drawing.right, "width": drawing.width}
         | {"x": [point.x for point in drawing.points], "y": [point.y for point in drawing.points]}

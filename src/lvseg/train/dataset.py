@@ -14,10 +14,10 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from lvseg.cases import Case, image_path, image_sha256, mask_path, read_manifest, select
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError
 from lvseg.labels import Label
+from lvseg.manifest import Sample, image_path, image_sha256, mask_path, read_manifest, select
 from lvseg.modelcard import InputSpec
 from lvseg.preprocess import prepare, resample, scale_factors
 from lvseg.read import read_mask, read_picture
@@ -50,24 +50,24 @@ class Slices:
     masks: Tensor
     centres: Tensor
     empty: Tensor
-    cases: tuple[Case, ...]
+    samples: tuple[Sample, ...]
     sha256: tuple[str, ...]
 
 
 def load_slices(dataset: Path, split: str, spec: InputSpec, *, allow_leaks: bool = False) -> Slices:
     """Read every picture of a split (``a+b`` for two) with its mask.
 
-    :param allow_leaks: see :func:`lvseg.cases.read_manifest`; for the study's own split only.
+    :param allow_leaks: see :func:`lvseg.manifest.read_manifest`; for the study's own split only.
 
     :raises DatasetError: nothing in the split, or image and mask differ in size.
     """
-    cases = select(read_manifest(dataset, allow_leaks=allow_leaks), split)
+    samples = select(read_manifest(dataset, allow_leaks=allow_leaks), split)
     images, masks = [], []
-    for case in cases:
-        image, mask = read_pair(dataset, case)
-        spacing = case.pixel_spacing_mm
+    for sample in samples:
+        image, mask = read_pair(dataset, sample)
+        spacing = sample.pixel_spacing_mm
         pair = None if spacing is None else (spacing, spacing)
-        source = Source("picture", image_path(dataset, case).stem)
+        source = Source("picture", image_path(dataset, sample).stem)
         cine = Cine(image[None, None], source, pixel_spacing_mm=pair)
         images.append(prepare(cine, spec).frames_of(0)[0])
         masks.append(resample(mask.astype(np.float32), scale_factors(pair, spec)))
@@ -77,7 +77,7 @@ def load_slices(dataset: Path, split: str, spec: InputSpec, *, allow_leaks: bool
     truth = torch.from_numpy(np.stack([_pad(mask, rows, columns) for mask in masks]))[:, None]
     centres = [_centre(mask) for mask in masks]
     empty = torch.tensor([not mask.any() for mask in masks])
-    return Slices(stack, truth, torch.tensor(centres), empty, cases, _hashes(dataset, cases))
+    return Slices(stack, truth, torch.tensor(centres), empty, samples, _hashes(dataset, samples))
 
 
 def load_frames(dataset: Path, split: str, side_px: int, *, allow_leaks: bool = False) -> Slices:
@@ -86,22 +86,24 @@ def load_frames(dataset: Path, split: str, side_px: int, *, allow_leaks: bool = 
     Resized to ``side_px`` squared by Pillow (bicubic, its default), image / 255, mask >= 128 of 255
     is cavity; all centres are those of the frame.
 
-    :param allow_leaks: see :func:`lvseg.cases.read_manifest`; for the study's own split only.
+    :param allow_leaks: see :func:`lvseg.manifest.read_manifest`; for the study's own split only.
 
     :raises DatasetError: nothing in the split, image and mask differ in size, more than 8 bit.
     """
-    cases = select(read_manifest(dataset, allow_leaks=allow_leaks), split)
-    images = torch.empty(len(cases), 1, side_px, side_px)
+    samples = select(read_manifest(dataset, allow_leaks=allow_leaks), split)
+    images = torch.empty(len(samples), 1, side_px, side_px)
     masks = torch.empty_like(images)
-    for index, case in enumerate(cases):
-        image, mask = read_pair(dataset, case)
+    for index, sample in enumerate(samples):
+        image, mask = read_pair(dataset, sample)
         if image.max() > 255:
-            raise DatasetError(f"expected 8 bit pictures, found {image.max():g} in {case.file}")
+            raise DatasetError(f"expected 8 bit pictures, found {image.max():g} in {sample.file}")
         images[index, 0] = torch.from_numpy(resize_frame(image, side_px)) / 255
         inside = resize_frame(255 * mask.astype(np.uint8), side_px) >= CAVITY_FROM
         masks[index, 0] = torch.from_numpy(inside)
-    centres = torch.full((len(cases), 2), (side_px - 1) / 2)
-    return Slices(images, masks, centres, ~masks.flatten(1).any(1), cases, _hashes(dataset, cases))
+    centres = torch.full((len(samples), 2), (side_px - 1) / 2)
+    return Slices(
+        images, masks, centres, ~masks.flatten(1).any(1), samples, _hashes(dataset, samples)
+    )
 
 
 def resize_frame(picture: np.ndarray, side_px: int) -> np.ndarray:
@@ -109,20 +111,20 @@ def resize_frame(picture: np.ndarray, side_px: int) -> np.ndarray:
     return np.array(Image.fromarray(picture.astype(np.uint8)).resize((side_px, side_px)))
 
 
-def read_pair(dataset: Path, case: Case) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(dataset: Path, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """Image [Y, X] float32 and cavity [Y, X] bool of a case.
 
     :raises DatasetError: they differ in size.
     """
-    image = read_picture(image_path(dataset, case))
-    mask = read_mask(mask_path(dataset, case)).labels[0, 0] == Label.LV_CAVITY
+    image = read_picture(image_path(dataset, sample))
+    mask = read_mask(mask_path(dataset, sample)).labels[0, 0] == Label.LV_CAVITY
     if image.shape != mask.shape:
-        raise DatasetError(f"expected image and mask of one size, found two for {case.file}")
+        raise DatasetError(f"expected image and mask of one size, found two for {sample.file}")
     return image, mask
 
 
-def _hashes(dataset: Path, cases: tuple[Case, ...]) -> tuple[str, ...]:
-    return tuple(image_sha256(image_path(dataset, case)) for case in cases)
+def _hashes(dataset: Path, samples: tuple[Sample, ...]) -> tuple[str, ...]:
+    return tuple(image_sha256(image_path(dataset, sample)) for sample in samples)
 
 
 def normalise_crops(crops: Tensor, spec: InputSpec) -> Tensor:

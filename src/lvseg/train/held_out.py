@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lvseg.cases import Case, folds, patients, select, write_manifest
 from lvseg.errors import UsageError
+from lvseg.manifest import Sample, folds, patients, select, write_manifest
 from lvseg.train.dataset import Slices
 from lvseg.train.monitor import watch
 from lvseg.train.options import TrainOptions
@@ -24,7 +24,7 @@ FOLDS = 5
 TRAINING, HELD_OUT = "training", "held-out"
 
 
-def divide(cases: Sequence[Case], options: TrainOptions, seed: int) -> tuple[Case, ...]:
+def divide(samples: Sequence[Sample], options: TrainOptions, seed: int) -> tuple[Sample, ...]:
     """Cases of a recipe with the splits ``training`` and ``held-out``, by patient.
 
     Without a validation split one of five parts of the training patients is held out. Augmented
@@ -39,9 +39,9 @@ def divide(cases: Sequence[Case], options: TrainOptions, seed: int) -> tuple[Cas
                 f"expected a recipe that leaves test patients alone, found {key} = '{value}': a "
                 "search may see training and validation patients only"
             )
-    training = select(cases, options.train_split)
+    training = select(samples, options.train_split)
     if options.validation_split is not None:
-        held_out = select(cases, options.validation_split)
+        held_out = select(samples, options.validation_split)
         both = set(patients(training)) & set(patients(held_out))
         if both:
             raise UsageError(
@@ -51,12 +51,12 @@ def divide(cases: Sequence[Case], options: TrainOptions, seed: int) -> tuple[Cas
     else:
         held_out = folds(training, min(FOLDS, len(patients(training))), seed=seed)[0]
     out = set(patients(held_out))
-    originals = [case for case in held_out if not dict(case.extra).get("original")]
-    kept = [case for case in training if case.patient_id not in out]
+    originals = [sample for sample in held_out if not dict(sample.extra).get("original")]
+    kept = [sample for sample in training if sample.patient_id not in out]
     return tuple(
-        replace(case, split=split)
+        replace(sample, split=split)
         for split, part in ((TRAINING, kept), (HELD_OUT, originals))
-        for case in part
+        for sample in part
     )
 
 
@@ -66,9 +66,9 @@ def patient_dice(network: nn.Module, data: Slices, options: TrainOptions) -> dic
     Pictures without cavity do not count; a patient with no others is left out.
     """
     rows: dict[str, list[int]] = {}
-    for index, case in enumerate(data.cases):
+    for index, sample in enumerate(data.samples):
         if not data.empty[index]:
-            rows.setdefault(case.patient_id, []).append(index)
+            rows.setdefault(sample.patient_id, []).append(index)
     parts = {patient: _part(data, chosen) for patient, chosen in rows.items()}
     return {patient: watch(network, part, options)["dice"] for patient, part in parts.items()}
 
@@ -82,10 +82,10 @@ def _part(data: Slices, rows: Sequence[int]) -> Slices:
     return Slices(**values)
 
 
-def link(dataset: Path, cases: Sequence[Case], folder: Path) -> None:
+def link(dataset: Path, samples: Sequence[Sample], folder: Path) -> None:
     """A data set folder of the same pictures with the splits of the search."""
     folder.mkdir(exist_ok=True)
     for name in ("images", "masks"):
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to((dataset / name).resolve(), target_is_directory=True)
-    write_manifest(cases, folder)
+    write_manifest(samples, folder)

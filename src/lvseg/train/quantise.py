@@ -21,9 +21,9 @@ from onnx import numpy_helper
 
 from lvseg.errors import ModelError, UsageError
 from lvseg.evaluate import evaluate
+from lvseg.model_store import verify
 from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 from lvseg.predict import Predictor, available_runtimes, load_model, unreported
-from lvseg.weights import verify
 from lvseg.write import whole_file, whole_folder, write_text
 
 with unreported(), redirect_stdout(io.StringIO()):  # where it introduces itself

@@ -165,7 +165,7 @@ def _progress(options: TrainOptions, run: Path, resume: bool, state: State) -> P
 
 def _record(data: Slices, start: Path | None) -> dict[str, Any]:
     """Which data taught the network: goes into every checkpoint, and from there onto the card."""
-    patients, hashes = {case.patient_id for case in data.cases}, set(data.sha256)
+    patients, hashes = {sample.patient_id for sample in data.samples}, set(data.sha256)
     started_from = None
     if start is not None:
         options, progress, earlier = checkpoint.read_options(start, "best")
@@ -175,7 +175,7 @@ def _record(data: Slices, start: Path | None) -> dict[str, Any]:
     return {
         "patients": sorted(patients),
         "image_sha256": sorted(hashes),
-        "images": len(data.cases),
+        "images": len(data.samples),
         "started_from": started_from,
     }
 

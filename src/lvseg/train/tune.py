@@ -24,8 +24,8 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import DatabaseError
 
-from lvseg.cases import Case, manifest_text, patients, read_manifest
 from lvseg.errors import DatasetError, UsageError
+from lvseg.manifest import Sample, manifest_text, patients, read_manifest
 from lvseg.train import checkpoint
 from lvseg.train.folder_lock import alone_in
 from lvseg.train.held_out import HELD_OUT, TRAINING, divide, link, patient_dice
@@ -115,13 +115,13 @@ def tune(
     search = _Search(
         options, check_space(chosen, options, "the space"), folder, seed, trials, report, note
     )
-    cases = read_manifest(dataset)
-    divided = divide(cases, options, seed)
-    held_out = patients(case for case in divided if case.split == HELD_OUT)
+    samples = read_manifest(dataset)
+    divided = divide(samples, options, seed)
+    held_out = patients(sample for sample in divided if sample.split == HELD_OUT)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     started = time.monotonic()
     with alone_in(folder, "search"):
-        study = _open(search, cases)
+        study = _open(search, samples)
         _forget_interrupted(study, search)
         link(dataset, divided, search.data)
         fresh = 0
@@ -134,7 +134,7 @@ def tune(
         return _outcome(study, search, len(held_out))
 
 
-def _open(search: _Search, cases: Sequence[Case]) -> Any:
+def _open(search: _Search, samples: Sequence[Sample]) -> Any:
     """The study of a folder, new or gone on with.
 
     :raises UsageError: it belongs to another search, or its file is broken.
@@ -157,7 +157,7 @@ def _open(search: _Search, cases: Sequence[Case]) -> Any:
         "recipe": search.base.model_dump(mode="json"),
         "space": [asdict(each) for each in search.space],
         "seed": search.seed,
-        "manifest": hashlib.sha256(manifest_text(cases).encode()).hexdigest(),
+        "manifest": hashlib.sha256(manifest_text(samples).encode()).hexdigest(),
     }
     own = json.loads(json.dumps(own))
     earlier = study.user_attrs.get("search")

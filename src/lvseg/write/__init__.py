@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lvseg.cine import Mask, Source
 from lvseg.errors import UsageError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.write.contour_text import write_contour_text
 from lvseg.write.contours import write_contours
 from lvseg.write.dicom import write_dicom_cine
@@ -35,7 +35,7 @@ __all__ = [
 
 def write_mask(
     mask: Mask, path: Path, source: Source, *, times_ms: tuple[float, ...] | None = None
-) -> tuple[Finding, ...]:
+) -> tuple[Issue, ...]:
     """Write a mask in the format the suffix names: ``.nii``, ``.nii.gz`` or ``.png``.
 
     :param source: of the cine the mask was made from; a NIfTI source gives shape and affine.

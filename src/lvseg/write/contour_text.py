@@ -17,7 +17,7 @@ import numpy as np
 
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.outlines import Polygon
 from lvseg.write.contours import cavity_outlines
 from lvseg.write.files import write_text
@@ -43,7 +43,7 @@ def contour_text(polygon: Polygon) -> str:
 
 def write_contour_text(
     mask: Mask, cine: Cine, folder: Path, originals: Mapping[str, Dataset] | None = None
-) -> tuple[tuple[Path, ...], tuple[Finding, ...]]:
+) -> tuple[tuple[Path, ...], tuple[Issue, ...]]:
     """Write the outline of every frame with cavity; equal masks give equal bytes.
 
     The number of an image is its Instance Number (PS3.3 C.7.6.1), as in the official files, where
@@ -51,22 +51,22 @@ def write_contour_text(
     slice, the phases of a slice one after the other, as scanners number a cine.
 
     :param originals: SOP Instance UID -> header of the source object.
-    :returns: the files, by phase then slice (none for an empty mask), and a finding
+    :returns: the files, by phase then slice (none for an empty mask), and an issue
         ``contour-simplified`` when a frame has holes or several pieces: a file holds one outline,
         that of the largest piece.
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
     phases, slices = cine.shape[:2]
-    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.frame_index) >= phases:
+    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.phases) >= phases:
         raise GeometryMismatchError(
             f"expected a mask on the grid {cine.shape} of the cine, found "
-            f"{mask.labels.shape} with phases up to {max(mask.frame_index)}"
+            f"{mask.labels.shape} with phases up to {max(mask.phases)}"
         )
     numbers = _instance_numbers(cine, originals) or [
         [z * phases + t + 1 for z in range(slices)] for t in range(phases)
     ]
     written, simplified = [], 0
-    for labels, phase in zip(mask.labels, mask.frame_index, strict=True):
+    for labels, phase in zip(mask.labels, mask.phases, strict=True):
         for index, slice_labels in enumerate(labels):
             polygons = cavity_outlines(slice_labels)
             if not polygons:
@@ -77,7 +77,7 @@ def write_contour_text(
     if not simplified:
         return tuple(written), ()
     text = f"{simplified} contour file(s) hold the largest piece only, without its holes"
-    return tuple(written), (Finding("contour-simplified", "warning", text),)
+    return tuple(written), (Issue("contour-simplified", "warning", text),)
 
 
 def _instance_numbers(

@@ -80,7 +80,7 @@ def _listed(points: NDArray[np.float64]) -> list[object]:
 
 
 def _entries(mask: Mask) -> Iterator[dict[str, object]]:
-    for labels, phase in zip(mask.labels, mask.frame_index, strict=True):
+    for labels, phase in zip(mask.labels, mask.phases, strict=True):
         for index, slice_labels in enumerate(labels):
             plane = None if mask.planes is None else mask.planes[index]
             for polygon in cavity_outlines(slice_labels):

@@ -2,7 +2,7 @@
 
 Real headers break the standard. What identifies (UIDs, patient ID, accession number) is kept as it
 is, so that an archive can match the result with its study; everything else is repaired or left
-out. Each such tag is one finding, which names the tag and never its value.
+out. Each such tag is one issue, which names the tag and never its value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from lvseg.cine import Cine, InstanceRef
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.write.dicom import attributes, number, numbers
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def lasting_uid(*parts: str) -> str:
 
 def repaired_header(
     originals: Mapping[str, Dataset], cine: Cine
-) -> tuple[Dataset, tuple[Finding, ...]]:
+) -> tuple[Dataset, tuple[Issue, ...]]:
     """Build the header that highdicom's constructors take for a source image.
 
     It is the first image of the cine: patient, study, frame of reference, scanner, place and its
@@ -95,7 +95,7 @@ def repaired_header(
     results of a study share them. Use it, and write the result, within :func:`hushed`.
 
     :param originals: SOP Instance UID -> header; an empty one gives a header without a patient.
-    :returns: the header, and one finding for each tag that was repaired, left out or is invalid.
+    :returns: the header, and one issue for each tag that was repaired, left out or is invalid.
     """
     from pydicom.dataset import Dataset
 
@@ -103,25 +103,25 @@ def repaired_header(
     source = originals.get(first.sop_instance_uid)
     if source is None:
         source = next(iter(originals.values()), Dataset())
-    findings: list[Finding] = []
+    issues: list[Issue] = []
     with hushed():
         header = attributes(SpecificCharacterSet="ISO_IR 192", Modality="MR")
         header.SOPClassUID = first.sop_class_uid
         header.SOPInstanceUID = first.sop_instance_uid
         for keyword in (*_REQUIRED, *_OPTIONAL):
-            _copy_text(source, header, keyword, findings)
+            _copy_text(source, header, keyword, issues)
         for keyword in _SEQUENCES:
-            _copy_sequence(source, header, keyword, findings)
-        _check_identity_removed(header, findings)
-        _set_uids(source, header, cine, findings)
-        _set_frame_of_reference(originals, header, cine, findings)
+            _copy_sequence(source, header, keyword, issues)
+        _check_identity_removed(header, issues)
+        _set_uids(source, header, cine, issues)
+        _set_frame_of_reference(originals, header, cine, issues)
         for keyword in _SCANNER:
             value = _CONTROL.sub("", text_of(source, keyword))
             if value and len(value) <= 64 and "\\" not in value:
                 setattr(header, keyword, value)
         header.update(_place(cine))
-        _check_instances(cine, findings)
-    return header, tuple(findings)
+        _check_instances(cine, issues)
+    return header, tuple(issues)
 
 
 def _place(cine: Cine) -> Dataset:
@@ -143,14 +143,14 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
-def noticed(keyword: str, text: str, *, kept: bool = False) -> Finding:
+def noticed(keyword: str, text: str, *, kept: bool = False) -> Issue:
     """Say of a tag of the source what was wrong with it and what was done."""
     from pydicom.datadict import dictionary_description
 
     tag = _tag(keyword)
     name = f"{dictionary_description(tag)} ({tag.group:04x},{tag.element:04x})"
     code = "dicom-tag-kept" if kept else "dicom-tag-repaired"
-    return Finding(code, "info", f"{name} of the source {text}")
+    return Issue(code, "info", f"{name} of the source {text}")
 
 
 def _value(source: Dataset, keyword: str) -> tuple[Any, bool]:
@@ -179,7 +179,7 @@ def _as_text(value: Any) -> str:
     return str(value).strip(" \0")
 
 
-def _copy_text(source: Dataset, header: Dataset, keyword: str, findings: list[Finding]) -> None:
+def _copy_text(source: Dataset, header: Dataset, keyword: str, issues: list[Issue]) -> None:
     from pydicom.datadict import dictionary_VR
 
     required = keyword in _REQUIRED
@@ -187,17 +187,17 @@ def _copy_text(source: Dataset, header: Dataset, keyword: str, findings: list[Fi
     if _tag(keyword) not in source:
         if required:
             setattr(header, keyword, "")
-            findings.append(noticed(keyword, "is absent: written empty"))
+            issues.append(noticed(keyword, "is absent: written empty"))
         return
     found = text_of(source, keyword)
     repaired = _repaired(keyword, dictionary_VR(keyword), found)
     if repaired or required:
         setattr(header, keyword, repaired)
     if repaired and repaired == found and not _fits(keyword, repaired):
-        findings.append(noticed(keyword, "is not valid: kept, to match its study", kept=True))
+        issues.append(noticed(keyword, "is not valid: kept, to match its study", kept=True))
     elif repaired != found or not readable:
         how = "repaired" if repaired else "written empty" if required else "left out"
-        findings.append(noticed(keyword, f"is not valid: {how}"))
+        issues.append(noticed(keyword, f"is not valid: {how}"))
 
 
 def _fits(keyword: str, text: str) -> bool:
@@ -238,7 +238,7 @@ def _is_date(digits: str) -> bool:
     return True
 
 
-def _copy_sequence(source: Dataset, header: Dataset, keyword: str, findings: list[Finding]) -> None:
+def _copy_sequence(source: Dataset, header: Dataset, keyword: str, issues: list[Issue]) -> None:
     """Copy a sequence whose every value is valid; leave any other out."""
     import copy
 
@@ -253,17 +253,17 @@ def _copy_sequence(source: Dataset, header: Dataset, keyword: str, findings: lis
     if items:
         setattr(header, keyword, items)
     else:
-        findings.append(noticed(keyword, "is not valid: left out"))
+        issues.append(noticed(keyword, "is not valid: left out"))
 
 
-def _check_identity_removed(header: Dataset, findings: list[Finding]) -> None:
+def _check_identity_removed(header: Dataset, issues: list[Issue]) -> None:
     """Take "YES" away where the method is not said, which it must be (PS3.3 C.7.1.1)."""
     methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
     if header.get("PatientIdentityRemoved") == "YES" and not any(
         name in header for name in methods
     ):
         del header.PatientIdentityRemoved
-        findings.append(noticed("PatientIdentityRemoved", "names no method: left out"))
+        issues.append(noticed("PatientIdentityRemoved", "names no method: left out"))
 
 
 def _is_valid(item: Dataset) -> bool:
@@ -286,7 +286,7 @@ def _is_valid(item: Dataset) -> bool:
     return True
 
 
-def _set_uids(source: Dataset, header: Dataset, cine: Cine, findings: list[Finding]) -> None:
+def _set_uids(source: Dataset, header: Dataset, cine: Cine, issues: list[Issue]) -> None:
     """Study and series; an invalid one as it is, a missing one made."""
     series = cine.source.series_uid or ""
     made = {
@@ -297,13 +297,13 @@ def _set_uids(source: Dataset, header: Dataset, cine: Cine, findings: list[Findi
         found = text_of(source, keyword)
         setattr(header, keyword, found or otherwise)
         if not found:
-            findings.append(noticed(keyword, "is absent: made for the results of lvseg"))
+            issues.append(noticed(keyword, "is absent: made for the results of lvseg"))
         elif not _is_uid(found):
-            findings.append(noticed(keyword, "is not valid: kept, to match its study", kept=True))
+            issues.append(noticed(keyword, "is not valid: kept, to match its study", kept=True))
 
 
 def _set_frame_of_reference(
-    originals: Mapping[str, Dataset], header: Dataset, cine: Cine, findings: list[Finding]
+    originals: Mapping[str, Dataset], header: Dataset, cine: Cine, issues: list[Issue]
 ) -> None:
     """One for the result: the most frequent of the images, of equals a valid one, or a made one."""
     keyword = "FrameOfReferenceUID"
@@ -314,15 +314,15 @@ def _set_frame_of_reference(
     if not counts:
         made = lasting_uid("frame of reference", header.StudyInstanceUID, header.SeriesInstanceUID)
         header.FrameOfReferenceUID = made
-        findings.append(noticed(keyword, "is absent: made for the results of lvseg"))
+        issues.append(noticed(keyword, "is absent: made for the results of lvseg"))
         return
     best = max(counts, key=lambda uid: (counts[uid], _is_uid(uid)))
     header.FrameOfReferenceUID = best
     if len(counts) > 1:
         text = f"differs between the images ({len(counts)} values): one of them is used"
-        findings.append(noticed(keyword, text))
+        issues.append(noticed(keyword, text))
     if not _is_uid(best):
-        findings.append(noticed(keyword, "is not valid: kept, to match its study", kept=True))
+        issues.append(noticed(keyword, "is not valid: kept, to match its study", kept=True))
 
 
 def _is_uid(text: str) -> bool:
@@ -331,12 +331,12 @@ def _is_uid(text: str) -> bool:
     return bool(UID(text).is_valid)
 
 
-def _check_instances(cine: Cine, findings: list[Finding]) -> None:
+def _check_instances(cine: Cine, issues: list[Issue]) -> None:
     instances = [item for phase in cine.source.instances or () for item in phase]
     uids = {item.sop_instance_uid for item in instances}
     broken = sum(1 for uid in uids if uid and not _is_uid(uid))
     if broken:
         text = f"is not valid in {broken} object(s): kept, to match the images"
-        findings.append(noticed("SOPInstanceUID", text, kept=True))
+        issues.append(noticed("SOPInstanceUID", text, kept=True))
     if "" in uids:
-        findings.append(noticed("SOPInstanceUID", "is absent: such images are not referred to"))
+        issues.append(noticed("SOPInstanceUID", "is absent: such images are not referred to"))

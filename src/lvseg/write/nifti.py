@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, IrregularStackError
-from lvseg.findings import Finding
 from lvseg.geometry import Plane, affine, lps_to_ras
+from lvseg.issues import Issue
 from lvseg.write.files import whole_file
 
 __all__ = ["write_cine_nifti", "write_nifti_mask"]
@@ -32,7 +32,7 @@ _COMPRESSION_LEVEL = 6
 
 def write_nifti_mask(
     mask: Mask, path: Path, source: Source, times_ms: tuple[float, ...] | None = None
-) -> tuple[Finding, ...]:
+) -> tuple[Issue, ...]:
     """Write the labels as uint8 NIfTI; the suffix ``.nii.gz`` or ``.nii`` decides on compression.
 
     From a NIfTI source: shape (2D, 3D or 4D), affine, sizes and units of that file, so that what
@@ -60,25 +60,25 @@ def write_nifti_mask(
     if source.format == "nifti" and source.affine_ras is not None:
         _save(data, source.affine_ras, path, _step_ms(times_ms), known=True)
         return ()
-    matrix, findings = _ras_affine(mask.planes, mask.pixel_spacing_mm, mask.slice_spacing_mm)
+    matrix, issues = _ras_affine(mask.planes, mask.pixel_spacing_mm, mask.slice_spacing_mm)
     _save(data, matrix, path, _step_ms(times_ms), known=mask.planes is not None)
-    return findings
+    return issues
 
 
-def write_cine_nifti(cine: Cine, path: Path) -> tuple[Finding, ...]:
+def write_cine_nifti(cine: Cine, path: Path) -> tuple[Issue, ...]:
     """Write the frames as 4D NIfTI (column, row, slice, phase), RAS affine in mm, time step in ms.
 
     Whole numbers that fit are stored as int16, others as float32. One phase is written as 3D.
 
-    :returns: findings as :func:`write_nifti_mask`.
+    :returns: issues as :func:`write_nifti_mask`.
     """
     frames = cine.frames.transpose(3, 2, 1, 0)
     whole = bool((frames == np.rint(frames)).all()) and float(np.abs(frames).max()) < 2**15
     data = np.ascontiguousarray(frames, np.int16 if whole else np.float32)
-    matrix, findings = _ras_affine(cine.planes, cine.pixel_spacing_mm, cine.slice_spacing_mm)
+    matrix, issues = _ras_affine(cine.planes, cine.pixel_spacing_mm, cine.slice_spacing_mm)
     data = data[..., 0] if data.shape[3] == 1 else data
     _save(data, matrix, path, _step_ms(cine.times_ms), known=cine.planes is not None)
-    return findings
+    return issues
 
 
 def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
@@ -96,12 +96,12 @@ def _ras_affine(
     planes: tuple[Plane, ...] | None,
     pixel_spacing_mm: tuple[float, float] | None,
     slice_spacing_mm: float | None,
-) -> tuple[FloatArray, tuple[Finding, ...]]:
+) -> tuple[FloatArray, tuple[Issue, ...]]:
     if planes is None:
         rows, columns = pixel_spacing_mm or (1.0, 1.0)
         text = "position and orientation unknown: the NIfTI header carries no coordinate system"
         matrix = np.diag([columns, rows, slice_spacing_mm or 1.0, 1.0])
-        return matrix, (Finding("no-affine", "info", text),)
+        return matrix, (Issue("no-affine", "info", text),)
     try:
         return lps_to_ras(affine(planes)), ()
     except IrregularStackError as error:
@@ -110,7 +110,7 @@ def _ras_affine(
             f"{error}: a NIfTI holds one affine, its best fit is off by up to {worst_mm:.1f} mm; "
             "measure from the mask in its DICOM geometry"
         )
-        return lps_to_ras(matrix), (Finding("irregular-affine", "warning", text),)
+        return lps_to_ras(matrix), (Issue("irregular-affine", "warning", text),)
 
 
 def _fitted(planes: tuple[Plane, ...]) -> tuple[FloatArray, float]:

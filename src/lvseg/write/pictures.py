@@ -115,9 +115,9 @@ def picture_overlay(
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
     chosen = options or OverlayOptions()
-    labels = _labels_of(mask, cine, mask.frame_index[0])[0]
+    labels = _labels_of(mask, cine, mask.phases[0])[0]
     crop = _crop(cine.frames[:, 0], *_heart_window(mask.labels, chosen))
-    grey = _grey(cine.frames[mask.frame_index[0], 0], _window(crop, chosen))
+    grey = _grey(cine.frames[mask.phases[0], 0], _window(crop, chosen))
     image = Image.fromarray(grey).convert("RGB")
     _draw_outlines(image, labels, offset=(0, 0), scale=1.0, options=chosen)
     return np.asarray(image)
@@ -171,11 +171,11 @@ def _labels_of(mask: Mask, cine: Cine, phase: int) -> NDArray[np.uint8]:
             f"expected a mask of the shape {cine.shape[1:]} of the cine, "
             f"found {mask.labels.shape[1:]}"
         )
-    if phase not in mask.frame_index or not 0 <= phase < cine.shape[0]:
+    if phase not in mask.phases or not 0 <= phase < cine.shape[0]:
         raise GeometryMismatchError(
             f"expected a phase that cine and mask both have, found phase {phase}"
         )
-    labels: NDArray[np.uint8] = mask.labels[mask.frame_index.index(phase)]
+    labels: NDArray[np.uint8] = mask.labels[mask.phases.index(phase)]
     return labels
 
 

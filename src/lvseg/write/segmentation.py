@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Cine, InstanceRef
 from lvseg.errors import GeometryMismatchError
-from lvseg.findings import Finding
 from lvseg.geometry import Plane, normal
+from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
 from lvseg.results import StudyResult
 from lvseg.write.dicom import attributes, number, numbers, save
@@ -83,14 +83,14 @@ def write_segmentations(
     folder: Path,
     originals: Mapping[str, Dataset],
     options: SegOptions | None = None,
-) -> tuple[tuple[Path, ...], tuple[Finding, ...]]:
+) -> tuple[tuple[Path, ...], tuple[Issue, ...]]:
     """Write the mask of a DICOM study as DICOM SEG.
 
     Frames without cavity are left out, but for one of each phase and one of each slice that has
     none at all: so the grid can be read back, and an empty mask is a valid object too.
 
     :param originals: of the cine (:func:`lvseg.read.original_headers`).
-    :returns: the files, and findings: tags of the source that were repaired, and what was asked
+    :returns: the files, and issues: tags of the source that were repaired, and what was asked
         for and could not be written. Without a DICOM source no file and ``no-dicom-source``.
     :raises GeometryMismatchError: a mask of another grid. UsageError: the folder cannot be written.
     """
@@ -98,14 +98,14 @@ def write_segmentations(
     cine = result.cine
     if cine.source.instances is None or cine.planes is None or not originals:
         text = "DICOM SEG was not written: it needs the DICOM images that the mask was made from"
-        return (), (Finding("no-dicom-source", "info", text),)
+        return (), (Issue("no-dicom-source", "info", text),)
     _check(result)
     values, fractional, replaced = _values(result, options)
     whole = _Part(
         name="segmentation.dcm",
         description="Left ventricle cavity",
         values=values,
-        phases=result.mask.frame_index,
+        phases=result.mask.phases,
         fractional=fractional,
         moments=_moments(result),
     )
@@ -122,26 +122,26 @@ def write_segmentations(
 
 def _check(result: StudyResult) -> None:
     mask, cine = result.mask, result.cine
-    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.frame_index) >= cine.shape[0]:
+    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.phases) >= cine.shape[0]:
         raise GeometryMismatchError(
             f"expected a mask on the cine of {cine.shape} [phase, slice, row, column], found "
-            f"{mask.labels.shape} with phases up to {max(mask.frame_index)}"
+            f"{mask.labels.shape} with phases up to {max(mask.phases)}"
         )
 
 
 def _values(
     result: StudyResult, options: SegOptions
-) -> tuple[NDArray[np.uint8], bool, tuple[Finding, ...]]:
-    """Stored values of the frames of the mask, whether they are fractions, and a finding if not."""
+) -> tuple[NDArray[np.uint8], bool, tuple[Issue, ...]]:
+    """Stored values of the frames of the mask, whether they are fractions, and an issue if not."""
     mask = result.mask
     if options.fractional and result.probabilities is not None:
-        chosen = result.probabilities[list(mask.frame_index)]
+        chosen = result.probabilities[list(mask.phases)]
         return np.rint(np.clip(chosen, 0, 1) * _FULL).astype(np.uint8), True, ()
     values = (mask.labels == Label.LV_CAVITY).view(np.uint8)
     if not options.fractional:
         return values, False, ()
     text = "probabilities were not kept: the DICOM SEG holds the mask itself"
-    return values, False, (Finding("no-probabilities", "info", text),)
+    return values, False, (Issue("no-probabilities", "info", text),)
 
 
 def _moments(result: StudyResult) -> dict[int, str]:
@@ -154,7 +154,7 @@ def _moments(result: StudyResult) -> dict[int, str]:
     return moments
 
 
-def _parts(whole: _Part, options: SegOptions) -> tuple[list[_Part], tuple[Finding, ...]]:
+def _parts(whole: _Part, options: SegOptions) -> tuple[list[_Part], tuple[Issue, ...]]:
     """What goes into which file."""
     if options.phases == "all":
         return [whole], ()
@@ -178,7 +178,7 @@ def _parts(whole: _Part, options: SegOptions) -> tuple[list[_Part], tuple[Findin
     if len(parts) == 2:
         return parts, ()
     text = "end-diastole and end-systole are not both known: segmentation.dcm holds all phases"
-    return [whole], (Finding("phases-unknown", "info", text),)
+    return [whole], (Issue("phases-unknown", "info", text),)
 
 
 def _dataset(
@@ -329,7 +329,7 @@ def _distance_mm(cine: Cine) -> float | None:
     return float(np.median(np.abs(np.diff([normal(planes[0]) @ p.origin_mm for p in planes]))))
 
 
-def _thickness(cine: Cine) -> tuple[Finding, ...]:
+def _thickness(cine: Cine) -> tuple[Issue, ...]:
     """Pixel Measures needs a thickness (PS3.3 C.7.6.16.2.1), which a source may not state."""
     if all(plane.thickness_mm is not None for plane in cine.planes or ()):
         return ()

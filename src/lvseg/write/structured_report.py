@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvseg.cine import InstanceRef
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.labels import CodedConcept
 from lvseg.results import StudyResult
 from lvseg.write.dicom import attributes, save
@@ -65,8 +65,8 @@ def write_structured_report(
     path: Path,
     originals: Mapping[str, Dataset],
     segmentations: Sequence[Path] = (),
-) -> tuple[Finding, ...]:
-    """Write the measurements, the verdict and the findings of a DICOM study as DICOM SR.
+) -> tuple[Issue, ...]:
+    """Write the measurements, the verdict and the issues of a DICOM study as DICOM SR.
 
     A result without any volume is written too: its verdict says why. Phases and slices are counted
     from 1, as DICOM does.
@@ -80,13 +80,13 @@ def write_structured_report(
     """
     if result.cine.source.instances is None or not originals:
         text = "DICOM SR was not written: it needs the DICOM images that were measured"
-        return (Finding("no-dicom-source", "info", text),)
-    header, findings = repaired_header(originals, result.cine)
+        return (Issue("no-dicom-source", "info", text),)
+    header, issues = repaired_header(originals, result.cine)
     with hushed():
         parts = [_identity(file) for file in segmentations]
         dataset = _report(result, header, originals, parts)
         save(dataset, path, _ENHANCED_SR, dataset.SOPInstanceUID)
-    return findings
+    return issues
 
 
 def _identity(file: Path) -> tuple[str, Dataset]:
@@ -325,9 +325,7 @@ def _volumes(result: StudyResult, moment: str) -> list[Any]:
     phases, times_ms = result.measurements.phases, result.cine.times_ms
     moments = {phases.end_systole: ("es", END_SYSTOLE), phases.end_diastole: ("ed", END_DIASTOLE)}
     measured = []
-    for phase, value in zip(
-        result.mask.frame_index, result.measurements.volume_ml or (), strict=False
-    ):
+    for phase, value in zip(result.mask.phases, result.measurements.volume_ml or (), strict=False):
         short, point = moments.get(phase, ("", None))
         if moment and moment != short:
             continue
@@ -359,12 +357,12 @@ def _number(name: CodedConcept, value: float, unit: CodedConcept, relationship: 
 
 
 def _evaluations(result: StudyResult) -> Any:
-    """Verdict, purpose, findings and rules (TID 1500, Qualitative Evaluations)."""
+    """Verdict, purpose, issues and rules (TID 1500, Qualitative Evaluations)."""
     from highdicom import sr
 
     rules = {key: rule for key, rule in result.measurements.conventions.items() if rule}
     rules.pop("base_end", None)  # it counts slices from 0
-    comments = [RESEARCH, *map(_sentence, result.findings)]
+    comments = [RESEARCH, *map(_sentence, result.issues)]
     if rules:
         told = "; ".join(f"{key.replace('_', ' ')}: {rule}" for key, rule in rules.items())
         comments.append(f"Rules: {told}.")
@@ -385,11 +383,11 @@ def _evaluations(result: StudyResult) -> Any:
     return container
 
 
-def _sentence(finding: Finding) -> str:
+def _sentence(issue: Issue) -> str:
     places = [
         f"{name} {index + 1}"
-        for name, index in (("slice", finding.slice), ("phase", finding.phase))
+        for name, index in (("slice", issue.slice), ("phase", issue.phase))
         if index is not None
     ]
     where = f" ({', '.join(places)})" if places else ""
-    return f"{finding.severity.capitalize()}: {finding.text}{where} [{finding.code}]"
+    return f"{issue.severity.capitalize()}: {issue.text}{where} [{issue.code}]"

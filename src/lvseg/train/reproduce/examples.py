@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from lvseg.cases import Case
 from lvseg.datasets.augmented import ORIGINAL
+from lvseg.manifest import Sample
 from lvseg.metrics import dice
 from lvseg.train.dataset import read_pair
 from lvseg.train.options import TrainOptions
@@ -34,25 +34,29 @@ class Example:
     prediction: NDArray[np.bool_]
 
 
-def chosen(cases: Sequence[Case], count: int) -> tuple[Case, ...]:
+def chosen(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
     """So many originals, spread evenly over the file names: the same ones for every run."""
-    plain = sorted((case for case in cases if not dict(case.extra).get(ORIGINAL)), key=_file)
+    plain = sorted(
+        (sample for sample in samples if not dict(sample.extra).get(ORIGINAL)), key=_file
+    )
     places = {round(place) for place in np.linspace(0, len(plain) - 1, min(count, len(plain)))}
     return tuple(plain[place] for place in sorted(places))
 
 
-def _file(case: Case) -> str:
-    return case.file
+def _file(sample: Sample) -> str:
+    return sample.file
 
 
 def examples(
-    network: nn.Module, options: TrainOptions, dataset: Path, cases: Sequence[Case]
+    network: nn.Module, options: TrainOptions, dataset: Path, samples: Sequence[Sample]
 ) -> tuple[Example, ...]:
     """What a network makes of some pictures."""
     found = []
-    for case in cases:
-        image, mask = read_pair(dataset, case)
-        found.append(Example(image, mask, predict(network, options, image, case.pixel_spacing_mm)))
+    for sample in samples:
+        image, mask = read_pair(dataset, sample)
+        found.append(
+            Example(image, mask, predict(network, options, image, sample.pixel_spacing_mm))
+        )
     return tuple(found)
 
 

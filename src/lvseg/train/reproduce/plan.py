@@ -90,12 +90,12 @@ def make_plan(
 
     :raises UsageError: an unknown step, or a data set without the splits that are needed.
     """
-    cases = originals(dataset)
+    samples = originals(dataset)
     steps = choose(steps_of(scale), only)
-    training = sum(case.split == "training" for case in cases)
+    training = sum(sample.split == "training" for sample in samples)
     pictures = study_counts(scale.total)["training"]
-    copies = max(0, scale.total - len(cases)) + max(0, pictures - training)
-    estimates = estimate(steps, pictures, (len(cases) - training) // 2, device)
+    copies = max(0, scale.total - len(samples)) + max(0, pictures - training)
+    estimates = estimate(steps, pictures, (len(samples) - training) // 2, device)
     where = pick_device(device)
     at_once = jobs_for(where, jobs)
     return Plan(scale, where.type, at_once, COPY_S * copies, steps, estimates)

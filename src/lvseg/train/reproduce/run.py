@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from lvseg import __version__
-from lvseg.cases import manifest_text, patients, read_manifest, select
 from lvseg.datasets.augmented import study_counts
 from lvseg.errors import UsageError
+from lvseg.manifest import manifest_text, patients, read_manifest, select
 from lvseg.train.distributed import Device
 from lvseg.train.folder_lock import alone_in
 from lvseg.train.network import build, count_parameters
 from lvseg.train.record import read_log
-from lvseg.train.reproduce import findings, splits
+from lvseg.train.reproduce import comparisons, splits
 from lvseg.train.reproduce.crew import Report, jobs_for, one_thread, run_steps
 from lvseg.train.reproduce.page import write_pages
 from lvseg.train.reproduce.score import Row, load, score, summary
@@ -81,9 +81,9 @@ def reproduce(
     """
     steps = steps_of(scale, seed)
     wanted = choose(steps, only)
-    cases = originals(dataset)
+    samples = originals(dataset)
     with alone_in(output, "run"):
-        identity = _identity(output, scale, seed, manifest_text(cases))
+        identity = _identity(output, scale, seed, manifest_text(samples))
         report("data", 0, len(wanted))
         data = splits.make(dataset, output / "data", scale, seed)
         place = Place(output, data, device)
@@ -163,7 +163,7 @@ def _told(step: Step, place: Place, done: Mapping[str, Rows]) -> dict[str, Any]:
     run, rows = place.run(step), done[step.key]
     gained = None
     if step.before is not None and step.before in done:
-        gained = findings.bought(done[step.before]["validation"], rows["validation"])
+        gained = comparisons.bought(done[step.before]["validation"], rows["validation"])
     return {
         "key": step.key,
         "title": step.title,
@@ -190,18 +190,18 @@ def _leak(place: Place, steps: Sequence[Step], done: Mapping[str, Rows]) -> dict
     for kind in NETWORKS:
         pair = (f"image-level-{kind}", f"official-{kind}")
         if set(pair) <= set(done):
-            found["by_network"][kind] = findings.gap(*(done[key]["test"] for key in pair))
+            found["by_network"][kind] = comparisons.gap(*(done[key]["test"] for key in pair))
             own = (own_rows(by_key[key], place, "test") for key in pair)
-            found["by_network_own"][kind] = findings.gap(*own)
+            found["by_network_own"][kind] = comparisons.gap(*own)
     leaking, control = f"image-level-{MODIFIED}", f"patient-shares-{MODIFIED}"
     pairs = [(leaking, f"official-{MODIFIED}"), (leaking, control), tuple(LEAK_PAIR.values())]
     for one, other in pairs:
         if {one, other} <= set(done):
             honest = _rescored(by_key[other], place)
-            found["same_pictures"][other] = findings.paired(done[one]["test"], honest)
+            found["same_pictures"][other] = comparisons.paired(done[one]["test"], honest)
     for name, (one, other) in {"same_shares": pairs[1], "batches": pairs[2]}.items():
         both = {one, other} <= set(done)
-        found[name] = findings.gap(done[one]["test"], done[other]["test"]) if both else None
+        found[name] = comparisons.gap(done[one]["test"], done[other]["test"]) if both else None
     return found
 
 
@@ -211,8 +211,8 @@ def _rescored(step: Step, place: Place) -> tuple[Row, ...]:
     if not (run / f"{name}.json").is_file():
         folder = place.data["image-level"]
         unseen = set(patients(select(read_manifest(place.data[step.split]), "test")))
-        cases = select(read_manifest(folder, allow_leaks=True), "test")
+        samples = select(read_manifest(folder, allow_leaks=True), "test")
         network, options = load(run, place.torch_device())
-        rows = score(network, options, folder, [c for c in cases if c.patient_id in unseen])
+        rows = score(network, options, folder, [c for c in samples if c.patient_id in unseen])
         write_rows(run / f"{name}.json", {"test": rows})
     return read_rows(run, name)["test"]

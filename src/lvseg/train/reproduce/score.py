@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from lvseg.cases import Case
 from lvseg.cine import Cine, Source
 from lvseg.datasets.augmented import ORIGINAL
+from lvseg.manifest import Sample
 from lvseg.metrics import dice, jaccard, summarise
 from lvseg.preprocess import cut, find_window, prepare, restore, scouts
 from lvseg.train.checkpoint import load_average, read_options
@@ -86,18 +86,18 @@ def _probability(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def score(
-    network: nn.Module, options: TrainOptions, dataset: Path, cases: Sequence[Case]
+    network: nn.Module, options: TrainOptions, dataset: Path, samples: Sequence[Sample]
 ) -> tuple[Row, ...]:
     """Overlap of every picture that has a cavity, in the order of the cases."""
     rows = []
-    for case in cases:
-        image, mask = read_pair(dataset, case)
+    for sample in samples:
+        image, mask = read_pair(dataset, sample)
         if not mask.any():
             continue
-        found = predict(network, options, image, case.pixel_spacing_mm)
-        copy = bool(dict(case.extra).get(ORIGINAL))
+        found = predict(network, options, image, sample.pixel_spacing_mm)
+        copy = bool(dict(sample.extra).get(ORIGINAL))
         pair = (dice(mask, found), jaccard(mask, found))
-        rows.append(Row(case.file, case.patient_id, copy, *pair))
+        rows.append(Row(sample.file, sample.patient_id, copy, *pair))
     return tuple(rows)
 
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from lvseg.cases import (
+from lvseg.datasets.augmented import ORIGINAL, augment, image_level_split, study_counts
+from lvseg.errors import UsageError
+from lvseg.manifest import (
     MANIFEST,
-    Case,
+    Sample,
     manifest_text,
     patients,
     read_manifest,
     select,
     split_by_patient,
 )
-from lvseg.datasets.augmented import ORIGINAL, augment, image_level_split, study_counts
-from lvseg.errors import UsageError
 from lvseg.train.reproduce.steps import Scale, Split
 from lvseg.write import write_text
 
@@ -43,12 +43,12 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
 
     :raises UsageError: a data set without training, validation and test patients.
     """
-    cases = originals(dataset)
+    samples = originals(dataset)
     counts = study_counts(scale.total)
-    rest = len(cases) - len(select(cases, "training"))
+    rest = len(samples) - len(select(samples, "training"))
     folder.mkdir(parents=True, exist_ok=True)
     plain, everyone, taught = (folder / name for name in ("originals", "pool-all", "pool-training"))
-    _link(dataset, _mixed(cases, seed), plain)
+    _link(dataset, _mixed(samples, seed), plain)
     if not everyone.exists():
         augment(plain, everyone, scale.total, seed=seed)
     if not taught.exists():
@@ -56,7 +56,7 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
         augment(plain, taught, total, split="training", seed=seed)
     pool = read_manifest(everyone)
     shares = {name: float(count) for name, count in counts.items()}
-    dealt: dict[Split, tuple[Path, Sequence[Case]]] = {
+    dealt: dict[Split, tuple[Path, Sequence[Sample]]] = {
         "image-level": (everyone, image_level_split(pool, counts, seed)),
         "patient-shares": (everyone, split_by_patient(pool, shares, seed=seed, stratify=False)),
         "official": (taught, read_manifest(taught)),
@@ -67,33 +67,35 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
     return {"originals": plain, **{name: folder / name for name in dealt}}
 
 
-def originals(dataset: Path) -> tuple[Case, ...]:
+def originals(dataset: Path) -> tuple[Sample, ...]:
     """Cases of the data set, with its test patients in a split called ``test``.
 
     Frames that the manifest marks as ``empty`` are left out: the study has drawn cavities only.
 
     :raises UsageError: no training, validation or test patients.
     """
-    cases = read_manifest(dataset)
-    present = {case.split for case in cases}
+    samples = read_manifest(dataset)
+    present = {sample.split for sample in samples}
     named = [name for name in TEST_NAMES if name in present]
     if len(named) != 1 or not {"training", "validation"} <= present:
         raise UsageError(
             "expected a data set with the splits training, validation and online (or test), found "
             f"{', '.join(sorted(present))}: make one with  lvseg prepare"
         )
-    kept = select(cases, f"training+validation+{named[0]}")
-    drawn = [case for case in kept if dict(case.extra).get(EMPTY) != "1"]
-    return tuple(replace(case, split="test") if case.split == named[0] else case for case in drawn)
+    kept = select(samples, f"training+validation+{named[0]}")
+    drawn = [sample for sample in kept if dict(sample.extra).get(EMPTY) != "1"]
+    return tuple(
+        replace(sample, split="test") if sample.split == named[0] else sample for sample in drawn
+    )
 
 
-def _mixed(cases: Sequence[Case], seed: int) -> tuple[Case, ...]:
+def _mixed(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
     """Cases in random order: the study shuffles once, before it splits."""
-    order = np.random.default_rng(seed).permutation(len(cases))
-    return tuple(cases[int(index)] for index in order)
+    order = np.random.default_rng(seed).permutation(len(samples))
+    return tuple(samples[int(index)] for index in order)
 
 
-def _link(source: Path, cases: Sequence[Case], folder: Path) -> None:
+def _link(source: Path, samples: Sequence[Sample], folder: Path) -> None:
     """Write a data set folder of the same pictures with other splits, leaking or not."""
     folder.mkdir(exist_ok=True)
     for name in ("images", "masks"):
@@ -102,12 +104,12 @@ def _link(source: Path, cases: Sequence[Case], folder: Path) -> None:
         inside = target.is_relative_to(folder.parent.resolve())
         place = Path(os.path.relpath(target, folder.resolve())) if inside else target
         (folder / name).symlink_to(place, target_is_directory=True)
-    write_text(folder / MANIFEST, manifest_text(cases))
+    write_text(folder / MANIFEST, manifest_text(samples))
 
 
-def shared_patients(cases: Sequence[Case], first: str, second: str) -> tuple[str, ...]:
+def shared_patients(samples: Sequence[Sample], first: str, second: str) -> tuple[str, ...]:
     """Patients with pictures in both splits."""
-    both = [set(patients(select(cases, name))) for name in (first, second)]
+    both = [set(patients(select(samples, name))) for name in (first, second)]
     return tuple(sorted(both[0] & both[1]))
 
 
@@ -115,12 +117,12 @@ def facts(splits: Splits) -> dict[str, Any]:
     """Pictures and patients of every split, and how many patients stand on both sides of it."""
     found: dict[str, Any] = {}
     for name, folder in splits.items():
-        cases = read_manifest(folder, allow_leaks=True)
+        samples = read_manifest(folder, allow_leaks=True)
         parts = ("training", "validation", "test")
         found[name] = {
-            "pictures": dict(Counter(case.split for case in cases)),
-            "copies": sum(bool(dict(case.extra).get(ORIGINAL)) for case in cases),
-            "patients": {part: len(patients(select(cases, part))) for part in parts},
-            "patients_in_training_and_test": len(shared_patients(cases, "training", "test")),
+            "pictures": dict(Counter(sample.split for sample in samples)),
+            "copies": sum(bool(dict(sample.extra).get(ORIGINAL)) for sample in samples),
+            "patients": {part: len(patients(select(samples, part))) for part in parts},
+            "patients_in_training_and_test": len(shared_patients(samples, "training", "test")),
         }
     return found

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from lvseg.cases import read_manifest, select
-from lvseg.train.reproduce import findings
+from lvseg.manifest import read_manifest, select
+from lvseg.train.reproduce import comparisons
 from lvseg.train.reproduce.score import Row, load, score, summary
 from lvseg.train.reproduce.step_run import Place, Rows, read_rows, write_rows
 from lvseg.train.reproduce.steps import NETWORKS, Step
@@ -35,7 +35,7 @@ def two_normalisations(
             found[step.options.network.kind] = {
                 "running": summary(running)["dice"]["mean"],
                 "own": summary(own)["dice"]["mean"],
-                "difference": findings.bought(running, own),
+                "difference": comparisons.bought(running, own),
             }
     return found
 
@@ -46,8 +46,8 @@ def own_rows(step: Step, place: Place, part: str) -> tuple[Row, ...]:
     if not (run / f"{name}.json").is_file():
         network, options = load(run, place.torch_device())
         data = place.data[step.split]
-        cases = select(read_manifest(data, allow_leaks=step.split == "image-level"), part)
-        rows = score(with_own_statistics(network), options, data, cases)
+        samples = select(read_manifest(data, allow_leaks=step.split == "image-level"), part)
+        rows = score(with_own_statistics(network), options, data, samples)
         write_rows(run / f"{name}.json", {part: rows})
     return read_rows(run, name)[part]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from lvseg.cases import read_manifest, select
 from lvseg.errors import UsageError
+from lvseg.manifest import read_manifest, select
 from lvseg.train.checkpoint import read_options
 from lvseg.train.distributed import Device, pick_device
 from lvseg.train.reproduce.examples import chosen, draw_examples, examples
@@ -71,9 +71,9 @@ def run_step(step: Step, place: Place, follow: Follow = lambda epoch, epochs: No
             allow_leaks=leaks,
         )
         network, options = load(run, place.torch_device())
-        cases = read_manifest(data, allow_leaks=leaks)
-        rows = {part: score(network, options, data, select(cases, part)) for part in PARTS}
-        shown = chosen(select(cases, "validation"), SHOWN)
+        samples = read_manifest(data, allow_leaks=leaks)
+        rows = {part: score(network, options, data, select(samples, part)) for part in PARTS}
+        shown = chosen(select(samples, "validation"), SHOWN)
         draw_examples(examples(network, options, data, shown), run / "examples.png")
     write_rows(run / "scores.json", rows)
     for name in ("best.json", "best.safetensors"):  # nothing is picked; 1.2 GB at paper scale

@@ -20,12 +20,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 
 __all__ = [
     "ALL",
     "MANIFEST",
-    "Case",
+    "Sample",
     "check_leaks",
     "folds",
     "image_hashes",
@@ -47,7 +47,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Sample:
     """One picture with its mask: a row of the manifest.
 
     :param file: name below ``images`` and ``masks``.
@@ -70,7 +70,7 @@ class Case:
 
 
 _REQUIRED = ("file", "patient_id", "split")
-_COLUMNS = tuple(field.name for field in fields(Case) if field.name != "extra")
+_COLUMNS = tuple(field.name for field in fields(Sample) if field.name != "extra")
 
 
 class _Row(BaseModel):
@@ -105,7 +105,7 @@ class _Row(BaseModel):
         return value
 
 
-def _parse_row(row: Mapping[str | None, object], line: int, where: str) -> Case:
+def _parse_row(row: Mapping[str | None, object], line: int, where: str) -> Sample:
     if None in row or None in row.values():
         raise DatasetError(
             f"{where}, line {line}: expected as many cells as the header has, found "
@@ -123,10 +123,10 @@ def _parse_row(row: Mapping[str | None, object], line: int, where: str) -> Case:
             f"{where}, line {line}, column {column}: {first['msg']}, found "
             f"'{known.get(column, '')}': correct the manifest"
         ) from error
-    return Case(**parsed.model_dump(), extra=extra)
+    return Sample(**parsed.model_dump(), extra=extra)
 
 
-def parse_manifest(text: str, *, where: str = MANIFEST) -> tuple[Case, ...]:
+def parse_manifest(text: str, *, where: str = MANIFEST) -> tuple[Sample, ...]:
     """Cases of a manifest given as CSV text, in the order of its lines; leaks are not looked for.
 
     Column order is free, blank optional cells are None, columns we do not know are kept in
@@ -136,7 +136,7 @@ def parse_manifest(text: str, *, where: str = MANIFEST) -> tuple[Case, ...]:
         row at all.
     """
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    cases: list[Case] = []
+    samples: list[Sample] = []
     lines: dict[str, int] = {}
     try:
         header = [name.strip() for name in reader.fieldnames or ()]
@@ -148,24 +148,24 @@ def parse_manifest(text: str, *, where: str = MANIFEST) -> tuple[Case, ...]:
             )
         reader.fieldnames = header
         for row in reader:
-            case = _parse_row(row, reader.line_num, where)
-            if case.file in lines:
+            sample = _parse_row(row, reader.line_num, where)
+            if sample.file in lines:
                 raise DatasetError(
                     f"{where}, line {reader.line_num}: expected each file once, found "
-                    f"'{case.file}' also in line {lines[case.file]}"
+                    f"'{sample.file}' also in line {lines[sample.file]}"
                 )
-            lines[case.file] = reader.line_num
-            cases.append(case)
+            lines[sample.file] = reader.line_num
+            samples.append(sample)
     except csv.Error as error:
         raise DatasetError(
             f"{where}, after line {reader.line_num}: not valid CSV: {error}"
         ) from error
-    if not cases:
+    if not samples:
         raise DatasetError(f"{where}: expected at least one case below the header, found none")
-    return tuple(cases)
+    return tuple(samples)
 
 
-def read_manifest(folder: Path, *, allow_leaks: bool = False) -> tuple[Case, ...]:
+def read_manifest(folder: Path, *, allow_leaks: bool = False) -> tuple[Sample, ...]:
     """Cases of a data set folder, in the order of its manifest.
 
     :param allow_leaks: True for an audit that reports leaks itself.
@@ -181,11 +181,11 @@ def read_manifest(folder: Path, *, allow_leaks: bool = False) -> tuple[Case, ...
             f"expected a data set folder with {MANIFEST}, found none that can be read at {path} "
             f"({reason}): make one with  lvseg prepare"
         ) from error
-    cases = parse_manifest(text, where=str(path))
-    leaking = _leaking_patients(cases)
+    samples = parse_manifest(text, where=str(path))
+    leaking = _leaking_patients(samples)
     if leaking and not allow_leaks:
         raise PatientLeakError(leaking, str(path))
-    return cases
+    return samples
 
 
 def _cell(value: object) -> str:
@@ -196,32 +196,32 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def manifest_text(cases: Sequence[Case]) -> str:
+def manifest_text(samples: Sequence[Sample]) -> str:
     """CSV text of a manifest: required columns, then those that any case fills, then extra ones."""
     used = [
         name
         for name in _COLUMNS
-        if name in _REQUIRED or any(getattr(case, name) is not None for case in cases)
+        if name in _REQUIRED or any(getattr(sample, name) is not None for sample in samples)
     ]
-    extra = list(dict.fromkeys(name for case in cases for name, _ in case.extra))
+    extra = list(dict.fromkeys(name for sample in samples for name, _ in sample.extra))
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*used, *extra])
-    for case in cases:
-        more = dict(case.extra)
-        known = [_cell(getattr(case, name)) for name in used]
+    for sample in samples:
+        more = dict(sample.extra)
+        known = [_cell(getattr(sample, name)) for name in used]
         writer.writerow([*known, *(more.get(name, "") for name in extra)])
     return out.getvalue()
 
 
-def write_manifest(cases: Sequence[Case], folder: Path) -> Path:
+def write_manifest(samples: Sequence[Sample], folder: Path) -> Path:
     """Write ``manifest.csv`` into an existing folder, whole or not at all; returns its path.
 
     A step knows no other step, so this does not go through :func:`lvseg.write.whole_file`.
 
     :raises PatientLeakError: a patient in more than one split; nothing is written then.
     """
-    leaking = _leaking_patients(cases)
+    leaking = _leaking_patients(samples)
     path = folder / MANIFEST
     if leaking:
         raise PatientLeakError(leaking, str(path))
@@ -229,7 +229,7 @@ def write_manifest(cases: Sequence[Case], folder: Path) -> Path:
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(manifest_text(cases))
+            stream.write(manifest_text(samples))
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
@@ -237,47 +237,47 @@ def write_manifest(cases: Sequence[Case], folder: Path) -> Path:
     return path
 
 
-def image_path(folder: Path, case: Case) -> Path:
+def image_path(folder: Path, sample: Sample) -> Path:
     """Picture of a case."""
-    return folder / "images" / case.file
+    return folder / "images" / sample.file
 
 
-def mask_path(folder: Path, case: Case) -> Path:
+def mask_path(folder: Path, sample: Sample) -> Path:
     """Mask of a case."""
-    return folder / "masks" / case.file
+    return folder / "masks" / sample.file
 
 
-def patients(cases: Iterable[Case]) -> tuple[str, ...]:
+def patients(samples: Iterable[Sample]) -> tuple[str, ...]:
     """Distinct patients, sorted."""
-    return tuple(sorted({case.patient_id for case in cases}))
+    return tuple(sorted({sample.patient_id for sample in samples}))
 
 
-def select(cases: Sequence[Case], expression: str) -> tuple[Case, ...]:
+def select(samples: Sequence[Sample], expression: str) -> tuple[Sample, ...]:
     """Cases of the splits named, e.g. ``training+validation``; ``all`` selects every case.
 
     :raises UsageError: a name that no case has.
     """
     if expression.strip().lower() == ALL:
-        return tuple(cases)
+        return tuple(samples)
     wanted = [name.strip() for name in expression.split("+")]
-    present = sorted({case.split for case in cases})
+    present = sorted({sample.split for sample in samples})
     unknown = [name for name in wanted if name not in present]
     if unknown:
         raise UsageError(
             f"expected a split out of {', '.join(present)} (joined by '+', or 'all'), found "
             f"'{unknown[0]}' in '{expression}'"
         )
-    return tuple(case for case in cases if case.split in wanted)
+    return tuple(sample for sample in samples if sample.split in wanted)
 
 
 def _assignment(
-    cases: Sequence[Case], fractions: Mapping[str, float], seed: int, stratify: bool
+    samples: Sequence[Sample], fractions: Mapping[str, float], seed: int, stratify: bool
 ) -> dict[str, str]:
     """Deal shuffled patients, stratum after stratum, to the split furthest below its share."""
     stratum: dict[str, str] = {}
-    for case in cases:
-        pathology = (case.pathology or "") if stratify else ""
-        stratum[case.patient_id] = stratum.get(case.patient_id) or pathology
+    for sample in samples:
+        pathology = (sample.pathology or "") if stratify else ""
+        stratum[sample.patient_id] = stratum.get(sample.patient_id) or pathology
     generator = np.random.default_rng(seed)
     order: list[str] = []
     for name in sorted(set(stratum.values())):
@@ -295,12 +295,12 @@ def _assignment(
 
 
 def split_by_patient(
-    cases: Sequence[Case],
+    samples: Sequence[Sample],
     fractions: Mapping[str, float],
     *,
     seed: int = 0,
     stratify: bool = True,
-) -> tuple[Case, ...]:
+) -> tuple[Sample, ...]:
     """Give each patient one split, at random but the same for the same patients and seed.
 
     :param fractions: split name -> its share of the patients; shares need not sum to 1.
@@ -311,26 +311,26 @@ def split_by_patient(
     """
     if not fractions or not all(share > 0 for share in fractions.values()):
         raise UsageError(f"expected split names with positive shares, found {dict(fractions)}")
-    chosen = _assignment(cases, fractions, seed, stratify)
-    return tuple(replace(case, split=chosen[case.patient_id]) for case in cases)
+    chosen = _assignment(samples, fractions, seed, stratify)
+    return tuple(replace(sample, split=chosen[sample.patient_id]) for sample in samples)
 
 
 def folds(
-    cases: Sequence[Case], k: int, *, seed: int = 0, stratify: bool = True
-) -> tuple[tuple[Case, ...], ...]:
+    samples: Sequence[Sample], k: int, *, seed: int = 0, stratify: bool = True
+) -> tuple[tuple[Sample, ...], ...]:
     """Cut the patients into ``k`` held-out sets for cross-validation, balanced by pathology.
 
     The cases of set number i carry the split ``fold<i>``, from ``fold1``; train on the others.
 
     :raises UsageError: fewer than two folds, or more folds than patients.
     """
-    if not 2 <= k <= len(patients(cases)):
+    if not 2 <= k <= len(patients(samples)):
         raise UsageError(
-            f"expected 2 to {len(patients(cases))} folds (one patient each at most), found {k}"
+            f"expected 2 to {len(patients(samples))} folds (one patient each at most), found {k}"
         )
     names = [f"fold{number}" for number in range(1, k + 1)]
-    dealt = split_by_patient(cases, dict.fromkeys(names, 1.0), seed=seed, stratify=stratify)
-    return tuple(tuple(case for case in dealt if case.split == name) for name in names)
+    dealt = split_by_patient(samples, dict.fromkeys(names, 1.0), seed=seed, stratify=stratify)
+    return tuple(tuple(sample for sample in dealt if sample.split == name) for name in names)
 
 
 def image_sha256(path: Path) -> str:
@@ -348,47 +348,45 @@ def image_sha256(path: Path) -> str:
         ) from error
 
 
-def image_hashes(folder: Path, cases: Sequence[Case]) -> dict[str, str]:
+def image_hashes(folder: Path, samples: Sequence[Sample]) -> dict[str, str]:
     """SHA-256 of each case's picture: ``file`` -> hexadecimal text."""
-    return {case.file: image_sha256(image_path(folder, case)) for case in cases}
+    return {sample.file: image_sha256(image_path(folder, sample)) for sample in samples}
 
 
-def _leaking_patients(cases: Iterable[Case]) -> tuple[str, ...]:
+def _leaking_patients(samples: Iterable[Sample]) -> tuple[str, ...]:
     splits: dict[str, set[str]] = {}
-    for case in cases:
-        splits.setdefault(case.patient_id, set()).add(case.split)
+    for sample in samples:
+        splits.setdefault(sample.patient_id, set()).add(sample.split)
     return tuple(sorted(patient for patient, names in splits.items() if len(names) > 1))
 
 
 def check_leaks(
-    cases: Sequence[Case], hashes: Mapping[str, str] | None = None
-) -> tuple[Finding, ...]:
+    samples: Sequence[Sample], hashes: Mapping[str, str] | None = None
+) -> tuple[Issue, ...]:
     """Everything that stands on both sides of a split.
 
     :param hashes: ``file`` -> SHA-256 of the picture (:func:`image_hashes`); None = look at the
         patient numbers only. Equal pictures in two splits are a leak even under two numbers.
 
-    No leak: no finding.
+    No leak: no issue.
     """
-    findings = [
-        Finding(
+    issues = [
+        Issue(
             "patient-in-two-splits",
             "error",
             f"patient {patient} stands in "
-            f"{', '.join(sorted({case.split for case in cases if case.patient_id == patient}))}",
+            f"{', '.join(sorted({each.split for each in samples if each.patient_id == patient}))}",
         )
-        for patient in _leaking_patients(cases)
+        for patient in _leaking_patients(samples)
     ]
-    same: dict[str, list[Case]] = {}
-    for case in cases:
-        if hashes is not None and case.file in hashes:
-            same.setdefault(hashes[case.file], []).append(case)
+    same: dict[str, list[Sample]] = {}
+    for sample in samples:
+        if hashes is not None and sample.file in hashes:
+            same.setdefault(hashes[sample.file], []).append(sample)
     for group in same.values():
-        if len({case.split for case in group}) > 1:
-            named = ", ".join(f"{case.file} ({case.split})" for case in group)
-            findings.append(
-                Finding(
-                    "image-in-two-splits", "error", f"the same picture is in two splits: {named}"
-                )
+        if len({sample.split for sample in group}) > 1:
+            named = ", ".join(f"{sample.file} ({sample.split})" for sample in group)
+            issues.append(
+                Issue("image-in-two-splits", "error", f"the same picture is in two splits: {named}")
             )
-    return tuple(findings)
+    return tuple(issues)

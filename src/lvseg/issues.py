@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-__all__ = ["Finding", "Severity", "Verdict", "verdict_of"]
+__all__ = ["Issue", "Severity", "Verdict", "verdict_of"]
 
 Severity = Literal["info", "warning", "error"]
 Verdict = Literal["pass", "review", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Issue:
     """One observation about a study.
 
     ``info`` is a fact worth recording, ``warning`` asks a person to look, ``error`` says that a
@@ -25,14 +25,18 @@ class Finding:
     slice: int | None = None
     phase: int | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The issue as JSON has it, under ``findings``: code, severity, text, slice, phase."""
+        return asdict(self)
 
-def verdict_of(findings: tuple[Finding, ...]) -> Verdict:
+
+def verdict_of(issues: tuple[Issue, ...]) -> Verdict:
     """The worst severity decides: error -> fail, warning -> review, otherwise pass.
 
-    >>> verdict_of((Finding("one-phase", "warning", "only one phase"),))
+    >>> verdict_of((Issue("one-phase", "warning", "only one phase"),))
     'review'
     """
-    severities = {finding.severity for finding in findings}
+    severities = {issue.severity for issue in issues}
     if "error" in severities:
         return "fail"
     return "review" if "warning" in severities else "pass"

@@ -10,7 +10,7 @@ import pytest
 from lvseg.cine import Mask
 from lvseg.errors import IrregularStackError, PhaseError, UnknownSpacingError
 from lvseg.geometry import Plane, planes_from_affine
-from lvseg.measure import (
+from lvseg.measurement import (
     Options,
     ejection_fraction_percent,
     find_phases,
@@ -40,7 +40,7 @@ def mask_of(counts, **geometry):
 
 
 def codes(measurements):
-    return [(finding.code, finding.severity) for finding in measurements.findings]
+    return [(issue.code, issue.severity) for issue in measurements.issues]
 
 
 # phases x slices; sums 150, 110, 60, 130
@@ -130,7 +130,7 @@ def test_without_spacing_phases_follow_from_pixels_and_there_is_no_millilitre():
 def test_without_a_distance_between_slices_there_are_areas_and_no_millilitre():
     values = measure(mask_of(BEAT, pixel_spacing_mm=SPACING))
     assert codes(values) == [("unknown-spacing", "warning")]
-    assert "distance between slices" in values.findings[0].text
+    assert "distance between slices" in values.issues[0].text
     assert values.area_mm2 is not None
     assert values.volume_ml is None
     assert values.phases.how == "largest and smallest summed area"

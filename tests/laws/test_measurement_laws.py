@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lvseg.cine import Mask
 from lvseg.geometry import Plane
-from lvseg.measure import areas_px, measure, volume_curve_ml
+from lvseg.measurement import areas_px, measure, volume_curve_ml
 
 FEW = settings(derandomize=True, deadline=None, max_examples=30)
 
@@ -47,7 +47,7 @@ def test_flipping_rows_or_columns_changes_no_volume(mask):
 @FEW
 @given(masks())
 def test_turning_the_stack_round_changes_no_volume(mask):
-    turned = Mask(mask.labels[:, ::-1], mask.frame_index, planes=mask.planes[::-1])
+    turned = Mask(mask.labels[:, ::-1], mask.phases, planes=mask.planes[::-1])
     assert close(volume_curve_ml(turned), volume_curve_ml(mask))
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from lvseg import cases as subject
-from lvseg.cases import Case
+from lvseg import manifest as subject
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
+from lvseg.manifest import Sample
 
 TEXT = """\
 patient_id,file,split,phase,slice_index,pathology,sex,age,pixel_spacing_mm,original_file
@@ -22,7 +22,7 @@ B,b1.png,online,,,,,,,"y, z.png"
 
 def many(patients=20, slices=3):
     return tuple(
-        Case(f"p{p}-{s}.png", f"p{p}", "training", pathology="HCM" if p % 4 == 0 else "Normal")
+        Sample(f"p{p}-{s}.png", f"p{p}", "training", pathology="HCM" if p % 4 == 0 else "Normal")
         for p in range(patients)
         for s in range(slices)
     )
@@ -30,7 +30,7 @@ def many(patients=20, slices=3):
 
 def test_a_manifest_is_read_in_its_order_with_blanks_as_none_and_unknown_columns_kept():
     first, second, third = subject.parse_manifest(TEXT)
-    assert first == Case(
+    assert first == Sample(
         "a1.png", "A", "training", "ED", 0, "Normal", "Male", 57.0, 1.37, None,
         (("original_file", "x.png"),),
     )  # fmt: skip
@@ -40,17 +40,17 @@ def test_a_manifest_is_read_in_its_order_with_blanks_as_none_and_unknown_columns
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
-    cases = subject.parse_manifest(TEXT)
-    path = subject.write_manifest(cases, tmp_path)
+    samples = subject.parse_manifest(TEXT)
+    path = subject.write_manifest(samples, tmp_path)
     assert path == tmp_path / "manifest.csv"
-    assert subject.read_manifest(tmp_path) == cases
+    assert subject.read_manifest(tmp_path) == samples
     assert [p.name for p in tmp_path.iterdir()] == ["manifest.csv"]
 
 
 def test_a_byte_order_mark_and_spaces_in_the_header_do_no_harm(tmp_path):
     text = "\ufefffile, patient_id ,split\r\na.png, A ,online\r\n"
     (tmp_path / "manifest.csv").write_text(text, encoding="utf-8", newline="")
-    assert subject.read_manifest(tmp_path) == (Case("a.png", "A", "online"),)
+    assert subject.read_manifest(tmp_path) == (Sample("a.png", "A", "online"),)
 
 
 @pytest.mark.parametrize(
@@ -114,37 +114,37 @@ def test_a_patient_in_two_splits_is_refused_by_name_on_reading_and_writing(tmp_p
 
 
 def test_a_failed_write_leaves_the_old_manifest(tmp_path, monkeypatch):
-    cases = subject.parse_manifest(TEXT)
-    subject.write_manifest(cases, tmp_path)
+    samples = subject.parse_manifest(TEXT)
+    subject.write_manifest(samples, tmp_path)
 
     def fail(_cases):
         raise RuntimeError("disk full")
 
     monkeypatch.setattr(subject, "manifest_text", fail)
     with pytest.raises(RuntimeError):
-        subject.write_manifest(cases[:1], tmp_path)
-    assert subject.read_manifest(tmp_path) == cases
+        subject.write_manifest(samples[:1], tmp_path)
+    assert subject.read_manifest(tmp_path) == samples
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_select_joins_splits_with_a_plus():
-    cases = [Case(f"{s}.png", s, s) for s in ("training", "validation", "online")]
-    assert [c.split for c in subject.select(cases, "training+validation")] == [
+    samples = [Sample(f"{s}.png", s, s) for s in ("training", "validation", "online")]
+    assert [c.split for c in subject.select(samples, "training+validation")] == [
         "training",
         "validation",
     ]
-    assert len(subject.select(cases, "all")) == 3
+    assert len(subject.select(samples, "all")) == 3
     with pytest.raises(UsageError, match=r"online, training, validation.*'test'"):
-        subject.select(cases, "online+test")
+        subject.select(samples, "online+test")
 
 
 def test_split_by_patient_keeps_shares_and_strata():
     dealt = subject.split_by_patient(many(), {"training": 3, "test": 1}, seed=5)
-    split_of = {case.patient_id: case.split for case in dealt}
+    split_of = {sample.patient_id: sample.split for sample in dealt}
     assert Counter(split_of.values()) == {"training": 15, "test": 5}
     sick = {f"p{p}" for p in range(0, 20, 4)}  # 5 patients: 3 or 4 of them in training
     assert Counter(split_of[p] for p in sick)["training"] in (3, 4)
-    assert [case.file for case in dealt] == [case.file for case in many()]
+    assert [sample.file for sample in dealt] == [sample.file for sample in many()]
 
 
 def test_split_by_patient_depends_on_the_seed_only():
@@ -178,17 +178,17 @@ def test_impossible_folds_are_refused(k):
 def test_hashes_are_of_the_file_bytes(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(b"abc")
-    found = subject.image_hashes(tmp_path, [Case("a.png", "A", "online")])
+    found = subject.image_hashes(tmp_path, [Sample("a.png", "A", "online")])
     assert found == {"a.png": hashlib.sha256(b"abc").hexdigest()}
     with pytest.raises(DatasetError, match=r"b\.png"):
-        subject.image_hashes(tmp_path, [Case("b.png", "A", "online")])
+        subject.image_hashes(tmp_path, [Sample("b.png", "A", "online")])
 
 
 def test_leaks_are_found_by_number_and_by_picture():
-    a, b, c = Case("a", "A", "training"), Case("b", "B", "online"), Case("c", "C", "online")
+    a, b, c = Sample("a", "A", "training"), Sample("b", "B", "online"), Sample("c", "C", "online")
     assert subject.check_leaks([a, b, c], {"a": "1", "b": "2", "c": "2"}) == ()
-    (finding,) = subject.check_leaks([a, b, c], {"a": "1", "b": "2", "c": "1"})
-    assert (finding.code, finding.severity) == ("image-in-two-splits", "error")
-    (finding,) = subject.check_leaks([a, replace(b, patient_id="A"), c])
-    assert finding.code == "patient-in-two-splits"
-    assert "A stands in online, training" in finding.text
+    (issue,) = subject.check_leaks([a, b, c], {"a": "1", "b": "2", "c": "1"})
+    assert (issue.code, issue.severity) == ("image-in-two-splits", "error")
+    (issue,) = subject.check_leaks([a, replace(b, patient_id="A"), c])
+    assert issue.code == "patient-in-two-splits"
+    assert "A stands in online, training" in issue.text

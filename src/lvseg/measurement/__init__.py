@@ -6,10 +6,8 @@ carries the same rules in its ``conventions``.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -17,10 +15,10 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Mask, base_first
 from lvseg.errors import IrregularStackError, PhaseError, UnknownSpacingError
-from lvseg.findings import Finding
 from lvseg.geometry import slab_heights_mm
+from lvseg.issues import Issue
 from lvseg.labels import Label
-from lvseg.measure.rates import cardiac_output_l_min, peak_rates_ml_s, times_of, with_rates
+from lvseg.measurement.rates import cardiac_output_l_min, peak_rates_ml_s, times_of, with_rates
 from lvseg.results import LVMeasurements, Phases
 
 __all__ = [
@@ -125,9 +123,9 @@ def measure(
     times_ms: tuple[float, ...] | None = None,
     heart_rate_bpm: float | None = None,
 ) -> LVMeasurements:
-    """Measure a mask; what cannot be known is None and a finding says why.
+    """Measure a mask; what cannot be known is None and an issue says why.
 
-    Phases are numbers of the cine (``mask.frame_index``); curves have one entry per phase of the
+    Phases are numbers of the cine (``mask.phases``); curves have one entry per phase of the
     mask. An empty mask has areas of 0 and no other value.
 
     :param times_ms: of every phase of the cine (``cine.times_ms``), for the peak rates.
@@ -135,7 +133,7 @@ def measure(
     :raises GeometryMismatchError: fewer times than phases. MeasureError: times that do not ascend,
         a heart rate that is not above 0.
     """
-    times = None if times_ms is None else times_of(mask.frame_index, times_ms)
+    times = None if times_ms is None else times_of(mask.phases, times_ms)
     return with_rates(_measure(mask, options), times, heart_rate_bpm)
 
 
@@ -144,29 +142,29 @@ def _measure(mask: Mask, options: Options | None) -> LVMeasurements:
     chosen = options or Options()
     pixels = areas_px(mask)
     areas = _areas_mm2(mask, pixels)
-    findings: list[Finding] = []
+    issues: list[Issue] = []
     conventions = _conventions(chosen)
     if not pixels.any():
-        findings.append(
-            Finding("no-cavity", "error", "No left ventricle cavity was found in any frame.")
+        issues.append(
+            Issue("no-cavity", "error", "No left ventricle cavity was found in any frame.")
         )
-        return _unmeasured(pixels, areas, findings, conventions)
-    heights = _known_heights(mask, findings)
+        return _unmeasured(pixels, areas, issues, conventions)
+    heights = _known_heights(mask, issues)
     if not mask.complete:
-        return _unmeasured(pixels, areas, findings, conventions)
+        return _unmeasured(pixels, areas, issues, conventions)
     volumes = None if heights is None or areas is None else areas * heights / 1000  # [F, Z]
     counted, what = (pixels, "summed area in pixels") if areas is None else (areas, "summed area")
     if volumes is not None:
         counted, what = volumes, "volume"
-    phases = _phases(counted.sum(axis=1), what, chosen, findings)
+    phases = _phases(counted.sum(axis=1), what, chosen, issues)
     if phases.end_diastole is None or phases.end_systole is None:
         curve = None if volumes is None else _floats(volumes.sum(axis=1))
-        return _unmeasured(pixels, areas, findings, conventions, volume_ml=curve)
+        return _unmeasured(pixels, areas, issues, conventions, volume_ml=curve)
     if chosen.base_rule == "slices-of-ed":
         counted = counted * (pixels[phases.end_diastole] > 0)
-        phases = _phases(counted.sum(axis=1), what, chosen, findings)
+        phases = _phases(counted.sum(axis=1), what, chosen, issues)
         volumes = counted if volumes is not None else None
-    return _measured(mask, pixels, areas, volumes, phases, findings, conventions)
+    return _measured(mask, pixels, areas, volumes, phases, issues, conventions)
 
 
 def _measured(
@@ -175,18 +173,18 @@ def _measured(
     areas: FloatArray | None,
     volumes: FloatArray | None,
     phases: Phases,
-    findings: list[Finding],
+    issues: list[Issue],
     conventions: dict[str, str],
 ) -> LVMeasurements:
     """Put the values together; ``phases`` are rows of the arrays and become numbers of the cine."""
     ed, es = phases.end_diastole, phases.end_systole
     if ed is None or es is None:
-        return _unmeasured(pixels, areas, findings, conventions)
+        return _unmeasured(pixels, areas, issues, conventions)
     curve = None if volumes is None else _floats(volumes.sum(axis=1))
     edv, esv = (None, None) if curve is None else (curve[ed], curve[es])
     conventions["base_end"] = _base_end(pixels[ed])
     return LVMeasurements(
-        phases=Phases(mask.frame_index[ed], mask.frame_index[es], phases.how),
+        phases=Phases(mask.phases[ed], mask.phases[es], phases.how),
         volume_ml=curve,
         area_mm2=_rows(areas),
         area_px=_counts(pixels),
@@ -197,14 +195,14 @@ def _measured(
         slices_ed=_extent(pixels[ed]),
         slices_es=_extent(pixels[es]),
         conventions=conventions,
-        findings=tuple(findings),
+        issues=tuple(issues),
     )
 
 
 def _unmeasured(
     pixels: IntArray,
     areas: FloatArray | None,
-    findings: list[Finding],
+    issues: list[Issue],
     conventions: dict[str, str],
     *,
     volume_ml: tuple[float, ...] | None = None,
@@ -220,30 +218,30 @@ def _unmeasured(
         sv_ml=None,
         ef_percent=None,
         conventions=conventions,
-        findings=tuple(findings),
+        issues=tuple(issues),
     )
 
 
-def _phases(curve: FloatArray, what: str, options: Options, findings: list[Finding]) -> Phases:
+def _phases(curve: FloatArray, what: str, options: Options, issues: list[Issue]) -> Phases:
     try:
         return find_phases(curve, smooth=options.smooth_phases, what=what)
     except PhaseError:
         if curve.size < 2:
             text = "There is one phase only, so phases and the ejection fraction are unknown."
-            findings.append(Finding("one-phase", "info", text))
+            issues.append(Issue("one-phase", "info", text))
         else:
             text = (
                 f"The {what} is the same in all phases: end-diastole and end-systole are unknown."
             )
-            findings.append(Finding("flat-curve", "error", text))
+            issues.append(Issue("flat-curve", "error", text))
         return Phases(None, None, "not found")
 
 
-def _known_heights(mask: Mask, findings: list[Finding]) -> FloatArray | None:
-    """Slab heights, or None with a finding that says why volumes are unknown."""
+def _known_heights(mask: Mask, issues: list[Issue]) -> FloatArray | None:
+    """Slab heights, or None with an issue that says why volumes are unknown."""
     if not mask.complete:
-        findings.append(
-            Finding(
+        issues.append(
+            Issue(
                 "incomplete-stack",
                 "error",
                 "Slices are missing or lack phases, so volumes and the ejection fraction would be "
@@ -253,23 +251,23 @@ def _known_heights(mask: Mask, findings: list[Finding]) -> FloatArray | None:
         return None
     if mask.pixel_spacing_mm is None:
         text = "The pixel spacing is unknown, so there are no areas in mm2 and no volumes in ml."
-        findings.append(Finding("unknown-spacing", "warning", text))
+        issues.append(Issue("unknown-spacing", "warning", text))
     if mask.labels.shape[1] == 1:
         text = "There is one slice only, so there are no volumes and no ejection fraction."
-        findings.append(Finding("one-slice", "info", text))
+        issues.append(Issue("one-slice", "info", text))
         return None
     try:
         return _heights_mm(mask)
     except UnknownSpacingError:
         if mask.pixel_spacing_mm is not None:
             text = "The distance between slices is unknown, so there are no volumes in ml."
-            findings.append(Finding("unknown-spacing", "warning", text))
+            issues.append(Issue("unknown-spacing", "warning", text))
     except IrregularStackError:
         text = (
             "The slices are not parallel or not in order, so volumes and the ejection fraction are "
             "not given."
         )
-        findings.append(Finding("irregular-stack", "error", text))
+        issues.append(Issue("irregular-stack", "error", text))
     return None
 
 
@@ -339,20 +337,3 @@ def _counts(pixels: IntArray) -> tuple[tuple[int, ...], ...]:
 
 def _floats(values: FloatArray) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
-
-
-class _CallableModule(ModuleType):
-    """``lvseg.measure`` is this module and a public function (docs/decisions/0004)."""
-
-    def __call__(
-        self,
-        mask: Mask,
-        options: Options | None = None,
-        *,
-        times_ms: tuple[float, ...] | None = None,
-        heart_rate_bpm: float | None = None,
-    ) -> LVMeasurements:
-        return measure(mask, options, times_ms=times_ms, heart_rate_bpm=heart_rate_bpm)
-
-
-sys.modules[__name__].__class__ = _CallableModule

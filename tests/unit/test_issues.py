@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from lvseg.findings import Finding, verdict_of
+from lvseg.issues import Issue, verdict_of
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from lvseg.findings import Finding, verdict_of
 )
 def test_the_worst_severity_decides_whatever_the_order(severities, verdict):
     for order in permutations(severities):
-        assert verdict_of(tuple(Finding("code", each, "text") for each in order)) == verdict
+        assert verdict_of(tuple(Issue("code", each, "text") for each in order)) == verdict

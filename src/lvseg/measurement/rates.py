@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from lvseg.errors import GeometryMismatchError, MeasureError, PhaseError
-from lvseg.findings import Finding
+from lvseg.issues import Issue
 from lvseg.results import LVMeasurements
 
 __all__ = ["FEWEST_PHASES", "cardiac_output_l_min", "peak_rates_ml_s", "times_of", "with_rates"]
@@ -62,17 +62,17 @@ def peak_rates_ml_s(
     return float(max(-slopes.min(), 0.0)), float(max(slopes.max(), 0.0))
 
 
-def times_of(frame_index: tuple[int, ...], times_ms: tuple[float, ...]) -> tuple[float, ...]:
+def times_of(phases: tuple[int, ...], times_ms: tuple[float, ...]) -> tuple[float, ...]:
     """Pick the times of some phases from those of all.
 
     :raises GeometryMismatchError: a phase without a time.
     """
-    if len(times_ms) <= max(frame_index):
+    if len(times_ms) <= max(phases):
         raise GeometryMismatchError(
             f"expected a time for each phase of the cine, found {len(times_ms)} times and phase "
-            f"{max(frame_index)} in the mask: give the times of its cine"
+            f"{max(phases)} in the mask: give the times of its cine"
         )
-    return tuple(times_ms[phase] for phase in frame_index)
+    return tuple(times_ms[phase] for phase in phases)
 
 
 def with_rates(
@@ -90,19 +90,19 @@ def with_rates(
     values = replace(values, heart_rate_bpm=heart_rate_bpm)
     if values.sv_ml is None or values.volume_ml is None:
         return values
-    findings, phases = list(values.findings), len(values.volume_ml)
+    issues, phases = list(values.issues), len(values.volume_ml)
     output = ejection = filling = None
     if heart_rate_bpm is None:
         text = "The heart rate is unknown, so there is no cardiac output."
-        findings.append(Finding("unknown-heart-rate", "info", text))
+        issues.append(Issue("unknown-heart-rate", "info", text))
     else:
         output = cardiac_output_l_min(values.sv_ml, heart_rate_bpm)
     if phases < FEWEST_PHASES:
         text = f"{phases} phases are too few for peak ejection and filling rates."
-        findings.append(Finding("few-phases", "info", text))
+        issues.append(Issue("few-phases", "info", text))
     elif times_ms is None:
         text = "The times of the phases are unknown, so there are no ejection and filling rates."
-        findings.append(Finding("unknown-times", "info", text))
+        issues.append(Issue("unknown-times", "info", text))
     else:
         cycle_ms = None if heart_rate_bpm is None else 60000 / heart_rate_bpm
         pairs = sorted(zip(times_ms, values.volume_ml, strict=True))  # a mask in any order
@@ -113,5 +113,5 @@ def with_rates(
         cardiac_output_l_min=output,
         peak_ejection_rate_ml_s=ejection,
         peak_filling_rate_ml_s=filling,
-        findings=tuple(findings),
+        issues=tuple(issues),
     )
