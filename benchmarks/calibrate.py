@@ -27,6 +27,7 @@ from scipy import optimize
 from studies import STUDIES, order_to_experts
 
 from lvseg import model_store, postprocess, preprocess, quality
+from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask, Source
 from lvseg.datasets import expert_volumes
 from lvseg.geometry import Plane
@@ -39,7 +40,6 @@ from lvseg.predict import Predictor, load_model, predict
 from lvseg.quality.certainty import expected_dice, self_dice
 from lvseg.quality.likeness import FEATURES, distance, features
 from lvseg.read import read_mask, read_picture
-from lvseg.write import write_text
 
 #: A study below this mean Dice per slice, and a slice below its own limit, count as failures.
 STUDY_FAILURE, SLICE_FAILURE = 0.85, 0.70

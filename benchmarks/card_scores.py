@@ -12,8 +12,8 @@ from typing import Any
 from header import RESULTS
 
 from lvseg import model_store
+from lvseg.atomic import write_text
 from lvseg.modelcard import CARD, ModelCard
-from lvseg.write import write_text
 
 
 def read(name: str) -> dict[str, Any]:

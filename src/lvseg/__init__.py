@@ -13,7 +13,7 @@ type checkers stand in ``__init__.pyi``.
 from importlib import import_module
 from pathlib import Path
 
-__version__ = "0.1.0"
+from lvseg.version import __version__
 
 _HOME = {
     "Cine": "lvseg.cine",

@@ -12,9 +12,8 @@ from lvseg.metrics import jaccard as jaccard
 from lvseg.predict import Predictor
 from lvseg.read import read_study as read_study
 from lvseg.results import StudyResult as StudyResult
+from lvseg.version import __version__ as __version__
 from lvseg.write import write_mask as write_mask
-
-__version__: str
 
 def load_model(
     name_or_path: str | Path | None = None,

@@ -217,7 +217,7 @@ def manifest_text(samples: Sequence[Sample]) -> str:
 def write_manifest(samples: Sequence[Sample], folder: Path) -> Path:
     """Write ``manifest.csv`` into an existing folder, whole or not at all; returns its path.
 
-    A step knows no other step, so this does not go through :func:`lvseg.write.whole_file`.
+    A step knows no other step, so this does not go through :func:`lvseg.write.atomic_write`.
 
     :raises PatientLeakError: a patient in more than one split; nothing is written then.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -13,13 +12,10 @@ from pathlib import Path
 import pytest
 
 from lvseg.cli.batch import (
-    MEASUREMENTS,
     Entry,
-    check_free,
     open_root,
     safe_name,
     status_of,
-    study_folder,
     unique,
 )
 from lvseg.errors import UsageError
@@ -63,85 +59,6 @@ def test_a_lone_study_ends_with_its_own_status_and_a_batch_with_4() -> None:
     assert status_of([Entry("a", exit=5)]) == 5
     assert status_of([Entry("a"), Entry("b")]) == 0
     assert status_of([Entry("a", exit=3), Entry("b", exit=3)]) == 4
-
-
-def test_a_folder_appears_whole(tmp_path: Path) -> None:
-    target = tmp_path / "study"
-    with study_folder(target) as building:
-        (building / "file").write_text("x")
-        assert not target.exists()
-    assert (target / "file").read_text() == "x"
-    assert [path.name for path in tmp_path.iterdir()] == ["study"]
-
-
-def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    target = tmp_path / "study"
-
-    def fail() -> None:
-        with study_folder(target) as building:
-            (building / "file").write_text("x")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_has_the_usual_rights(tmp_path: Path) -> None:
-    usual = tmp_path / "usual"
-    usual.mkdir()
-    with study_folder(tmp_path / "study"):
-        pass
-    assert stat.S_IMODE((tmp_path / "study").stat().st_mode) == stat.S_IMODE(usual.stat().st_mode)
-
-
-def earlier_result(folder: Path) -> Path:
-    (folder / "overlays").mkdir(parents=True)
-    (folder / MEASUREMENTS).write_text("old")
-    (folder / "overlays" / "ed.png").write_text("old")
-    (folder / "notes.txt").write_text("mine")
-    return folder
-
-
-def test_replacing_a_result_drops_old_files_of_ours_and_keeps_those_of_the_user(
-    tmp_path: Path,
-) -> None:
-    target = earlier_result(tmp_path / "study")
-    with study_folder(target) as building:
-        (building / MEASUREMENTS).write_text("new")
-    assert (target / MEASUREMENTS).read_text() == "new"
-    assert (target / "notes.txt").read_text() == "mine"
-    assert not (target / "overlays").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["study"]
-
-
-def test_a_failed_replacement_leaves_the_earlier_result(tmp_path: Path) -> None:
-    target = earlier_result(tmp_path / "study")
-
-    def fail() -> None:
-        with study_folder(target) as building:
-            (building / MEASUREMENTS).write_text("new")
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(UsageError, match="No space left"):
-        fail()
-    assert (target / MEASUREMENTS).read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["study"]
-
-
-def test_an_earlier_result_is_replaced_only_when_asked(tmp_path: Path) -> None:
-    target = earlier_result(tmp_path / "study")
-    with pytest.raises(UsageError, match="--overwrite"):
-        check_free(target, overwrite=False)
-    check_free(target, overwrite=True)
-
-
-def test_a_folder_that_is_no_result_is_never_replaced(tmp_path: Path) -> None:
-    (tmp_path / "study").mkdir()
-    check_free(tmp_path / "study", overwrite=False)
-    (tmp_path / "study" / "thesis.doc").write_text("mine")
-    with pytest.raises(UsageError, match="no result of lvseg"):
-        check_free(tmp_path / "study", overwrite=True)
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -55,6 +55,6 @@ def test_every_command_has_help_with_an_example(
 
 
 def test_the_version_is_printed(lvseg_command: Callable[..., Ended]) -> None:
-    from lvseg import __version__
+    from lvseg.version import __version__
 
     assert lvseg_command("--version").out == f"lvseg {__version__}\n"

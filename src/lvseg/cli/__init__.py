@@ -48,7 +48,7 @@ app.registered_commands.sort(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from lvseg import __version__
+        from lvseg.version import __version__
 
         typer.echo(f"lvseg {__version__}")
         raise typer.Exit

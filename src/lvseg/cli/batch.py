@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +22,10 @@ __all__ = [
     "BATCH_FAILED",
     "MEASUREMENTS",
     "Entry",
-    "check_absent",
-    "check_free",
     "open_root",
     "plan",
     "safe_name",
     "status_of",
-    "study_folder",
 ]
 
 #: Exit status of a batch in which some studies failed.
@@ -158,82 +153,6 @@ def open_root(root: Path) -> None:
             f"expected an output folder that can be written, found {root}: {reason}; "
             "choose another with -o"
         ) from error
-
-
-def check_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse to touch what is there.
-
-    :raises UsageError: a result is there and ``overwrite`` is not given, or the folder (or file)
-        there is not a result of ours.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / MEASUREMENTS).is_file():
-        raise UsageError(
-            f"expected a free place for the result, found {folder}, which is no result of lvseg; "
-            "choose another output folder with -o"
-        )
-    if not overwrite:
-        raise UsageError(
-            f"expected a free place for the result, found an earlier one in {folder}; "
-            "use --overwrite to replace it, or another output folder with -o"
-        )
-
-
-def check_absent(folder: Path, *, overwrite: bool) -> None:
-    """Refuse to add files to a folder that holds some.
-
-    :raises UsageError: it does, and ``overwrite`` is not given; or it is a file.
-    """
-    if folder.is_file() or (folder.is_dir() and not overwrite and any(folder.iterdir())):
-        raise UsageError(
-            f"expected a free place, found {folder}; use --overwrite to replace it, "
-            "or another folder"
-        )
-
-
-@contextmanager
-def study_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes the place of ``folder`` when the block ends well.
-
-    Files of the user in an earlier result are carried over. On an exception the temporary folder
-    is removed and an earlier result stays as it was.
-
-    :raises UsageError: the system refuses to write.
-    """
-    mark = secrets.token_hex(6)
-    building = folder.with_name(f".{folder.name}.{mark}.part")
-    try:
-        building.mkdir(parents=True)
-        yield building
-        _swap(building, folder, folder.with_name(f".{folder.name}.{mark}.old"))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write the result to {folder}: {error.strerror or error}; "
-            "check the space and the permissions there"
-        ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _swap(building: Path, folder: Path, aside: Path) -> None:
-    """Move the new folder into place; an earlier one goes only when the new one stands."""
-    if not folder.exists():
-        building.rename(folder)
-        return
-    names = RESULT_NAMES | {path.name for path in building.iterdir()}
-    for path in folder.iterdir():
-        if path.name not in names:
-            copy = shutil.copytree if path.is_dir() else shutil.copy2
-            copy(path, building / path.name)
-    folder.rename(aside)
-    try:
-        building.rename(folder)
-    except OSError:
-        with suppress(OSError):
-            aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def status_of(entries: Sequence[Entry]) -> int:

@@ -104,8 +104,8 @@ def _structured_report(job: _Job) -> Findings:
 
 
 def _report(job: _Job) -> Findings:
+    from lvseg.atomic import write_text
     from lvseg.report import to_html
-    from lvseg.write import write_text
 
     write_text(job.folder / "report.html", to_html(job.result))
     return ()

@@ -231,7 +231,7 @@ def evaluate(
 def save_json(document: dict[str, Any], path: Path | None) -> None:
     """Write a document as a JSON file, whole or not at all; nothing for None."""
     if path is not None:
-        from lvseg.write import write_text
+        from lvseg.atomic import write_text
 
         write_text(path, json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
 

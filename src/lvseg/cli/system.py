@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lvseg.atomic import atomic_folder
 from lvseg.cli import batch
 from lvseg.cli.app import command
 from lvseg.cli.output import Output, table
@@ -66,9 +67,8 @@ def simulate(out: Output, folder: Path, *, overwrite: bool) -> dict[str, float]:
     from lvseg.write import write_dicom_cine
 
     with out.progress("simulating a heart"):
-        batch.check_absent(folder, overwrite=overwrite)
         cine, _, truth = beating_ventricle()
-        with batch.study_folder(folder) as building:
+        with atomic_folder(folder, None, overwrite=overwrite) as building:
             write_dicom_cine(cine, building)
     return {key: float(getattr(truth, key)) for key, _, _ in COMPARED}
 
@@ -135,8 +135,8 @@ def doctor(out: Output) -> int:
 
     Versions, cores, engines, optional parts, models and data (LVSEG_DATA).
     """
-    from lvseg import __version__
     from lvseg.predict import available_runtimes, usable_cores
+    from lvseg.version import __version__
 
     document: dict[str, Any] = {
         "lvseg": __version__,

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from lvseg.atomic import atomic_folder, check_replaceable, write_text
 from lvseg.cli import batch
 from lvseg.cli.formats import Wanted, write_formats
 from lvseg.cli.output import Output, finding_lines
@@ -74,7 +75,7 @@ class Work:
             raise error
         assert entry.study is not None  # noqa: S101 - for mypy
         assert entry.folder is not None  # noqa: S101 - for mypy
-        batch.check_free(entry.folder, overwrite=self.overwrite)
+        check_replaceable(entry.folder, batch.MEASUREMENTS, overwrite=self.overwrite)
         return read_study(entry.study, spacing_mm=self.spacing_mm), perf_counter() - started
 
     def _finished(self, entry: batch.Entry, reading: Future[tuple[Study, float]]) -> batch.Entry:
@@ -102,21 +103,31 @@ class Work:
             result = run(study, self.predictor, settings, progress=bar)
         result = replace(result, seconds={**result.seconds, "read": seconds})
         assert entry.folder is not None  # noqa: S101 - for mypy
-        return result, write_study(result, entry.folder, self.wanted, entry.study)
+        written = write_study(
+            result, entry.folder, self.wanted, entry.study, overwrite=self.overwrite
+        )
+        return result, written
 
 
 def write_study(
-    result: StudyResult, folder: Path, wanted: Wanted, study: StudyRef | None = None
+    result: StudyResult,
+    folder: Path,
+    wanted: Wanted,
+    study: StudyRef | None = None,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write one study folder, whole or not at all; returns the content of measurements.json.
 
     :param study: where the result comes from.
     """
     from lvseg.report import measurements_document, to_json
-    from lvseg.write import write_text
 
     started = perf_counter()
-    with batch.study_folder(folder) as building, _no_collections():
+    replacing = atomic_folder(
+        folder, batch.MEASUREMENTS, overwrite=overwrite, owned=batch.RESULT_NAMES
+    )
+    with replacing as building, _no_collections():
         issues = (*result.issues, *write_formats(result, building, wanted, study))
         seconds = {**result.seconds, "write": perf_counter() - started}
         timed = replace(result, issues=issues, seconds=seconds)

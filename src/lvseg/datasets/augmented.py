@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lvseg.atomic import atomic_folder
 from lvseg.datasets.folder import Progress
 from lvseg.errors import DatasetError, UsageError
 from lvseg.labels import Label
@@ -36,7 +37,6 @@ from lvseg.manifest import (
     write_manifest,
 )
 from lvseg.read import read_mask, read_picture
-from lvseg.write.files import whole_folder
 from lvseg.write.pictures import write_picture
 
 __all__ = [
@@ -213,7 +213,7 @@ def augment(
     _check(samples, dataset, output, total, seed)
     copies = _deal(select(samples, split), total - len(samples), seed)
     made: list[Sample] = []
-    with whole_folder(output, MANIFEST, overwrite=overwrite) as folder:
+    with atomic_folder(output, MANIFEST, overwrite=overwrite) as folder:
         for sample in samples:
             _copy_bytes(dataset, sample, folder, sample)
             made.append(sample)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.atomic import atomic_folder
 from lvseg.errors import DatasetError
 from lvseg.issues import Issue
 from lvseg.manifest import MANIFEST, Sample, write_manifest
-from lvseg.write.files import whole_folder
 from lvseg.write.pictures import write_picture
 
 __all__ = ["Picture", "PrepareReport", "Progress", "write_dataset"]
@@ -88,7 +88,7 @@ def write_dataset(
     """Write a data set folder, sorted by file name.
 
     :raises DatasetError: no pictures, one file name twice, or a source that cannot be read.
-    :raises UsageError: the folder exists (see :func:`lvseg.write.whole_folder`).
+    :raises UsageError: the folder exists (see :func:`lvseg.write.atomic_folder`).
     """
     if not pictures:
         raise DatasetError("expected at least one image with a mask, found none")
@@ -97,7 +97,7 @@ def write_dataset(
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise DatasetError(f"expected one image a file name, found {twice[0]} more than once")
-    with whole_folder(dataset, MANIFEST, overwrite=overwrite) as folder:
+    with atomic_folder(dataset, MANIFEST, overwrite=overwrite) as folder:
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
         for index, picture in enumerate(ordered):

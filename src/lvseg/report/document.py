@@ -9,6 +9,7 @@ from typing import Any
 from lvseg.cine import Cine, Mask
 from lvseg.issues import Issue, verdict_of
 from lvseg.results import Certainty, LVMeasurements, StudyResult
+from lvseg.version import __version__
 
 __all__ = ["SCHEMA", "mask_document", "measurements_document", "to_json"]
 
@@ -30,7 +31,7 @@ def measurements_document(result: StudyResult) -> dict[str, Any]:
     values = result.measurements
     return {
         "schema": SCHEMA,
-        "lvseg": _version(),
+        "lvseg": __version__,
         "model": (
             None
             if result.card is None
@@ -57,7 +58,7 @@ def mask_document(
     size = {"slices": slices, "phases": phases}
     return {
         "schema": SCHEMA,
-        "lvseg": _version(),
+        "lvseg": __version__,
         "study": {"source": source, **size, **_spacings(mask)},
         **_figures(values),
         "quality": _quality(issues),
@@ -149,9 +150,3 @@ def _seconds(seconds: Mapping[str, float]) -> dict[str, float | None]:
 def _rounded(value: float | None, digits: int = 2) -> float | None:
     # + 0.0 turns a negative zero into zero.
     return None if value is None else round(float(value), digits) + 0.0
-
-
-def _version() -> str:
-    from lvseg import __version__  # the package is loaded by now; at the top it would be a circle
-
-    return __version__

@@ -20,6 +20,7 @@ from lvseg.report.curve import Curve, curve, summed
 from lvseg.report.figures import figures, number, result_line
 from lvseg.report.frames import STEPS, Atlas, atlas, contours, heart_window
 from lvseg.results import StudyResult
+from lvseg.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -81,7 +82,7 @@ def to_html(result: StudyResult) -> str:
     return _template().render(
         name=result.cine.source.name,
         kind="picture" if result.cine.source.format == "picture" else "cine",
-        version=_version(),
+        version=__version__,
         style=_text("page.css"),
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -113,12 +114,6 @@ def _template() -> Template:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment.from_string(_text("page.html"))
-
-
-def _version() -> str:
-    from lvseg import __version__  # the package is loaded by now; at the top it would be a circle
-
-    return __version__
 
 
 def _issues(result: StudyResult) -> list[dict[str, Any]]:
@@ -289,7 +284,7 @@ def _study(result: StudyResult) -> list[tuple[str, str]]:
         ("ED and ES", values.phases.how),
         ("cavity at ED", extent(values.slices_ed)),
         ("cavity at ES", extent(values.slices_es)),
-        ("version", f"lvseg {_version()}"),
+        ("version", f"lvseg {__version__}"),
     ]
     return facts + ([("computing time", f"{total:.1f} s")] if result.seconds else [])
 

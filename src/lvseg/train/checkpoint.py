@@ -16,9 +16,9 @@ from torch import Generator, Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from lvseg.atomic import atomic_write, write_text
 from lvseg.errors import ModelError
 from lvseg.train.options import TrainOptions
-from lvseg.write import whole_file, write_text
 
 __all__ = ["Progress", "State", "load_average", "read_options", "restore", "save"]
 
@@ -75,7 +75,7 @@ def save(
     }
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
     steps = {key: getattr(progress, key) for key in Progress.__dataclass_fields__}
-    with whole_file(run / f"{name}.safetensors") as file:
+    with atomic_write(run / f"{name}.safetensors") as file:
         file.write_bytes(to_bytes(tensors, metadata={"progress": json.dumps(steps)}))
     document = {
         "schema": 1,

@@ -17,14 +17,14 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from lvseg import __version__
+from lvseg.atomic import atomic_folder, atomic_write, write_text
 from lvseg.errors import ModelError, UsageError
 from lvseg.modelcard import CARD, WEIGHTS, InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.predict import available_runtimes, load_model
 from lvseg.train import checkpoint
 from lvseg.train.network import build, count_parameters
 from lvseg.train.options import TrainOptions
-from lvseg.write import whole_file, whole_folder, write_text
+from lvseg.version import __version__
 
 __all__ = ["PARITY_TOLERANCE", "check_parity", "export"]
 
@@ -60,7 +60,7 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
 
     :param name: the model's name; None = the preset's.
     :raises ModelError: no checkpoint, or ONNX and torch disagree.
-    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.whole_folder`),
+    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.atomic_folder`),
         or the run is on whole frames.
     """
     options, progress, data = checkpoint.read_options(run, "best")
@@ -72,12 +72,12 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
     network = build(options.network)
     checkpoint.load_average(run, "best", network)
     _round_to_half(network.eval())
-    with whole_folder(folder, CARD, overwrite=overwrite) as building:
+    with atomic_folder(folder, CARD, overwrite=overwrite) as building:
         weights = _onnx_bytes(network, options.input)
-        with whole_file(building / WEIGHTS) as file:
+        with atomic_write(building / WEIGHTS) as file:
             file.write_bytes(weights)
         tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-        with whole_file(building / "model.safetensors") as file:
+        with atomic_write(building / "model.safetensors") as file:
             file.write_bytes(to_bytes(tensors))
         card = _card(options, data, name or options.name, weights, count_parameters(network))
         recipe = {**card.recipe, "epoch": progress.epoch, "steps": progress.step}

@@ -19,12 +19,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from lvseg.atomic import atomic_folder, atomic_write, write_text
 from lvseg.errors import ModelError, UsageError
 from lvseg.evaluate import evaluate
 from lvseg.model_store import verify
 from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 from lvseg.predict import Predictor, available_runtimes, load_model, unreported
-from lvseg.write import whole_file, whole_folder, write_text
 
 with unreported(), redirect_stdout(io.StringIO()):  # where it introduces itself
     import nncf
@@ -62,11 +62,11 @@ def quantise(
 
     :param dataset: the data set that taught the model: its training split gives the ranges.
     :param name: of the int8 model; None = the model's with ``-int8``.
-    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.whole_folder`),
+    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.atomic_folder`),
         or a picture of the split is of a patient who did not teach the model.
     :raises ModelError: the int8 network does not agree with the float one.
     """
-    with whole_folder(folder, CARD, overwrite=overwrite) as building:
+    with atomic_folder(folder, CARD, overwrite=overwrite) as building:
         card = verify(model)
         inputs = _inputs(model, card, dataset)
         weights = _quantised(onnx.load_model(model / WEIGHTS), inputs).SerializeToString()
@@ -77,7 +77,7 @@ def quantise(
             "calibration": None,
             "scores": {},
         }
-        with whole_file(building / WEIGHTS) as file:
+        with atomic_write(building / WEIGHTS) as file:
             file.write_bytes(weights)
         write_text(building / CARD, card.model_copy(update=changes).to_json())
         check_agreement(model, building, inputs)

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from lvseg.write import whole_file, write_text
+from lvseg.atomic import atomic_write, write_text
 
 __all__ = ["LOG_FIELDS", "Figures", "draw_curves", "post", "read_log", "tensorboard", "write_log"]
 
@@ -75,7 +75,7 @@ def draw_curves(log: Sequence[Figures], path: Path) -> None:
             axes.set_ylim(0, 1)
         if axes.has_data():
             axes.legend(frameon=False)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 

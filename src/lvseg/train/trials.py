@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lvseg.atomic import atomic_write, write_text
 from lvseg.train.options import TrainOptions
-from lvseg.write import whole_file, write_text
 
 __all__ = ["Trial", "draw_figure", "importance", "to_toml", "write_configuration", "write_table"]
 
@@ -126,7 +126,7 @@ def draw_figure(
     _bars(figure.add_subplot(grid[0, 2:]), shares)
     for index, key in enumerate(shown):
         _slice(figure.add_subplot(grid[1 + index // 4, index % 4]), trials, key)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
     return path
 

@@ -1,4 +1,4 @@
-"""Results on disk. Every file appears whole or not at all (:func:`whole_file`)."""
+"""Results on disk. Every file appears whole or not at all (:mod:`lvseg.atomic`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from lvseg.issues import Issue
 from lvseg.write.contour_text import write_contour_text
 from lvseg.write.contours import write_contours
 from lvseg.write.dicom import write_dicom_cine
-from lvseg.write.files import whole_file, whole_folder, write_text
 from lvseg.write.nifti import write_cine_nifti, write_nifti_mask
 from lvseg.write.pictures import write_overlay, write_picture_mask
 from lvseg.write.segmentation import SegOptions, write_segmentations
@@ -18,8 +17,6 @@ from lvseg.write.structured_report import write_structured_report
 
 __all__ = [
     "SegOptions",
-    "whole_file",
-    "whole_folder",
     "write_cine_nifti",
     "write_contour_text",
     "write_contours",
@@ -29,7 +26,6 @@ __all__ = [
     "write_picture_mask",
     "write_segmentations",
     "write_structured_report",
-    "write_text",
 ]
 
 

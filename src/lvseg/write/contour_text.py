@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError
 from lvseg.issues import Issue
 from lvseg.outlines import Polygon
 from lvseg.write.contours import cavity_outlines
-from lvseg.write.files import write_text
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

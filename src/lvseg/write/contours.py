@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryError, GeometryMismatchError
 from lvseg.geometry import Plane, index_to_mm, slab_heights_mm
 from lvseg.labels import Label
 from lvseg.outlines import Polygon, outlines, signed_area_px
-from lvseg.write.files import write_text
 
 __all__ = ["cavity_outlines", "contours_document", "write_contours"]
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.atomic import atomic_write
 from lvseg.cine import Cine
 from lvseg.errors import GeometryError, UsageError
 from lvseg.geometry import Plane, normal
-from lvseg.write.files import whole_file
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -167,7 +167,7 @@ def save(dataset: Dataset, path: Path, sop_class: str, sop_instance: str) -> Pat
     meta.ImplementationClassUID = _IMPLEMENTATION
     meta.ImplementationVersionName = "LVSEG"
     dataset.file_meta = meta
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         dataset.save_as(temporary, enforce_file_format=True)
     return path
 

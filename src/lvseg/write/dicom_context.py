@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvseg.cine import Cine, InstanceRef
 from lvseg.modelcard import ModelCard
+from lvseg.version import __version__
 from lvseg.write.dicom import attributes
 from lvseg.write.dicom_header import hushed, lasting_uid, repaired_header, text_of
 
@@ -43,9 +44,7 @@ def equipment(card: ModelCard | None) -> dict[str, Any]:
 
     The serial number is the start of the weights' SHA-256; "none" where no model was used.
     """
-    import lvseg
-
-    versions: tuple[str, ...] = (f"lvseg {lvseg.__version__}",)
+    versions: tuple[str, ...] = (f"lvseg {__version__}",)
     if card is not None:
         versions += (_clipped(f"{card.name} {card.version}"),)
     return {
@@ -61,14 +60,10 @@ def algorithm_identification(card: ModelCard | None) -> Any:
     import highdicom
     from pydicom.sr.codedict import codes
 
-    import lvseg
-
     return highdicom.AlgorithmIdentificationSequence(
         name=_clipped(card.name) if card else "lvseg",
         family=codes.cid7162.ArtificialIntelligence,
-        version=_clipped(f"{card.version} (lvseg {lvseg.__version__})")
-        if card
-        else lvseg.__version__,
+        version=_clipped(f"{card.version} (lvseg {__version__})") if card else __version__,
         source="lvseg",
     )
 

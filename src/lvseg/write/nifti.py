@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.atomic import atomic_write
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, IrregularStackError
 from lvseg.geometry import Plane, affine, lps_to_ras
 from lvseg.issues import Issue
-from lvseg.write.files import whole_file
 
 __all__ = ["write_cine_nifti", "write_nifti_mask"]
 
@@ -164,5 +164,5 @@ def _store(image: Any, path: Path) -> None:
     if path.name.lower().endswith(".gz"):
         # no time and no name in the header: equal content gives equal bytes
         payload = gzip.compress(payload, _COMPRESSION_LEVEL, mtime=0)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(payload)

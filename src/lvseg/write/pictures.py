@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from lvseg.atomic import atomic_write
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError
 from lvseg.labels import LABELS, Label
 from lvseg.outlines import outlines
-from lvseg.write.files import whole_file
 
 __all__ = [
     "OverlayOptions",
@@ -63,7 +63,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     """
     if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] == 3):
         raise GeometryMismatchError(f"expected a picture [Y, X] or [Y, X, 3], found {pixels.shape}")
-    with whole_file(path) as target:
+    with atomic_write(path) as target:
         image = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
         image.save(target, format="PNG", compress_level=COMPRESSION_LEVEL)
 

@@ -15,6 +15,7 @@ from lvseg.cine import InstanceRef
 from lvseg.issues import Issue
 from lvseg.labels import CodedConcept
 from lvseg.results import StudyResult
+from lvseg.version import __version__
 from lvseg.write.dicom import attributes, save
 from lvseg.write.dicom_context import (
     equipment,
@@ -229,10 +230,8 @@ def _common(result: StudyResult, source: tuple[str, str], name: str) -> dict[str
     """
     from highdicom import sr
 
-    import lvseg
-
     card = result.card
-    parameters = [f"lvseg {lvseg.__version__}"]
+    parameters = [f"lvseg {__version__}"]
     if card is not None:
         parameters += [f"SHA-256 {card.sha256}", f"threshold {card.output.threshold:g}"]
     return {
@@ -243,7 +242,7 @@ def _common(result: StudyResult, source: tuple[str, str], name: str) -> dict[str
         "finding_sites": [sr.FindingSite(_code(LEFT_VENTRICLE))],
         "algorithm_id": sr.AlgorithmIdentification(
             name=card.name if card else "lvseg",
-            version=card.version if card else lvseg.__version__,
+            version=card.version if card else __version__,
             parameters=parameters,
         ),
     }

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from lvseg.atomic import atomic_write
 from lvseg.datasets.augmented import ORIGINAL
 from lvseg.manifest import Sample
 from lvseg.metrics import dice
 from lvseg.train.dataset import read_pair
 from lvseg.train.options import TrainOptions
 from lvseg.train.reproduce.score import predict
-from lvseg.write import whole_file
 
 __all__ = ["Example", "chosen", "draw_examples", "examples"]
 
@@ -74,7 +74,7 @@ def draw_examples(shown: Sequence[Example], path: Path) -> None:
         axes.set_title(title, fontsize=9)
     for row, example in zip(grid, shown, strict=False):
         _draw_row(row, example)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 

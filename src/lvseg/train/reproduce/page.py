@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from lvseg.atomic import write_text
 from lvseg.train.reproduce.tables import SPLITS, Table, budget_words, tables
-from lvseg.write import write_text
 
 __all__ = ["to_html", "to_markdown", "write_pages"]
 

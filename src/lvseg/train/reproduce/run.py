@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lvseg import __version__
+from lvseg.atomic import write_text
 from lvseg.datasets.augmented import study_counts
 from lvseg.errors import UsageError
 from lvseg.manifest import manifest_text, patients, read_manifest, select
@@ -45,7 +45,7 @@ from lvseg.train.reproduce.steps import (
     choose,
     ladder,
 )
-from lvseg.write import write_text
+from lvseg.version import __version__
 
 __all__ = ["SEED", "reproduce", "steps_of"]
 

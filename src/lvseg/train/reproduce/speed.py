@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lvseg.atomic import write_text
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
-from lvseg.write import write_text
 
 __all__ = ["clock", "images_per_second"]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lvseg.atomic import write_text
 from lvseg.datasets.augmented import ORIGINAL, augment, image_level_split, study_counts
 from lvseg.errors import UsageError
 from lvseg.manifest import (
@@ -23,7 +24,6 @@ from lvseg.manifest import (
     split_by_patient,
 )
 from lvseg.train.reproduce.steps import Scale, Split
-from lvseg.write import write_text
 
 __all__ = ["TEST_NAMES", "Splits", "facts", "make", "originals", "shared_patients"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from lvseg.atomic import write_text
 from lvseg.errors import UsageError
 from lvseg.manifest import read_manifest, select
 from lvseg.train.checkpoint import read_options
@@ -20,7 +21,6 @@ from lvseg.train.reproduce.score import Row, load, score
 from lvseg.train.reproduce.splits import Splits
 from lvseg.train.reproduce.steps import Step
 from lvseg.train.trainer import fit
-from lvseg.write import write_text
 
 __all__ = ["PARTS", "Place", "Rows", "is_done", "read_rows", "run_step", "seconds", "write_rows"]
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
+from lvseg.atomic import atomic_folder, atomic_write, write_text
 from lvseg.errors import UsageError
-from lvseg.write import whole_file, whole_folder, write_text
 
 
 def test_a_finished_block_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "mask.nii.gz"
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         assert temporary.parent == target.parent
         assert temporary.name.endswith(".nii.gz")
         temporary.write_bytes(b"whole")
@@ -27,7 +28,7 @@ def test_an_error_inside_leaves_no_file_and_no_temporary(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     def half_written() -> None:
-        with whole_file(tmp_path / "a.png") as temporary:
+        with atomic_write(tmp_path / "a.png") as temporary:
             temporary.write_bytes(b"half")
             raise error
 
@@ -40,7 +41,7 @@ def test_an_error_inside_keeps_the_older_file(tmp_path: Path) -> None:
     target = write_text(tmp_path / "a.json", "old")
 
     def half_written() -> None:
-        with whole_file(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_text("new", encoding="utf-8")
             raise RuntimeError
 
@@ -52,7 +53,7 @@ def test_an_error_inside_keeps_the_older_file(tmp_path: Path) -> None:
 
 def test_a_block_that_takes_its_temporary_away_leaves_nothing(tmp_path: Path) -> None:
     def lost() -> None:
-        with whole_file(tmp_path / "a.txt") as temporary:
+        with atomic_write(tmp_path / "a.txt") as temporary:
             temporary.unlink()
 
     with pytest.raises(FileNotFoundError):
@@ -81,7 +82,7 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
 
 def test_a_finished_block_leaves_the_folder_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "model"
-    with whole_folder(target, "card.json") as building:
+    with atomic_folder(target, "card.json") as building:
         (building / "card.json").write_text("{}", encoding="utf-8")
         assert not target.exists()
     assert [entry.name for entry in target.iterdir()] == ["card.json"]
@@ -94,9 +95,9 @@ def test_a_new_folder_takes_the_place_of_an_older_one_of_its_kind_when_told(
     target = tmp_path / "model"
     for name in ("card.json", "old.onnx"):
         write_text(target / name, "old")
-    with pytest.raises(UsageError, match="--overwrite"), whole_folder(target, "card.json"):
+    with pytest.raises(UsageError, match="--overwrite"), atomic_folder(target, "card.json"):
         pass
-    with whole_folder(target, "card.json", overwrite=True) as building:
+    with atomic_folder(target, "card.json", overwrite=True) as building:
         assert (target / "old.onnx").is_file()
         write_text(building / "card.json", "new")
     assert [entry.name for entry in target.iterdir()] == ["card.json"]
@@ -109,7 +110,7 @@ def test_an_error_inside_keeps_the_older_folder(tmp_path: Path, error: type[Base
     write_text(target / "card.json", "old")
 
     def half_written() -> None:
-        with whole_folder(target, "card.json", overwrite=True) as building:
+        with atomic_folder(target, "card.json", overwrite=True) as building:
             write_text(building / "card.json", "new")
             raise error
 
@@ -124,10 +125,10 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_older_one(tmp_path: Path
     write_text(target / "card.json", "old")
 
     def lost() -> None:
-        with whole_folder(target, "card.json", overwrite=True) as building:
+        with atomic_folder(target, "card.json", overwrite=True) as building:
             building.rmdir()
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UsageError, match="No such file"):
         lost()
     assert (target / "card.json").read_text(encoding="utf-8") == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
@@ -137,17 +138,60 @@ def test_a_folder_of_another_kind_is_never_replaced(tmp_path: Path) -> None:
     thesis = write_text(tmp_path / "thesis" / "chapter.txt", "words")
     with (
         pytest.raises(UsageError, match=r"no card\.json"),
-        whole_folder(thesis.parent, "card.json", overwrite=True),
+        atomic_folder(thesis.parent, "card.json", overwrite=True),
     ):
         pass
     assert thesis.read_text(encoding="utf-8") == "words"
-    with pytest.raises(UsageError), whole_folder(thesis, "card.json", overwrite=True):
+    with pytest.raises(UsageError), atomic_folder(thesis, "card.json", overwrite=True):
         pass
     assert thesis.is_file()
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    with whole_folder(tmp_path / "model", "card.json") as building:
+    with atomic_folder(tmp_path / "model", "card.json") as building:
         write_text(building / "card.json", "new")
     assert (tmp_path / "model" / "card.json").is_file()
+
+
+def test_a_folder_has_the_usual_rights(tmp_path: Path) -> None:
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    with atomic_folder(tmp_path / "study", None):
+        pass
+    assert stat.S_IMODE((tmp_path / "study").stat().st_mode) == stat.S_IMODE(usual.stat().st_mode)
+
+
+def earlier_result(folder: Path) -> Path:
+    for name in ("measurements.json", "overlays/ed.png", "notes.txt"):
+        write_text(folder / name, "old")
+    return folder
+
+
+OWNED = ("measurements.json", "overlays")
+
+
+def test_replacing_a_result_drops_old_files_of_ours_and_keeps_those_of_the_user(
+    tmp_path: Path,
+) -> None:
+    target = earlier_result(tmp_path / "study")
+    with atomic_folder(target, OWNED[0], overwrite=True, owned=OWNED) as building:
+        write_text(building / "measurements.json", "new")
+    assert (target / "measurements.json").read_text("utf-8") == "new"
+    assert (target / "notes.txt").read_text("utf-8") == "old"
+    assert not (target / "overlays").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]
+
+
+def test_a_full_disk_leaves_the_earlier_result_and_says_so(tmp_path: Path) -> None:
+    target = earlier_result(tmp_path / "study")
+
+    def fail() -> None:
+        with atomic_folder(target, OWNED[0], overwrite=True, owned=OWNED) as building:
+            write_text(building / "measurements.json", "new")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(UsageError, match="No space left"):
+        fail()
+    assert (target / "measurements.json").read_text("utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]
