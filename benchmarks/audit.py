@@ -67,7 +67,7 @@ def judged(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> 
         spacing = sample.pixel_spacing_mm
         pair = None if spacing is None else (spacing, spacing)
         pairs[number] = (
-            Cine(image[None, None], Source("picture", sample.file), pixel_spacing_mm=pair),
+            Cine.of_image(image, Source("picture", sample.file), pair),
             expert,
         )
     rows = []

@@ -30,7 +30,7 @@ from lvseg import model_store, postprocess, preprocess, quality
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask, Source
 from lvseg.datasets import expert_volumes
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.measurement import measure
 from lvseg.metrics import dice
@@ -87,7 +87,8 @@ def stack_of(dataset: Path, samples: tuple[Sample, ...]) -> tuple[Cine, NDArray[
         for index in slices
     )
     stack = lambda of: np.array([[of[phase, index] for index in slices] for phase in (0, 1)])
-    return Cine(stack(frames), Source("array", "stack"), planes), stack(truths)
+    images = stack(frames)
+    return Cine(images, Source("array", "stack"), Grid.of(images, planes=planes)), stack(truths)
 
 
 def judge(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> Row:
@@ -104,7 +105,7 @@ def judge(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> R
     inside = mask.labels > 0
     flat = (-1, *inside.shape[2:])
     found = quality.check(cine, mask, measure(mask))
-    expert = Mask(truth.astype(np.uint8), (0, 1), cine.planes)
+    expert = Mask(truth.astype(np.uint8), (0, 1), cine.grid)
     doubts = {issue.code for issue in quality.check(cine, expert, measure(expert))}
     return {
         "patient": samples[0].patient_id,

@@ -18,7 +18,7 @@ from studies import STUDIES
 
 from lvseg import model_store
 from lvseg.cine import Cine, Mask, Source
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.measurement import measure
 from lvseg.phantom import PhantomOptions, beating_ventricle
@@ -64,7 +64,8 @@ def expert(dataset: Path, samples: tuple[Sample, ...]) -> tuple[Cine, Mask]:
         Plane((0.0, 0.0, SLICE_MM * z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (PIXEL_MM, PIXEL_MM))
         for z in range(count)
     )
-    return Cine(frames, Source("array", "stack"), planes), Mask(labels, (0, 1), planes)
+    grid = Grid.of(frames, planes=planes)
+    return Cine(frames, Source("array", "stack"), grid), Mask(labels, (0, 1), grid)
 
 
 def figures(cine: Cine, mask: Mask) -> dict[str, Any]:

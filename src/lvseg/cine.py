@@ -1,4 +1,4 @@
-"""The nouns: a cine, a mask on its frames, and a study.
+"""Cine, mask and study: the image objects every step takes and returns.
 
 Axes are always ``[T, Z, Y, X]`` = phase, slice, row, column. Objects are checked when they are
 built and their arrays are read-only; a function returns a new object.
@@ -7,13 +7,13 @@ built and their arrays are read-only; a function returns a new object.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.errors import GeometryError, GeometryMismatchError, NotACineError, ReadError
-from lvseg.geometry import Plane, slice_spacing_mm
+from lvseg.geometry import Grid, Plane
 from lvseg.issues import Issue
 from lvseg.labels import Label
 
@@ -33,28 +33,8 @@ __all__ = [
 SMALLEST_SIDE_PX = 16
 
 View = Literal["short-axis", "long-axis", "unknown"]
-
-
-def _place(grid: Cine | Mask, slices: int) -> None:
-    """Check the geometry of a new object; where it has planes, its spacings are theirs."""
-    if grid.planes is not None:
-        if len(grid.planes) != slices:
-            raise GeometryMismatchError(f"expected {slices} planes, found {len(grid.planes)}")
-        object.__setattr__(grid, "pixel_spacing_mm", grid.planes[0].pixel_spacing_mm)
-        object.__setattr__(grid, "slice_spacing_mm", _slice_spacing_mm(grid.planes))
-    stated = (*(grid.pixel_spacing_mm or ()), grid.slice_spacing_mm)
-    known = [value for value in stated if value is not None]
-    if not all(np.isfinite(value) and value > 0 for value in known):
-        raise GeometryError(
-            f"expected spacings above 0 mm (or None where they are unknown), found {known}"
-        )
-
-
-def _slice_spacing_mm(planes: tuple[Plane, ...]) -> float | None:
-    try:
-        return slice_spacing_mm(planes)
-    except GeometryError:  # one slice, or an irregular stack: there is no single distance
-        return None
+#: No grid was given: a new object takes one of the size of its array, with nothing else known.
+_OF_ARRAY = cast(Grid, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +71,34 @@ class Source:
     order_rule: str = ""
 
 
+def _set_grid(holder: Cine | Mask, array: NDArray[Any]) -> None:
+    """Give a new object the grid of its array, or hold the one it was given to it."""
+    grid = holder.grid or Grid.of(array)
+    if grid.shape != array.shape[1:]:
+        raise GeometryMismatchError(
+            f"expected a grid [slice, row, column] of {array.shape[1:]}, found {grid.shape}"
+        )
+    object.__setattr__(holder, "grid", grid)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Cine:
     """A short-axis stack over time.
 
     :param frames: float32 ``[T, Z, Y, X]``, finite; made read-only.
-    :param planes: one per slice, in order along the normal; None = geometry unknown (pictures).
-        Slices with known spacing but unknown place have ``planes=None`` and the two spacings;
-        with planes, the spacings are those of the planes whatever is given.
-    :param pixel_spacing_mm: (between rows, between columns); None = unknown, never 1.
-    :param slice_spacing_mm: centre to centre; None = unknown, or not the same everywhere.
+    :param grid: where the pixels are; not given = nothing is known but their number.
     :param times_ms: time of each phase after the R wave, ascending; None = unknown.
     :param heart_rate_bpm: beats a minute while the cine was acquired; None = unknown.
     :param issues: what the reader noticed.
-    :param complete: False when the reader left slices out (they lack phases, or lie at an angle),
-        so that a volume summed over this stack would be wrong.
     :raises ReadError: broken arrays. GeometryMismatchError: counts that do not fit.
-    :raises GeometryError: a spacing that is not above 0.
     """
 
     frames: NDArray[np.float32]
     source: Source
-    planes: tuple[Plane, ...] | None = None
-    pixel_spacing_mm: tuple[float, float] | None = None
-    slice_spacing_mm: float | None = None
+    grid: Grid = _OF_ARRAY
     times_ms: tuple[float, ...] | None = None
     view: View = "unknown"
     issues: tuple[Issue, ...] = ()
-    complete: bool = True
     heart_rate_bpm: float | None = None
 
     def __post_init__(self) -> None:
@@ -128,8 +108,8 @@ class Cine:
             )
         if not np.isfinite(self.frames).all():
             raise ReadError("expected finite pixel values, found NaN or infinity: repair the image")
-        phases, slices = self.frames.shape[:2]
-        _place(self, slices)
+        phases = self.frames.shape[0]
+        _set_grid(self, self.frames)
         if self.times_ms is not None:
             if len(self.times_ms) != phases:
                 raise GeometryMismatchError(
@@ -141,11 +121,42 @@ class Cine:
         frames.setflags(write=False)
         object.__setattr__(self, "frames", frames)
 
+    @classmethod
+    def of_image(
+        cls,
+        image: NDArray[np.float32],
+        source: Source,
+        pixel_spacing_mm: tuple[float, float] | None = None,
+    ) -> Self:
+        """One image ``[Y, X]`` as a cine of one frame."""
+        frames = image[None, None]
+        return cls(frames, source, Grid.of(frames, pixel_spacing_mm=pixel_spacing_mm))
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(T, Z, Y, X)."""
         phases, slices, rows, columns = self.frames.shape
         return (phases, slices, rows, columns)
+
+    @property
+    def planes(self) -> tuple[Plane, ...] | None:
+        """See :class:`lvseg.geometry.Grid`."""
+        return self.grid.planes
+
+    @property
+    def pixel_spacing_mm(self) -> tuple[float, float] | None:
+        """See :class:`lvseg.geometry.Grid`."""
+        return self.grid.pixel_spacing_mm
+
+    @property
+    def slice_spacing_mm(self) -> float | None:
+        """See :class:`lvseg.geometry.Grid`."""
+        return self.grid.slice_spacing_mm
+
+    @property
+    def complete(self) -> bool:
+        """See :class:`lvseg.geometry.Grid`."""
+        return self.grid.complete
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,20 +165,14 @@ class Mask:
 
     :param labels: uint8 ``[F, Z, Y, X]``, values of :class:`lvseg.labels.Label`; read-only.
     :param phases: which phases of the cine these are (a reference often has only two).
-    :param planes: as in :class:`Cine`.
-    :param pixel_spacing_mm: as in :class:`Cine`.
-    :param slice_spacing_mm: as in :class:`Cine`.
-    :param complete: as in :class:`Cine`.
+    :param grid: as in :class:`Cine`.
     :raises GeometryMismatchError: counts that do not fit, or a phase named twice.
-    :raises GeometryError: other labels, or a spacing that is not above 0.
+    :raises GeometryError: other labels.
     """
 
     labels: NDArray[np.uint8]
     phases: tuple[int, ...]
-    planes: tuple[Plane, ...] | None = None
-    pixel_spacing_mm: tuple[float, float] | None = None
-    slice_spacing_mm: float | None = None
-    complete: bool = True
+    grid: Grid = _OF_ARRAY
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 4 or min(self.labels.shape) < 1:
@@ -182,7 +187,7 @@ class Mask:
             raise GeometryMismatchError(
                 f"expected each phase once, as an index from 0, found {self.phases}"
             )
-        _place(self, self.labels.shape[1])
+        _set_grid(self, self.labels)
         labels = np.ascontiguousarray(self.labels, np.uint8)
         if labels.max() > max(Label) or not (
             labels is self.labels or (labels == self.labels).all()
@@ -193,6 +198,49 @@ class Mask:
             )
         labels.setflags(write=False)
         object.__setattr__(self, "labels", labels)
+
+    @property
+    def labels_present(self) -> tuple[Label, ...]:
+        """Labels of which the mask holds a pixel, in the order of their numbers."""
+        held = np.bincount(self.labels.ravel(), minlength=1 + max(Label))
+        return tuple(label for label in Label if label != Label.BACKGROUND and held[label])
+
+    def of(self, label: Label) -> NDArray[np.bool_]:
+        """Where a label is, ``[F, Z, Y, X]``."""
+        result: NDArray[np.bool_] = self.labels == label
+        return result
+
+    def on(self, cine: Cine) -> None:
+        """Check that this is a mask on that cine: its size, its place and its phases.
+
+        :raises GeometryMismatchError: it is not.
+        """
+        if max(self.phases) >= cine.shape[0] or not self.grid.same_place(cine.grid):
+            raise GeometryMismatchError(
+                f"expected a mask on the cine [phase, slice, row, column] {cine.shape}, found one "
+                f"of {self.labels.shape} with phases up to {max(self.phases)}"
+                + (", at another place" if self.grid.shape == cine.grid.shape else "")
+            )
+
+    @property
+    def planes(self) -> tuple[Plane, ...] | None:
+        """See :class:`lvseg.geometry.Grid`."""
+        return self.grid.planes
+
+    @property
+    def pixel_spacing_mm(self) -> tuple[float, float] | None:
+        """See :class:`lvseg.geometry.Grid`."""
+        return self.grid.pixel_spacing_mm
+
+    @property
+    def slice_spacing_mm(self) -> float | None:
+        """See :class:`lvseg.geometry.Grid`."""
+        return self.grid.slice_spacing_mm
+
+    @property
+    def complete(self) -> bool:
+        """See :class:`lvseg.geometry.Grid`."""
+        return self.grid.complete
 
 
 @dataclass(frozen=True, slots=True)

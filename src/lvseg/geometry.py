@@ -9,17 +9,25 @@ exists only at the NIfTI border (:func:`lps_to_ras`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.errors import GeometryError, IrregularStackError, UnknownSpacingError
+from lvseg.errors import (
+    GeometryError,
+    GeometryMismatchError,
+    IrregularStackError,
+    UnknownSpacingError,
+)
 
 __all__ = [
     "GAP_FACTOR",
     "PARALLEL_TOLERANCE",
     "POSITION_TOLERANCE_MM",
+    "Box",
+    "Grid",
     "Plane",
     "Vec3",
     "affine",
@@ -76,6 +84,167 @@ class Plane:
             raise GeometryError("expected perpendicular row and column directions of a slice")
         if min(self.pixel_spacing_mm) <= 0:
             raise GeometryError(f"expected positive pixel spacing, found {self.pixel_spacing_mm}")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the pixels of a stack are: geometry without pixels, shared by a cine and its masks.
+
+    Slices with known spacing but unknown place have ``planes=None`` and the two spacings; with
+    planes, the spacings are those of the planes whatever is given.
+
+    :param rows, columns, slices: the size of the stack.
+    :param planes: one per slice, in order along the normal; None = place unknown (pictures).
+    :param pixel_spacing_mm: (between rows, between columns); None = unknown, never 1.
+    :param slice_spacing_mm: centre to centre; None = unknown, or not the same everywhere.
+    :param complete: False when the reader left slices out (they lack phases, or lie at an angle),
+        so that a volume summed over this stack would be wrong.
+    :raises GeometryMismatchError: not one plane a slice.
+    :raises GeometryError: a spacing that is not above 0.
+    """
+
+    rows: int
+    columns: int
+    slices: int
+    planes: tuple[Plane, ...] | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    slice_spacing_mm: float | None = None
+    complete: bool = True
+
+    def __post_init__(self) -> None:
+        if self.planes is not None:
+            if len(self.planes) != self.slices:
+                raise GeometryMismatchError(
+                    f"expected {self.slices} planes, found {len(self.planes)}"
+                )
+            object.__setattr__(self, "pixel_spacing_mm", self.planes[0].pixel_spacing_mm)
+            object.__setattr__(self, "slice_spacing_mm", _regular_spacing_mm(self.planes))
+        stated = (*(self.pixel_spacing_mm or ()), self.slice_spacing_mm)
+        known = [value for value in stated if value is not None]
+        if not all(np.isfinite(value) and value > 0 for value in known):
+            raise GeometryError(
+                f"expected spacings above 0 mm (or None where they are unknown), found {known}"
+            )
+
+    @classmethod
+    def of(cls, array: NDArray[Any], **geometry: Any) -> Self:
+        """The grid of an array ``[..., Z, Y, X]``.
+
+        :param geometry: ``planes``, ``pixel_spacing_mm``, ``slice_spacing_mm``, ``complete``.
+        """
+        slices, rows, columns = array.shape[-3:]
+        return cls(rows, columns, slices, **geometry)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(Z, Y, X)."""
+        return (self.slices, self.rows, self.columns)
+
+    def same_place(self, other: Grid) -> bool:
+        """Whether both are of one size and, where both know their planes, at one place."""
+        if self.shape != other.shape:
+            return False
+        if self.planes is None or other.planes is None or self.planes is other.planes:
+            return True
+        return all(
+            np.allclose(one.origin_mm, two.origin_mm, atol=POSITION_TOLERANCE_MM)
+            and are_parallel((one, two))
+            and np.allclose(one.pixel_spacing_mm, two.pixel_spacing_mm, rtol=1e-3)
+            for one, two in zip(self.planes, other.planes, strict=True)
+        )
+
+
+def _regular_spacing_mm(planes: tuple[Plane, ...]) -> float | None:
+    try:
+        return slice_spacing_mm(planes)
+    except GeometryError:  # one slice, or an irregular stack: there is no single distance
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of pixels in the plane of a slice; it may reach outside the image.
+
+    :param top, left: the first row and column; :param rows, columns: its size.
+    """
+
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def around(cls, flags: NDArray[np.bool_]) -> Self | None:
+        """The smallest box that holds everything true in ``[..., Y, X]``; None where nothing is."""
+        flat = flags.reshape(-1, *flags.shape[-2:])
+        rows = np.flatnonzero(flat.any(axis=(0, 2)))
+        columns = np.flatnonzero(flat.any(axis=(0, 1)))
+        if rows.size == 0:
+            return None
+        top, left = int(rows[0]), int(columns[0])
+        return cls(top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left)
+
+    @classmethod
+    def centred(cls, row: float, column: float, rows: int, columns: int) -> Self:
+        """The box of a size whose centre is nearest to (row, column), pixel centres at integers."""
+        return cls(round(row - (rows - 1) / 2), round(column - (columns - 1) / 2), rows, columns)
+
+    @property
+    def bottom(self) -> int:
+        """The row after the last."""
+        return self.top + self.rows
+
+    @property
+    def right(self) -> int:
+        """The column after the last."""
+        return self.left + self.columns
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(row, column), pixel centres at integers."""
+        return (self.top + (self.rows - 1) / 2, self.left + (self.columns - 1) / 2)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns to index an image with; for a box inside the image."""
+        return (slice(self.top, self.bottom), slice(self.left, self.right))
+
+    def grow(self, pixels: int) -> Self:
+        """The box with so many pixels more on every side."""
+        return replace(
+            self,
+            top=self.top - pixels,
+            left=self.left - pixels,
+            rows=self.rows + 2 * pixels,
+            columns=self.columns + 2 * pixels,
+        )
+
+    def clip(self, rows: int, columns: int) -> Self:
+        """The part of the box inside an image of that size; empty where they do not meet."""
+        top, left = min(max(0, self.top), rows), min(max(0, self.left), columns)
+        bottom, right = max(top, min(rows, self.bottom)), max(left, min(columns, self.right))
+        return replace(self, top=top, left=left, rows=bottom - top, columns=right - left)
+
+    def relative_to(self, other: Box) -> Self:
+        """The same pixels counted from the first row and column of another box."""
+        return replace(self, top=self.top - other.top, left=self.left - other.left)
+
+    def crop(self, image: NDArray[Any], fill: float = 0) -> NDArray[Any]:
+        """Cut the box out of ``[..., Y, X]``; what lies outside the image is ``fill``."""
+        inside = self.clip(image.shape[-2], image.shape[-1])
+        if inside == self:
+            return image[..., *self.slices]
+        result = np.full((*image.shape[:-2], self.rows, self.columns), fill, image.dtype)
+        result[..., *inside.relative_to(self).slices] = image[..., *inside.slices]
+        return result
+
+    def paste(self, crop: NDArray[Any], image: NDArray[Any]) -> None:
+        """Put a crop ``[..., rows, columns]`` back into ``image`` ``[..., Y, X]``, in place.
+
+        What lies outside the image is dropped.
+        """
+        inside = self.clip(image.shape[-2], image.shape[-1])
+        image[..., *inside.slices] = crop[..., *inside.relative_to(self).slices]
 
 
 def _vector(values: NDArray[np.float64]) -> Vec3:

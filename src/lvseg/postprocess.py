@@ -120,10 +120,7 @@ def to_mask(
     return Mask(
         labels,
         tuple(range(cine.shape[0])),
-        planes=cine.planes,
-        pixel_spacing_mm=cine.pixel_spacing_mm,
-        slice_spacing_mm=cine.slice_spacing_mm,
-        complete=cine.complete,
+        grid=cine.grid,
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvseg.cine import Mask
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.measurement import areas_px, measure, volume_curve_ml
 
 FEW = settings(derandomize=True, deadline=None, max_examples=30)
@@ -29,7 +29,7 @@ def masks(draw):
     labels = (rng.random(shape) < draw(st.floats(0.1, 0.9))).astype(np.uint8)
     positions = np.cumsum(rng.uniform(3, 12, shape[1]))
     planes = planes_at(positions, (draw(st.floats(0.5, 2)), draw(st.floats(2.1, 3))))
-    return Mask(labels, tuple(range(shape[0])), planes=planes)
+    return Mask(labels, tuple(range(shape[0])), grid=Grid.of(labels, planes=planes))
 
 
 def close(a, b):
@@ -47,7 +47,11 @@ def test_flipping_rows_or_columns_changes_no_volume(mask):
 @FEW
 @given(masks())
 def test_turning_the_stack_round_changes_no_volume(mask):
-    turned = Mask(mask.labels[:, ::-1], mask.phases, planes=mask.planes[::-1])
+    turned = Mask(
+        mask.labels[:, ::-1],
+        mask.phases,
+        grid=Grid.of(mask.labels[:, ::-1], planes=mask.planes[::-1]),
+    )
     assert close(volume_curve_ml(turned), volume_curve_ml(mask))
 
 
@@ -55,7 +59,8 @@ def test_turning_the_stack_round_changes_no_volume(mask):
 @given(masks(), st.integers(1, 4), st.integers(1, 4))
 def test_padding_changes_no_volume(mask, rows, columns):
     padded = np.pad(mask.labels, ((0, 0), (0, 0), (rows, 0), (0, columns)))
-    assert volume_curve_ml(replace(mask, labels=padded)) == volume_curve_ml(mask)
+    grid = Grid.of(padded, planes=mask.planes)
+    assert volume_curve_ml(replace(mask, labels=padded, grid=grid)) == volume_curve_ml(mask)
 
 
 @FEW
@@ -66,7 +71,9 @@ def test_twice_the_spacing_is_twice_the_volume(mask, axis):
         spacing[axis] *= 2
         return replace(plane, pixel_spacing_mm=(spacing[0], spacing[1]))
 
-    wide = replace(mask, planes=tuple(doubled(plane) for plane in mask.planes))
+    wide = replace(
+        mask, grid=replace(mask.grid, planes=tuple(doubled(plane) for plane in mask.planes))
+    )
     assert close(volume_curve_ml(wide), 2 * np.array(volume_curve_ml(mask)))
 
 

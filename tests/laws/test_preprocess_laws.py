@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvseg.cine import Cine, Source
+from lvseg.geometry import Grid
 from lvseg.modelcard import InputSpec
 from lvseg.preprocess import (
     Window,
@@ -37,7 +38,9 @@ def test_the_way_back_returns_to_the_shape_and_place(rows, columns, spacing_row,
     cine = Cine(
         truth[None, None].astype(np.float32),
         Source("array", "x"),
-        pixel_spacing_mm=(spacing_row, spacing_column),
+        grid=Grid.of(
+            truth[None, None].astype(np.float32), pixel_spacing_mm=(spacing_row, spacing_column)
+        ),
     )
     prepared = prepare(cine, SPEC)
     window = find_window(prepared, (scouts(prepared) > 0.5).astype(np.float32))
@@ -86,7 +89,7 @@ def test_normalised_values_are_within_0_and_1_and_slices_are_independent(seed):
 def test_nothing_is_lost_outside_the_region(rows, columns, top, left, spacing):
     """What the whole resampled frame says outside the region of a window is nothing."""
     frames = np.zeros((2, 2, rows, columns), np.float32)
-    cine = Cine(frames, Source("array", "x"), pixel_spacing_mm=(spacing, 1.3))
+    cine = Cine(frames, Source("array", "x"), grid=Grid.of(frames, pixel_spacing_mm=(spacing, 1.3)))
     prepared = prepare(cine, SPEC)
     window = Window(top, left, 48)
     grid = np.zeros((1, *prepared.sides), np.float32)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lvseg.cine import Cine, Mask, Source
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.measurement import measure
 from lvseg.quality import check
 
@@ -37,7 +37,8 @@ def studies(draw):
         step = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (1.5, 1.25))
         given_ = {"planes": tuple(Plane((2.0, -3.0, float(z)), *step) for z in heights)}
     frames = rng.integers(0, 50, (phases + more, slices, rows, columns)).astype(np.float32)
-    return Cine(frames, Source("array", "random"), **given_), Mask(labels, index, **given_)
+    grid = Grid.of(frames, **given_)
+    return Cine(frames, Source("array", "random"), grid), Mask(labels, index, grid)
 
 
 def issues(cine, mask):
@@ -89,9 +90,9 @@ def hearts(seed):
 
 
 def told(frames, labels):
-    spacing = {"pixel_spacing_mm": (1.5, 1.25), "slice_spacing_mm": 8.0}
-    cine = Cine(frames, Source("array", "drawn"), **spacing)
-    return issues(cine, Mask(labels, tuple(range(len(labels))), **spacing))
+    grid = Grid.of(frames, pixel_spacing_mm=(1.5, 1.25), slice_spacing_mm=8.0)
+    cine = Cine(frames, Source("array", "drawn"), grid)
+    return issues(cine, Mask(labels, tuple(range(len(labels))), grid))
 
 
 @few

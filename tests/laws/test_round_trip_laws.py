@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from lvseg.cine import Cine, InstanceRef, Mask, Source
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.measurement import measure
 from lvseg.read import read_mask
 from lvseg.results import StudyResult
@@ -121,14 +121,19 @@ def study_of(labels: np.ndarray, planes: tuple[Plane, ...]) -> tuple[Mask, Cine,
         instances=tuple(tuple(InstanceRef(MR, name) for name in row) for row in names),
     )
     times_ms = tuple(41.0 * t for t in range(phases))
-    cine = Cine(np.zeros(labels.shape, np.float32), source, planes=planes, times_ms=times_ms)
+    cine = Cine(
+        np.zeros(labels.shape, np.float32),
+        source,
+        grid=Grid.of(np.zeros(labels.shape, np.float32), planes=planes),
+        times_ms=times_ms,
+    )
     headers = {}
     for name in (name for row in names for name in row):
         header = headers[name] = Dataset()
         header.SOPClassUID, header.SOPInstanceUID = MR, name
         header.StudyInstanceUID, header.SeriesInstanceUID = "1.2.3.4.1001", "1.2.3.4.1002"
         header.FrameOfReferenceUID, header.PatientID = "1.2.3.4.1003", "TEST-ROUND-TRIP"
-    return Mask(labels, tuple(range(phases)), planes=planes), cine, headers
+    return Mask(labels, tuple(range(phases)), grid=Grid.of(labels, planes=planes)), cine, headers
 
 
 def check_exports(labels: np.ndarray, planes: tuple[Plane, ...], *, regular: bool) -> Moments:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvseg.cine import Cine, Mask, Source
-from lvseg.geometry import Plane, index_to_mm
+from lvseg.geometry import Grid, Plane, index_to_mm
 from lvseg.read import original_headers, read_mask, read_study
 from lvseg.write import write_dicom_cine, write_segmentations
 
@@ -77,7 +77,7 @@ def test_a_mask_comes_back_to_its_pixels_and_its_place(
     cine = Cine(
         frames=frames,
         source=Source("array", "made"),
-        planes=planes,
+        grid=Grid.of(frames, planes=planes),
         times_ms=tuple(15.0 + 180.0 * t for t in range(phases)),
         view="short-axis",
     )
@@ -93,7 +93,7 @@ def test_a_mask_comes_back_to_its_pixels_and_its_place(
         assert issues == ()
         for mask in (read_mask(path), read_mask(path, like=read)):
             np.testing.assert_array_equal(mask.labels, labels)
-            drawn = Mask(labels, mask.phases, planes=planes)
+            drawn = Mask(labels, mask.phases, grid=Grid.of(labels, planes=planes))
             for phase in range(phases):
                 distance = np.linalg.norm(centroid_mm(mask, phase) - centroid_mm(drawn, phase))
                 assert distance < 0.01

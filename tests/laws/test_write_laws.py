@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvseg.cine import Cine, Mask, Source
-from lvseg.geometry import Plane, affine, lps_to_ras, planes_from_affine
+from lvseg.geometry import Grid, Plane, affine, lps_to_ras, planes_from_affine
 from lvseg.write import write_dicom_cine, write_mask
 
 LAW = settings(derandomize=True, deadline=None, max_examples=25)
@@ -43,7 +43,7 @@ def test_labels_and_affine_come_back_from_nifti(
     labels = np.random.default_rng(sum(shape)).integers(0, 2, shape, np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.nii.gz"
-        mask = Mask(labels, tuple(range(shape[0])), planes=planes)
+        mask = Mask(labels, tuple(range(shape[0])), grid=Grid.of(labels, planes=planes))
         assert write_mask(mask, path, SOURCE) == ()
         image = nib.load(path)
         found = np.asanyarray(image.dataobj).transpose(3, 2, 1, 0)
@@ -62,7 +62,7 @@ def test_pixels_and_planes_come_back_from_dicom(
 ) -> None:
     planes = data.draw(stacks(shape[1]))
     frames = np.random.default_rng(sum(shape)).integers(0, 2**16, shape).astype(np.float32)
-    cine = Cine(frames, SOURCE, planes=planes)
+    cine = Cine(frames, SOURCE, grid=Grid.of(frames, planes=planes))
     with tempfile.TemporaryDirectory() as folder:
         paths = write_dicom_cine(cine, Path(folder), enhanced=enhanced)
         datasets = [pydicom.dcmread(path) for path in paths]

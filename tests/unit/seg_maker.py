@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from lvseg.cine import Cine, Mask, Source
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.read import original_headers, read_study
 from lvseg.results import LVMeasurements, Phases, StudyResult
@@ -35,7 +35,7 @@ def drawn_cine(where: tuple[Plane, ...] | None = None, phases: int = PHASES) -> 
     return Cine(
         frames=frames.reshape(phases, len(where), *SIZE),
         source=Source("array", "made"),
-        planes=where,
+        grid=Grid.of(frames.reshape(phases, len(where), *SIZE), planes=where),
         times_ms=tuple(20.0 + 190.0 * t for t in range(phases)),
         view="short-axis",
     )
@@ -74,7 +74,7 @@ def result_of(cine: Cine, labels: np.ndarray | None = None, **more: object) -> S
     measurements = LVMeasurements(phases, None, None, (), None, None, None, None)
     return StudyResult(
         cine=cine,
-        mask=Mask(labels, index, planes=cine.planes),
+        mask=Mask(labels, index, grid=Grid.of(labels, planes=cine.planes)),
         measurements=measurements,
         issues=(),
         card=more.pop("card", card()),

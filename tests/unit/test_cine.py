@@ -9,7 +9,7 @@ import pytest
 
 from lvseg.cine import Cine, Mask, Source, Study
 from lvseg.errors import GeometryError, GeometryMismatchError, NotACineError, ReadError
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 
 SOURCE = Source("array", "x")
 
@@ -21,11 +21,16 @@ def planes_at(*heights, spacing=(1.5, 0.8)):
 
 
 def cine(shape=(3, 2, 5, 4), **parts):
-    return Cine(np.zeros(shape, np.float32), SOURCE, **parts)
+    frames = np.zeros(shape, np.float32)
+    times = {"times_ms": parts.pop("times_ms")} if "times_ms" in parts else {}
+    grid = {"grid": Grid.of(frames, **parts)} if parts else {}
+    return Cine(frames, SOURCE, **grid, **times)
 
 
 def mask(shape=(3, 2, 5, 4), **parts):
-    return Mask(np.zeros(shape, np.uint8), **({"phases": tuple(range(shape[0]))} | parts))
+    labels = np.zeros(shape, np.uint8)
+    phases = parts.pop("phases", tuple(range(shape[0])))
+    return Mask(labels, phases, Grid.of(labels, **parts))
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (2, 5, 4), (0, 2, 5, 4), (1, 1, 5, 0)])
@@ -89,7 +94,7 @@ def test_a_spacing_is_above_zero_or_unknown(make, spacing):
 def test_spacings_of_planes_win(make):
     placed = make(planes=planes_at(0, 9), pixel_spacing_mm=(7.0, 7.5), slice_spacing_mm=3.0)
     assert (placed.pixel_spacing_mm, placed.slice_spacing_mm) == ((1.5, 0.8), 9.0)
-    moved = dataclasses.replace(placed, planes=planes_at(0, 5, spacing=(2.0, 1.1)))
+    moved = dataclasses.replace(placed.grid, planes=planes_at(0, 5, spacing=(2.0, 1.1)))
     assert (moved.pixel_spacing_mm, moved.slice_spacing_mm) == ((2.0, 1.1), 5.0)
 
 

@@ -16,6 +16,7 @@ from lvseg import pipeline
 from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError, LvsegError, PatientLeakError
 from lvseg.evaluate.compare import _who
+from lvseg.geometry import Grid
 from lvseg.manifest import Sample, image_sha256, read_manifest, write_manifest
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 
@@ -81,7 +82,7 @@ def exact(monkeypatch):
 
     def segment(cine, predictor, settings):
         found = (predictor(cine.frames / 255) > 0).astype(np.uint8)
-        return Mask(found, (0,), pixel_spacing_mm=cine.pixel_spacing_mm)
+        return Mask(found, (0,), grid=Grid.of(found, pixel_spacing_mm=cine.pixel_spacing_mm))
 
     monkeypatch.setattr(pipeline, "segment", segment)
 

@@ -14,6 +14,7 @@ from read_maker import enhanced, image, stack
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, MeasureError, PhaseError
+from lvseg.geometry import Grid
 from lvseg.measurement import measure, peak_rates_ml_s
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.read import read_study
@@ -116,7 +117,11 @@ def test_another_heart_rate_is_another_dicom_object(tmp_path: Path) -> None:
         PhantomOptions(phases=2, slices=2, rows=16, columns=18, pixel_spacing_mm=(12.0, 11.0))
     )
     faster = Cine(
-        cine.frames, cine.source, planes=cine.planes, times_ms=cine.times_ms, heart_rate_bpm=90
+        cine.frames,
+        cine.source,
+        grid=Grid.of(cine.frames, planes=cine.planes),
+        times_ms=cine.times_ms,
+        heart_rate_bpm=90,
     )
     one, two = (write_dicom_cine(c, tmp_path / str(i)) for i, c in enumerate((cine, faster)))
     assert one[0].read_bytes() != two[0].read_bytes()
@@ -159,7 +164,7 @@ def mask_of(pixels: tuple[int, ...] = PIXELS, **changes: Any) -> Mask:
     flat = np.arange(120) < np.array(pixels)[:, None, None]
     labels = np.repeat(flat, 2, axis=1).reshape(len(pixels), 2, 10, 12).astype(np.uint8)
     geometry = {"pixel_spacing_mm": (1.5, 1.2), "slice_spacing_mm": 10.0}
-    return Mask(labels, tuple(range(len(pixels))), **(geometry | changes))
+    return Mask(labels, tuple(range(len(pixels))), Grid.of(labels, **(geometry | changes)))
 
 
 def codes(values: Any) -> list[str]:
@@ -219,8 +224,11 @@ def test_a_mask_of_some_phases_takes_the_times_of_these() -> None:
     part = Mask(
         mask.labels,
         tuple(range(0, 16, 2)),
-        pixel_spacing_mm=mask.pixel_spacing_mm,
-        slice_spacing_mm=mask.slice_spacing_mm,
+        grid=Grid.of(
+            mask.labels,
+            pixel_spacing_mm=mask.pixel_spacing_mm,
+            slice_spacing_mm=mask.slice_spacing_mm,
+        ),
     )
     assert measure(part, times_ms=spread, heart_rate_bpm=120).peak_filling_rate_ml_s == (
         pytest.approx(whole.peak_filling_rate_ml_s)
@@ -233,8 +241,11 @@ def test_a_mask_may_list_its_phases_in_any_order() -> None:
     mixed = Mask(
         mask.labels[order],
         tuple(order),
-        pixel_spacing_mm=mask.pixel_spacing_mm,
-        slice_spacing_mm=mask.slice_spacing_mm,
+        grid=Grid.of(
+            mask.labels[order],
+            pixel_spacing_mm=mask.pixel_spacing_mm,
+            slice_spacing_mm=mask.slice_spacing_mm,
+        ),
     )
     values = measure(mixed, times_ms=TIMES, heart_rate_bpm=120)
     assert values.peak_ejection_rate_ml_s == pytest.approx(18.0)

@@ -9,7 +9,7 @@ import pytest
 
 from lvseg.cine import Mask
 from lvseg.errors import IrregularStackError, PhaseError, UnknownSpacingError
-from lvseg.geometry import Plane, planes_from_affine
+from lvseg.geometry import Grid, Plane, planes_from_affine
 from lvseg.measurement import (
     Options,
     ejection_fraction_percent,
@@ -36,7 +36,7 @@ def planes_at(*positions, spacing=SPACING):
 
 def mask_of(counts, **geometry):
     labels = labels_of(counts)
-    return Mask(labels, tuple(range(len(labels))), **geometry)
+    return Mask(labels, tuple(range(len(labels))), Grid.of(labels, **geometry))
 
 
 def codes(measurements):
@@ -104,7 +104,7 @@ def test_slices_of_ed_leaves_out_what_is_empty_at_end_diastole():
 
 def test_phases_are_numbers_of_the_cine():
     labels = labels_of([[30, 30], [60, 60]])
-    values = measure(Mask(labels, (7, 19), planes=planes_at(0, 8)))
+    values = measure(Mask(labels, (7, 19), grid=Grid.of(labels, planes=planes_at(0, 8))))
     assert (values.phases.end_diastole, values.phases.end_systole) == (19, 7)
 
 
@@ -221,7 +221,9 @@ def test_reference_volumes_of_real_patients(data_dir):
     images = [nibabel.load(folder / f"{name}_lv.nii.gz") for name in ("ED", "ES")]
     labels = np.stack([np.asarray(image.dataobj).transpose(2, 1, 0) for image in images])
     planes = planes_from_affine(images[0].affine, labels.shape[1])
-    values = measure(Mask(labels.astype(np.uint8), (0, 1), planes=planes))
+    values = measure(
+        Mask(labels.astype(np.uint8), (0, 1), grid=Grid.of(labels.astype(np.uint8), planes=planes))
+    )
     assert values.edv_ml == pytest.approx(stated["edv_ml"], abs=0.01)
     assert values.esv_ml == pytest.approx(stated["esv_ml"], abs=0.01)
     assert values.ef_percent == pytest.approx(stated["ef_percent"], abs=0.01)

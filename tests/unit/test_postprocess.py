@@ -7,7 +7,7 @@ import pytest
 
 from lvseg.cine import Cine, Source
 from lvseg.errors import GeometryMismatchError
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.postprocess import (
     Options,
     clean,
@@ -34,7 +34,8 @@ def stack(phases=10, slices=5, y=20, x=24, radius=6):
 
 
 def cine_of(shape, **geometry):
-    return Cine(np.zeros(shape, np.float32), Source("array", "drawn"), **geometry)
+    frames = np.zeros(shape, np.float32)
+    return Cine(frames, Source("array", "drawn"), Grid.of(frames, **geometry))
 
 
 def test_a_clean_stack_stays_as_it_is():

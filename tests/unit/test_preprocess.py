@@ -7,6 +7,7 @@ import pytest
 
 from lvseg.cine import Cine, Source
 from lvseg.errors import ModelInputError
+from lvseg.geometry import Grid
 from lvseg.modelcard import InputSpec
 from lvseg.preprocess import (
     Window,
@@ -25,7 +26,11 @@ SPEC = InputSpec(spacing_mm=1.33, window_px=32)
 
 
 def _cine(frames: np.ndarray, spacing: tuple[float, float] | None = None) -> Cine:
-    return Cine(frames.astype(np.float32), Source("array", "x"), pixel_spacing_mm=spacing)
+    return Cine(
+        frames.astype(np.float32),
+        Source("array", "x"),
+        grid=Grid.of(frames.astype(np.float32), pixel_spacing_mm=spacing),
+    )
 
 
 def test_normalise_clips_at_the_percentiles_of_all_phases() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from lvseg import quality
 from lvseg.cine import Cine, Mask, Source
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.issues import Issue, verdict_of
 from lvseg.quality import check
 from lvseg.results import LVMeasurements, Phases
@@ -111,8 +111,12 @@ def spaced(positions_mm, phases=PHASES):
         for z in positions_mm
     )
     cine, mask, measurements = study(beating()[:phases])
-    cine = Cine(cine.frames, cine.source, planes=planes)
-    return cine, Mask(mask.labels, mask.phases, planes=planes), measurements
+    cine = Cine(cine.frames, cine.source, grid=Grid.of(cine.frames, planes=planes))
+    return (
+        cine,
+        Mask(mask.labels, mask.phases, grid=Grid.of(mask.labels, planes=planes)),
+        measurements,
+    )
 
 
 def test_a_missing_slice_is_reported_once():
@@ -130,7 +134,7 @@ def moved(study_, index, columns):
     cine, mask, measurements = study_
     labels = mask.labels.copy()
     labels[:, index] = np.roll(labels[:, index], columns, axis=2)
-    return cine, Mask(labels, mask.phases, planes=mask.planes), measurements
+    return cine, Mask(labels, mask.phases, grid=Grid.of(labels, planes=mask.planes)), measurements
 
 
 def test_a_shift_counts_from_the_line_between_the_neighbours():
@@ -157,15 +161,27 @@ def test_a_slice_with_pixels_of_its_own_is_not_shifted():
     planes = list(mask.planes)
     # the middle of the discs is column 16.3: 3 + 16.3 x 1.25 = 23.4 mm = -17.4 + 16.3 x 2.5 mm
     planes[3] = replace(planes[3], origin_mm=(-17.4, -2.0, 24.0), pixel_spacing_mm=(1.5, 2.5))
-    mask = Mask(mask.labels, mask.phases, planes=tuple(planes))
-    assert check(Cine(cine.frames, cine.source, planes=tuple(planes)), mask, measurements) == ()
+    mask = Mask(mask.labels, mask.phases, grid=Grid.of(mask.labels, planes=tuple(planes)))
+    assert (
+        check(
+            Cine(cine.frames, cine.source, grid=Grid.of(cine.frames, planes=tuple(planes))),
+            mask,
+            measurements,
+        )
+        == ()
+    )
 
 
 def test_a_shift_in_a_few_phases_is_not_breathing():
     cine, mask, measurements = spaced((0, 8, 16, 24, 32, 40, 48, 56))
     labels = mask.labels.copy()
     labels[3:6, 3] = np.roll(labels[3:6, 3], 9, axis=2)
-    assert check(cine, Mask(labels, mask.phases, planes=mask.planes), measurements) == ()
+    assert (
+        check(
+            cine, Mask(labels, mask.phases, grid=Grid.of(labels, planes=mask.planes)), measurements
+        )
+        == ()
+    )
 
 
 def test_a_slice_out_of_its_row_is_uneven():
@@ -348,9 +364,9 @@ def test_holes_dents_and_stripes_are_seen():
 def test_long_is_a_matter_of_millimetres():
     y, x = np.mgrid[:32, :34]
     cine, mask, measurements = drawn((y >= 10) & (y < 15) & (x >= 10) & (x < 25))
-    flat = Mask(mask.labels, mask.phases, pixel_spacing_mm=(2.0, 1.2))
+    flat = Mask(mask.labels, mask.phases, grid=Grid.of(mask.labels, pixel_spacing_mm=(2.0, 1.2)))
     assert check(cine, flat, measurements) == ()  # 5 x 2.0 mm by 15 x 1.2 mm: 1.8 times as long
-    steep = Mask(mask.labels, mask.phases, pixel_spacing_mm=(1.2, 1.25))
+    steep = Mask(mask.labels, mask.phases, grid=Grid.of(mask.labels, pixel_spacing_mm=(1.2, 1.25)))
     assert "3.1 times as long" in check(cine, steep, measurements)[0].text  # 18.75 / 6
 
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from lvseg import quality
 from lvseg.cine import Cine, Mask
+from lvseg.geometry import Grid
 from lvseg.issues import verdict_of
 from lvseg.measurement import measure
 from lvseg.phantom import PhantomOptions, beating_ventricle
@@ -156,8 +157,13 @@ def test_a_broken_mask_is_noticed(phantom: tuple[Cine, Mask], name: str) -> None
     if kept is not None:  # the stack itself is shorter, not only its mask
         labels = labels[:, kept]
         planes = tuple(cine.planes[index] for index in kept)
-        cine = Cine(cine.frames[:, kept], cine.source, planes=planes, times_ms=cine.times_ms)
-    found = found_in(cine, Mask(labels, mask.phases, planes=cine.planes))
+        cine = Cine(
+            cine.frames[:, kept],
+            cine.source,
+            grid=Grid.of(cine.frames[:, kept], planes=planes),
+            times_ms=cine.times_ms,
+        )
+    found = found_in(cine, Mask(labels, mask.phases, grid=Grid.of(labels, planes=cine.planes)))
     asking = {issue.code for issue in found if issue.severity != "info"}
     assert expected <= asking
     assert verdict_of(found) != "pass"
@@ -168,7 +174,9 @@ def test_no_break_is_told_in_more_than_four_findings(phantom: tuple[Cine, Mask])
     for spoil, _ in BROKEN.values():
         labels = mask.labels.copy()
         if spoil(labels) is None:
-            found = found_in(cine, Mask(labels, mask.phases, planes=mask.planes))
+            found = found_in(
+                cine, Mask(labels, mask.phases, grid=Grid.of(labels, planes=mask.planes))
+            )
             assert 1 <= len(found) <= 4
             assert len({issue.code for issue in found}) == len(found)
 
@@ -177,7 +185,7 @@ def test_the_shift_and_its_slice_are_named(phantom: tuple[Cine, Mask]) -> None:
     cine, mask = phantom
     labels = mask.labels.copy()
     shift_a_slice(labels)
-    (found,) = found_in(cine, Mask(labels, mask.phases, planes=mask.planes))
+    (found,) = found_in(cine, Mask(labels, mask.phases, grid=Grid.of(labels, planes=mask.planes)))
     assert (found.code, found.slice, found.phase) == ("breathing-shift", 5, 0)
     # 15.2 mm, less what the axis itself bends (0.1 mm)
     assert "lies 15.1 mm beside" in found.text

@@ -12,6 +12,7 @@ from read_maker import image, to_bytes
 
 from lvseg.cine import Cine, Source
 from lvseg.errors import GeometryMismatchError, ReadError
+from lvseg.geometry import Grid
 from lvseg.read import read_mask
 
 AFFINE = np.diag([1.5, 1.25, 9.0, 1.0])
@@ -70,9 +71,12 @@ def test_a_mask_takes_the_geometry_of_its_cine(tmp_path: Path) -> None:
     cine = Cine(
         np.zeros((4, 3, 18, 20), np.float32),
         Source("array", "x"),
-        pixel_spacing_mm=(1.1, 1.3),
-        slice_spacing_mm=7.0,
-        complete=False,
+        grid=Grid.of(
+            np.zeros((4, 3, 18, 20), np.float32),
+            pixel_spacing_mm=(1.1, 1.3),
+            slice_spacing_mm=7.0,
+            complete=False,
+        ),
     )
     mask = read_mask(write(tmp_path / "m.nii", labels(20, 18, 3, 4)), like=cine)
     assert (mask.pixel_spacing_mm, mask.slice_spacing_mm) == ((1.1, 1.3), 7.0)

@@ -21,6 +21,7 @@ from seg_maker import HEIGHTS_MM, PHASES, drawn_cine, labels_of, planes, result_
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
 from lvseg.evaluate import compare
+from lvseg.geometry import Grid
 from lvseg.read import read_mask
 from lvseg.write import SegOptions, write_mask, write_segmentations
 
@@ -228,8 +229,12 @@ def test_a_segmentation_of_something_else_is_refused(
         for plane in cine.planes or ()
     )
     for like in (
-        replace(cine, planes=elsewhere),
-        replace(cine, frames=cine.frames[..., 1:]),
+        replace(cine, grid=replace(cine.grid, planes=elsewhere)),
+        replace(
+            cine,
+            frames=cine.frames[..., 1:],
+            grid=Grid.of(cine.frames[..., 1:], planes=cine.planes),
+        ),
         replace(drawn_cine(planes()[:3])),
         replace(drawn_cine(phases=2)),
     ):

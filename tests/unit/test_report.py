@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lvseg.cine import Cine, Mask, Source
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.issues import Issue
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.report import mask_document, measurements_document, to_json
@@ -45,9 +45,13 @@ def result(**changes):
     cine = Cine(
         np.zeros((2, 3, 4, 5), np.float32),
         Source("dicom", "a", location="studies/a", order_rule="TriggerTime"),
-        planes=planes,
+        grid=Grid.of(np.zeros((2, 3, 4, 5), np.float32), planes=planes),
     )
-    mask = Mask(np.zeros((2, 3, 4, 5), np.uint8), (0, 1), planes=planes)
+    mask = Mask(
+        np.zeros((2, 3, 4, 5), np.uint8),
+        (0, 1),
+        grid=Grid.of(np.zeros((2, 3, 4, 5), np.uint8), planes=planes),
+    )
     values = LVMeasurements(
         phases=Phases(0, 1, "largest and smallest volume"),
         volume_ml=(120.004, 47.996),
@@ -160,7 +164,9 @@ def test_slices_at_uneven_distances_have_no_single_spacing():
         replace(plane, origin_mm=(0.0, 0.0, z))
         for plane, z in zip(whole.cine.planes, (0.0, 8.0, 18.0), strict=True)
     )
-    document = measurements_document(replace(whole, cine=replace(whole.cine, planes=planes)))
+    document = measurements_document(
+        replace(whole, cine=replace(whole.cine, grid=replace(whole.cine.grid, planes=planes)))
+    )
     assert document["study"]["slice_spacing_mm"] is None
 
 

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from lvseg.cine import Cine, InstanceRef, Mask, Source
 from lvseg.datasets.contours import fill, read_contour
 from lvseg.errors import GeometryMismatchError
+from lvseg.geometry import Grid
 from lvseg.read import original_headers, read_picture, read_study
 from lvseg.write import contour_text as module
 from lvseg.write.contour_text import contour_text, write_contour_text
@@ -123,7 +124,7 @@ def test_an_empty_mask_writes_nothing(tmp_path):
 def test_a_mask_of_another_grid_or_phase_is_refused(tmp_path):
     mask, _ = drawn(block())
     for other in (block((2, 3, 8, 9)), block((1, 3, 9, 8))):
-        with pytest.raises(GeometryMismatchError, match="expected a mask on the grid"):
+        with pytest.raises(GeometryMismatchError, match="expected a mask on the cine"):
             write_contour_text(mask, drawn(other)[1], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -159,7 +160,7 @@ def test_files_of_a_real_study_have_the_numbers_of_its_images(data_dir: Path, tm
     cine = read_study(folder).short_axis()
     labels = np.zeros(cine.shape, np.uint8)
     labels[7, 3, 90:110, 80:120] = 1
-    mask = Mask(labels, tuple(range(cine.shape[0])), planes=cine.planes)
+    mask = Mask(labels, tuple(range(cine.shape[0])), grid=Grid.of(labels, planes=cine.planes))
     ((path,), _) = write_contour_text(mask, cine, tmp_path, original_headers(folder, cine))
     # file N.dcm is image number N
     image = pydicom.dcmread(folder / f"{int(path.name[8:12])}.dcm", stop_before_pixels=True)

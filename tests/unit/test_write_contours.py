@@ -9,7 +9,7 @@ import pytest
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.outlines import outlines
 from lvseg.write.contours import cavity_outlines, contours_document, write_contours
 
@@ -27,8 +27,9 @@ def centroid(polygon):
 
 def drawn(labels, **geometry):
     labels = np.asarray(labels, np.uint8)
-    cine = Cine(np.zeros(labels.shape, np.float32), Source("array", "drawn"), **geometry)
-    return Mask(labels, tuple(range(len(labels))), **geometry), cine
+    grid = Grid.of(labels, **geometry)
+    cine = Cine(np.zeros(labels.shape, np.float32), Source("array", "drawn"), grid)
+    return Mask(labels, tuple(range(len(labels))), grid), cine
 
 
 def test_one_pixel_is_a_diamond_around_its_centre():
@@ -158,5 +159,5 @@ def test_an_empty_mask_is_an_empty_list(tmp_path):
 def test_a_mask_of_another_grid_is_refused():
     mask, _ = drawn(np.zeros((1, 1, 4, 5)))
     _, cine = drawn(np.zeros((1, 1, 5, 4)))
-    with pytest.raises(GeometryMismatchError, match="expected a mask of the shape"):
+    with pytest.raises(GeometryMismatchError, match="expected a mask on the cine"):
         contours_document(mask, cine)

@@ -13,7 +13,7 @@ import pytest
 
 from lvseg.cine import Cine, Source
 from lvseg.errors import GeometryError, UsageError
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.write import write_dicom_cine
 
 SOURCE = Source(format="array", name="made")
@@ -27,7 +27,13 @@ def _cine(heights_mm: tuple[float, ...] = (0.0, 9.0, 18.0)) -> Cine:
     )
     shape = (2, len(planes), 6, 5)
     frames = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    return Cine(frames, SOURCE, planes=planes, times_ms=(0.0, 400.0), view="short-axis")
+    return Cine(
+        frames,
+        SOURCE,
+        grid=Grid.of(frames, planes=planes),
+        times_ms=(0.0, 400.0),
+        view="short-axis",
+    )
 
 
 def _numbers(values: object) -> list[float]:
@@ -91,7 +97,7 @@ def test_an_irregular_stack_states_no_slice_spacing(tmp_path: Path) -> None:
 
 def test_unknown_times_are_left_out(tmp_path: Path) -> None:
     known = _cine()
-    cine = Cine(known.frames, SOURCE, planes=known.planes)
+    cine = Cine(known.frames, SOURCE, grid=Grid.of(known.frames, planes=known.planes))
     dataset = pydicom.dcmread(write_dicom_cine(cine, tmp_path / "a")[0])
     assert not {"TriggerTime", "NominalInterval", "HeartRate"} & set(dataset.dir())
     frame = pydicom.dcmread(write_dicom_cine(cine, tmp_path / "b", enhanced=True)[0])
@@ -112,7 +118,9 @@ def test_uids_repeat_with_the_seed_and_differ_without(tmp_path: Path) -> None:
 
 def test_frames_that_are_not_whole_numbers_are_scaled_together(tmp_path: Path) -> None:
     known = _cine((0.0, 9.0))
-    cine = Cine(known.frames / 8 - 3, SOURCE, planes=known.planes)
+    cine = Cine(
+        known.frames / 8 - 3, SOURCE, grid=Grid.of(known.frames / 8 - 3, planes=known.planes)
+    )
     frames = [pydicom.dcmread(p).pixel_array for p in write_dicom_cine(cine, tmp_path)]
     # 120 steps from 0 to 119 become 0 to 4095
     assert (min(f.min() for f in frames), max(f.max() for f in frames)) == (0, 4095)

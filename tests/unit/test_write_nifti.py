@@ -10,7 +10,7 @@ import pytest
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, UsageError
-from lvseg.geometry import Plane
+from lvseg.geometry import Grid, Plane
 from lvseg.read import read_mask, read_study
 from lvseg.write import write_cine_nifti, write_mask
 
@@ -31,7 +31,7 @@ def _labels(*shape: int) -> np.ndarray:
 
 def test_a_stack_becomes_column_row_slice_phase_in_ras(tmp_path: Path) -> None:
     labels = _labels(2, 3, 4, 5)
-    mask = Mask(labels, (0, 1), planes=_planes(0.0, 8.0, 16.0))
+    mask = Mask(labels, (0, 1), grid=Grid.of(labels, planes=_planes(0.0, 8.0, 16.0)))
     path = tmp_path / "mask.nii.gz"
     assert write_mask(mask, path, ARRAY, times_ms=(0.0, 40.0)) == ()
     image = nib.load(path)
@@ -117,7 +117,11 @@ def test_a_flat_affine_of_the_source_is_kept(tmp_path: Path) -> None:
 
 
 def test_an_irregular_stack_is_written_with_a_warning(tmp_path: Path) -> None:
-    mask = Mask(_labels(1, 4, 4, 5), (0,), planes=_planes(0.0, 8.0, 16.0, 32.0))
+    mask = Mask(
+        _labels(1, 4, 4, 5),
+        (0,),
+        grid=Grid.of(_labels(1, 4, 4, 5), planes=_planes(0.0, 8.0, 16.0, 32.0)),
+    )
     (issue,) = write_mask(mask, tmp_path / "m.nii.gz", ARRAY)
     assert (issue.code, issue.severity) == ("irregular-affine", "warning")
     # least squares of 0 8 16 32 over -1.5 -0.5 0.5 1.5: (48 + 4) / 5 = 10.4; start 14 - 15.6
@@ -128,7 +132,9 @@ def test_an_irregular_stack_is_written_with_a_warning(tmp_path: Path) -> None:
 
 
 def test_unknown_geometry_claims_no_coordinate_system(tmp_path: Path) -> None:
-    mask = Mask(_labels(1, 3, 4, 5), (0,), pixel_spacing_mm=(1.5, 1.25))
+    mask = Mask(
+        _labels(1, 3, 4, 5), (0,), grid=Grid.of(_labels(1, 3, 4, 5), pixel_spacing_mm=(1.5, 1.25))
+    )
     (issue,) = write_mask(mask, tmp_path / "m.nii.gz", ARRAY)
     header = nib.load(tmp_path / "m.nii.gz").header
     assert issue.code == "no-affine"
@@ -137,7 +143,11 @@ def test_unknown_geometry_claims_no_coordinate_system(tmp_path: Path) -> None:
 
 
 def test_equal_masks_give_equal_bytes_under_any_name(tmp_path: Path) -> None:
-    mask = Mask(_labels(2, 3, 4, 5), (0, 1), planes=_planes(0.0, 8.0, 16.0))
+    mask = Mask(
+        _labels(2, 3, 4, 5),
+        (0, 1),
+        grid=Grid.of(_labels(2, 3, 4, 5), planes=_planes(0.0, 8.0, 16.0)),
+    )
     for name in ("a.nii.gz", "b.nii.gz"):
         write_mask(mask, tmp_path / name, ARRAY)
     first = (tmp_path / "a.nii.gz").read_bytes()
@@ -158,7 +168,9 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("shift", "kind"), [(0.0, np.int16), (0.25, np.float32)])
 def test_a_cine_keeps_its_values(tmp_path: Path, shift: float, kind: type) -> None:
     frames = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5) + np.float32(shift)
-    cine = Cine(frames, ARRAY, planes=_planes(0.0, 8.0, 16.0), times_ms=(10.0, 52.0))
+    cine = Cine(
+        frames, ARRAY, grid=Grid.of(frames, planes=_planes(0.0, 8.0, 16.0)), times_ms=(10.0, 52.0)
+    )
     assert write_cine_nifti(cine, tmp_path / "c.nii.gz") == ()
     image = nib.load(tmp_path / "c.nii.gz")
     assert image.get_data_dtype() == kind
@@ -167,6 +179,10 @@ def test_a_cine_keeps_its_values(tmp_path: Path, shift: float, kind: type) -> No
 
 
 def test_a_cine_of_one_phase_is_3d(tmp_path: Path) -> None:
-    cine = Cine(np.ones((1, 3, 4, 5), np.float32), ARRAY, planes=_planes(0.0, 8.0, 16.0))
+    cine = Cine(
+        np.ones((1, 3, 4, 5), np.float32),
+        ARRAY,
+        grid=Grid.of(np.ones((1, 3, 4, 5), np.float32), planes=_planes(0.0, 8.0, 16.0)),
+    )
     write_cine_nifti(cine, tmp_path / "c.nii.gz")
     assert nib.load(tmp_path / "c.nii.gz").shape == (5, 4, 3)

@@ -124,5 +124,5 @@ def test_a_phase_or_grid_that_does_not_fit_is_refused():
         montage(cine, mask, phase=3)
     with pytest.raises(GeometryMismatchError, match="found phase 1"):
         montage(cine, Mask(mask.labels[:2], (0, 2)), phase=1)
-    with pytest.raises(GeometryMismatchError, match="shape"):
+    with pytest.raises(GeometryMismatchError, match="a mask on the cine"):
         montage(cine, study(rows=91)[1], phase=0)

@@ -29,6 +29,7 @@ from seg_maker import (
 
 from lvseg.cine import Cine, InstanceRef
 from lvseg.errors import GeometryMismatchError
+from lvseg.geometry import Grid
 from lvseg.issues import Issue
 from lvseg.read import original_headers
 from lvseg.write import SegOptions, write_segmentations
@@ -88,11 +89,11 @@ def test_dciodvfy_on_equal_distances_and_one_slice(tmp_path: Path, slices: int) 
     assert cine.planes is not None
     assert cine.source.instances is not None
     instances = tuple(phase[:slices] for phase in cine.source.instances)
+    frames = cine.frames[:, :slices]
     cut = replace(
         cine,
-        frames=cine.frames[:, :slices],
-        planes=cine.planes[:slices],
-        slice_spacing_mm=None,
+        frames=frames,
+        grid=Grid.of(frames, planes=cine.planes[:slices]),
         source=replace(cine.source, instances=instances),
     )
     paths, issues = write_segmentations(result_of(cut), tmp_path, originals, SegOptions("ed-es"))
@@ -276,7 +277,7 @@ def test_without_dicom_images_nothing_is_written(
     tmp_path: Path, classic: tuple[Cine, dict[str, Dataset]]
 ) -> None:
     cine, originals = classic
-    bare = replace(cine, planes=None)
+    bare = replace(cine, grid=replace(cine.grid, planes=None))
     for result, headers in (
         (result_of(drawn_cine()), {}),
         (result_of(cine), {}),

@@ -20,6 +20,7 @@ from pydicom.sr.codedict import codes
 from read_maker import NAME, enhanced, stack
 
 from lvseg.cine import Cine, Mask, Source
+from lvseg.geometry import Grid
 from lvseg.issues import Issue
 from lvseg.measurement import measure
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
@@ -57,8 +58,8 @@ def result_of(cine: Cine, **changes: Any) -> StudyResult:
     for phase in range(cine.shape[0]):
         flat = labels[phase].reshape(cine.shape[1], -1)
         flat[:, : PIXELS[phase % 8]] = 1
-    mask = Mask(labels, tuple(range(cine.shape[0])), planes=cine.planes)
-    mask = replace(mask, complete=changes.pop("complete", True))
+    mask = Mask(labels, tuple(range(cine.shape[0])), grid=Grid.of(labels, planes=cine.planes))
+    mask = replace(mask, grid=replace(mask.grid, complete=changes.pop("complete", True)))
     values = measure(mask, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm)
     noticed = changes.pop("findings", ())
     whole = StudyResult(cine, mask, values, (*values.issues, *noticed), CARD)

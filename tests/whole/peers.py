@@ -20,6 +20,7 @@ import pydicom
 import pytest
 
 from lvseg.cine import Cine, Mask
+from lvseg.geometry import Grid
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.write import write_dicom_cine
 
@@ -228,14 +229,15 @@ def write_phantom(name: str, folder: Path) -> Mask:
     phases = kind.phases or cine.shape[0]
     assert cine.planes is not None
     assert cine.times_ms is not None
+    frames = cine.frames[:phases, first:last]
     kept = replace(
         cine,
-        frames=cine.frames[:phases, first:last],
-        planes=cine.planes[first:last],
+        frames=frames,
+        grid=Grid.of(frames, planes=cine.planes[first:last], complete=cine.complete),
         times_ms=cine.times_ms[:phases],
     )
     kind.write(kept, folder)
-    return Mask(mask.labels[:phases, first:last], tuple(range(phases)), planes=kept.planes)
+    return Mask(mask.labels[:phases, first:last], tuple(range(phases)), grid=kept.grid)
 
 
 def on_grid(truth: Mask, cine: Cine) -> Mask:
@@ -248,12 +250,7 @@ def on_grid(truth: Mask, cine: Cine) -> Mask:
         distances_mm = np.linalg.norm(origins - np.asarray(plane.origin_mm), axis=1)
         assert distances_mm.min() < 0.01
         picked.append(int(distances_mm.argmin()))
-    return Mask(
-        truth.labels[:, picked],
-        tuple(range(cine.shape[0])),
-        planes=cine.planes,
-        complete=cine.complete,
-    )
+    return Mask(truth.labels[:, picked], tuple(range(cine.shape[0])), grid=cine.grid)
 
 
 def differences(one: pydicom.Dataset, other: pydicom.Dataset) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from peers import PHANTOMS, told, tool, write_phantom
 
 from lvseg.cine import Mask
+from lvseg.geometry import Grid
 from lvseg.read import read_study
 from lvseg.write import write_cine_nifti, write_mask
 
@@ -59,7 +60,7 @@ def check_mask(cine, values, ours, folder: Path) -> None:
     """A mask of the bright pixels, written by us, marks the bright pixels of their image."""
     limit = float(np.quantile(cine.frames, 0.9))
     labels = (cine.frames > limit).astype(np.uint8)
-    mask = Mask(labels, tuple(range(cine.shape[0])), planes=cine.planes)
+    mask = Mask(labels, tuple(range(cine.shape[0])), grid=Grid.of(labels, planes=cine.planes))
     write_mask(mask, folder / "mask.nii", cine.source, times_ms=cine.times_ms)
     image = nibabel.load(folder / "mask.nii")
     np.testing.assert_array_equal(image.affine, ours.affine)

@@ -107,7 +107,7 @@ def _read(folder: Path, sample: Sample) -> tuple[Cine, NDArray[np.bool_]]:
         )
     spacing = None if sample.pixel_spacing_mm is None else (sample.pixel_spacing_mm,) * 2
     source = Source(format="picture", name=Path(sample.file).stem, location=str(paths[0]))
-    return Cine(picture[None, None], source, pixel_spacing_mm=spacing), reference
+    return Cine.of_image(picture, source, spacing), reference
 
 
 def _row(

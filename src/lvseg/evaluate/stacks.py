@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine
+from lvseg.geometry import Grid
 from lvseg.manifest import Sample
 
 __all__ = ["stacks"]
@@ -63,4 +64,6 @@ def _stack(
         number: (phases.index(phase), slices.index(index))
         for (phase, index), number in there.items()
     }
-    return replace(pictures[next(iter(there.values()))], frames=frames), places
+    one = pictures[next(iter(there.values()))]
+    grid = Grid.of(frames, pixel_spacing_mm=one.pixel_spacing_mm)
+    return replace(one, frames=frames, grid=grid), places

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask, Source
+from lvseg.geometry import Grid
 from lvseg.labels import Label
 from lvseg.phantom.heart import beat
 from lvseg.phantom.paint import Canvas, texture
@@ -54,18 +55,17 @@ def beating_ventricle(options: PhantomOptions | None = None) -> tuple[Cine, Mask
         frames[:, place] = _frames(grid, heart, options)
     cycle_ms = 60000 / options.heart_rate_bpm
     times = tuple(cycle_ms * phase / options.phases for phase in range(options.phases))
-    complete = not options.missing_slices
     planes = planes_of(options)
+    stack = Grid.of(frames, planes=planes, complete=not options.missing_slices)
     cine = Cine(
         frames,
         Source(format="array", name="phantom", order_rule="simulated time"),
-        planes=planes,
+        grid=stack,
         times_ms=times,
         view="short-axis",
-        complete=complete,
         heart_rate_bpm=options.heart_rate_bpm,
     )
-    mask = Mask(labels, tuple(range(options.phases)), planes=planes, complete=complete)
+    mask = Mask(labels, tuple(range(options.phases)), grid=stack)
     return cine, mask, heart.truth()
 
 

@@ -17,7 +17,7 @@ from lvseg.errors import (
     ReadError,
     UnknownSpacingError,
 )
-from lvseg.geometry import normal, slice_positions_mm, slice_spacing_mm
+from lvseg.geometry import Grid, normal, slice_positions_mm, slice_spacing_mm
 from lvseg.issues import Issue
 from lvseg.read.frames import FrameInfo, by_position, canonical, heart_rate, recency
 from lvseg.read.headers import frames_of
@@ -107,14 +107,18 @@ def read_frames(
     extra, complete = _others(best, ranked)
     extra += _unplaced(best, ranked, frames)
     rate_bpm, uneven = heart_rate(best.frames)
+    pixels = _pixels(best, files, progress)
     cine = Cine(
-        frames=_pixels(best, files, progress),
+        frames=pixels,
         source=source,
-        planes=tuple(frame.placed() for frame in best.frames[0]),
+        grid=Grid.of(
+            pixels,
+            planes=tuple(frame.placed() for frame in best.frames[0]),
+            complete=best.complete and complete,
+        ),
         times_ms=best.times_ms,
         view="short-axis",
         issues=(*issues, *best.issues, *extra, *uneven),
-        complete=best.complete and complete,
         heart_rate_bpm=rate_bpm,
     )
     return Study((cine,), rows)

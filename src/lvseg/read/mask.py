@@ -63,9 +63,7 @@ def _from_nifti(content: bytes, path: Path) -> Mask:
     return Mask(
         labels=labels.astype(np.uint8),
         phases=tuple(range(labels.shape[0])),
-        planes=volume.planes,
-        pixel_spacing_mm=volume.pixel_spacing_mm,
-        slice_spacing_mm=volume.slice_spacing_mm,
+        grid=volume.grid,
     )
 
 
@@ -91,8 +89,5 @@ def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
     return Mask(
         labels=mask.labels,
         phases=mask.phases,
-        planes=like.planes,
-        pixel_spacing_mm=like.pixel_spacing_mm,
-        slice_spacing_mm=like.slice_spacing_mm,
-        complete=like.complete,
+        grid=like.grid,
     )

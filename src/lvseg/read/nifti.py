@@ -18,6 +18,7 @@ from lvseg.cine import SMALLEST_SIDE_PX, Cine, Source
 from lvseg.errors import GeometryError, IrregularStackError, ReadError
 from lvseg.geometry import (
     POSITION_TOLERANCE_MM,
+    Grid,
     Plane,
     lps_to_ras,
     planes_from_affine,
@@ -43,9 +44,7 @@ class Volume:
     shape: tuple[int, ...]
     header: bytes
     affine_ras: NDArray[np.float64]
-    planes: tuple[Plane, ...] | None
-    pixel_spacing_mm: tuple[float, float] | None
-    slice_spacing_mm: float | None
+    grid: Grid
     times_ms: tuple[float, ...] | None
     issues: tuple[Issue, ...]
 
@@ -154,9 +153,12 @@ def _placed(
         shape=shape,
         header=bytes(header.binaryblock),
         affine_ras=affine,
-        planes=planes,
-        pixel_spacing_mm=spacing,
-        slice_spacing_mm=step if data.shape[1] > 1 else None,
+        grid=Grid.of(
+            data,
+            planes=planes,
+            pixel_spacing_mm=spacing,
+            slice_spacing_mm=step if data.shape[1] > 1 else None,
+        ),
         times_ms=_times(pixdim[3], to_ms, float(header["toffset"]), data.shape[0]),
         issues=issues,
     )
@@ -229,9 +231,7 @@ def cine_from_volume(volume: Volume, *, name: str, location: str) -> Cine:
             shape=volume.shape,
             nifti_header=volume.header,
         ),
-        planes=volume.planes,
-        pixel_spacing_mm=volume.pixel_spacing_mm,
-        slice_spacing_mm=volume.slice_spacing_mm,
+        grid=volume.grid,
         times_ms=volume.times_ms,
         issues=volume.issues,
     )

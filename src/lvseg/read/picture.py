@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -118,9 +119,6 @@ def cine_from_picture(
         raise ReadError(
             f"expected finite pixel values, found NaN or infinity in {location}: repair the image"
         )
-    return Cine(
-        frames=values[None, None],
-        source=Source(format="picture", name=name, location=location, shape=values.shape),
-        pixel_spacing_mm=None if spacing_mm is None else (spacing_mm, spacing_mm),
-        issues=issues,
-    )
+    source = Source(format="picture", name=name, location=location, shape=values.shape)
+    spacing = None if spacing_mm is None else (spacing_mm, spacing_mm)
+    return replace(Cine.of_image(values, source, spacing), issues=issues)

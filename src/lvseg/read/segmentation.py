@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
+from lvseg.geometry import Grid
 from lvseg.labels import Label
 from lvseg.read.seg_frames import SegFrame, inside_of, segmentation_frames
 from lvseg.read.seg_order import phases_of, same_place, slices_of
@@ -187,10 +188,7 @@ def _onto(
     return Mask(
         labels=labels[list(index)],
         phases=index,
-        planes=like.planes,
-        pixel_spacing_mm=like.pixel_spacing_mm,
-        slice_spacing_mm=like.slice_spacing_mm,
-        complete=like.complete,
+        grid=like.grid,
     )
 
 
@@ -231,7 +229,7 @@ def _alone(frames: Sequence[SegFrame], segment: int, inside: NDArray[np.bool_], 
     places = [(index.index(phases[frame.number]), at[frame.number]) for frame in frames]
     shape = (len(index), len(planes) or 1)
     labels = _painted(frames, places, segment, inside, shape, path)
-    return Mask(labels=labels, phases=index, planes=planes or None)
+    return Mask(labels=labels, phases=index, grid=Grid.of(labels, planes=planes or None))
 
 
 def _painted(

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
-from lvseg.errors import GeometryMismatchError
 from lvseg.labels import Label
 from lvseg.outlines import Polygon, outlines
 
@@ -165,11 +164,7 @@ def contours(mask: Mask, cine: Cine, window: Window, edge_px: int) -> list[list[
 
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
-    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.phases) >= cine.shape[0]:
-        raise GeometryMismatchError(
-            f"expected a mask for the phases and the grid {cine.shape} of the cine, found "
-            f"{mask.labels.shape} for the phases {mask.phases}"
-        )
+    mask.on(cine)
     drawn: list[list[list[list[int]]]] = [[[] for _ in range(cine.shape[1])] for _ in cine.frames]
     corner = np.array([window.left, window.top]) - 0.5  # pixel centres are whole numbers
     scale = STEPS * edge_px / np.array([window.columns, window.rows])

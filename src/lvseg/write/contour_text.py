@@ -17,7 +17,6 @@ import numpy as np
 
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
-from lvseg.errors import GeometryMismatchError
 from lvseg.issues import Issue
 from lvseg.outlines import Polygon
 from lvseg.write.contours import cavity_outlines
@@ -57,11 +56,7 @@ def write_contour_text(
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
     phases, slices = cine.shape[:2]
-    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.phases) >= phases:
-        raise GeometryMismatchError(
-            f"expected a mask on the grid {cine.shape} of the cine, found "
-            f"{mask.labels.shape} with phases up to {max(mask.phases)}"
-        )
+    mask.on(cine)
     numbers = _instance_numbers(cine, originals) or [
         [z * phases + t + 1 for z in range(slices)] for t in range(phases)
     ]

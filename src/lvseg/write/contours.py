@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
-from lvseg.errors import GeometryError, GeometryMismatchError
+from lvseg.errors import GeometryError
 from lvseg.geometry import Plane, index_to_mm, slab_heights_mm
 from lvseg.labels import Label
 from lvseg.outlines import Polygon, outlines, signed_area_px
@@ -121,11 +121,7 @@ def contours_document(mask: Mask, cine: Cine) -> dict[str, object]:
 
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
-    if mask.labels.shape[1:] != cine.shape[1:]:
-        raise GeometryMismatchError(
-            f"expected a mask of the shape {cine.shape[1:]} of the cine, "
-            f"found {mask.labels.shape[1:]}"
-        )
+    mask.on(cine)
     return {
         "schema": 1,
         "pixel": "x = column, y = row, from 0, pixel centres at integers",

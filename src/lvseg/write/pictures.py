@@ -166,12 +166,8 @@ def montage(
 
 
 def _labels_of(mask: Mask, cine: Cine, phase: int) -> NDArray[np.uint8]:
-    if mask.labels.shape[1:] != cine.shape[1:]:
-        raise GeometryMismatchError(
-            f"expected a mask of the shape {cine.shape[1:]} of the cine, "
-            f"found {mask.labels.shape[1:]}"
-        )
-    if phase not in mask.phases or not 0 <= phase < cine.shape[0]:
+    mask.on(cine)
+    if phase not in mask.phases:
         raise GeometryMismatchError(
             f"expected a phase that cine and mask both have, found phase {phase}"
         )

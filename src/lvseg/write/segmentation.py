@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine, InstanceRef
-from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Plane, normal
 from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
@@ -99,7 +98,7 @@ def write_segmentations(
     if cine.source.instances is None or cine.planes is None or not originals:
         text = "DICOM SEG was not written: it needs the DICOM images that the mask was made from"
         return (), (Issue("no-dicom-source", "info", text),)
-    _check(result)
+    result.mask.on(result.cine)
     values, fractional, replaced = _values(result, options)
     whole = _Part(
         name="segmentation.dcm",
@@ -118,15 +117,6 @@ def write_segmentations(
             path = folder / part.name
             written.append(save(dataset, path, _SEGMENTATION, dataset.SOPInstanceUID))
     return tuple(written), (*replaced, *missing, *repaired, *_thickness(cine))
-
-
-def _check(result: StudyResult) -> None:
-    mask, cine = result.mask, result.cine
-    if mask.labels.shape[1:] != cine.shape[1:] or max(mask.phases) >= cine.shape[0]:
-        raise GeometryMismatchError(
-            f"expected a mask on the cine of {cine.shape} [phase, slice, row, column], found "
-            f"{mask.labels.shape} with phases up to {max(mask.phases)}"
-        )
 
 
 def _values(

@@ -66,7 +66,8 @@ def predict(
         return whole
     pair = None if spacing_mm is None else (spacing_mm, spacing_mm)
     prepared = prepare(
-        Cine(image[None, None], Source("picture", "picture"), pixel_spacing_mm=pair), options.input
+        Cine.of_image(image, Source("picture", "picture"), pair),
+        options.input,
     )
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
