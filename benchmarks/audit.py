@@ -26,12 +26,14 @@ from scipy import ndimage
 from lvseg import pipeline
 from lvseg.cine import Cine, Source, Study
 from lvseg.evaluate.stacks import stacks
+from lvseg.labels import Label
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.metrics import dice
 from lvseg.outlines import outlines
 from lvseg.predict import Predictor, load_model
 from lvseg.quality.certainty import self_dice
 from lvseg.read import read_mask, read_picture
+from lvseg.settings import Settings
 
 #: Doubtful: the network at least this sure, and a Dice below this.
 SURE, FAR = 0.93, 0.80
@@ -73,11 +75,11 @@ def judged(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> 
     rows = []
     together = {number: cine for number, (cine, _) in pairs.items()}
     for cine, places in stacks(dict(enumerate(samples)), together):
-        result = pipeline.run(Study((cine,)), predictor, pipeline.Settings(keep_probabilities=True))
+        result = pipeline.run(Study((cine,)), predictor, Settings(keep_probabilities=True))
         for number, place in places.items():
             single, expert = pairs[number]
             found = result.mask.labels[place] > 0
-            own = self_dice(result.probabilities[place][None], found[None])[0]
+            own = self_dice(result.probabilities[Label.LV_CAVITY][place][None], found[None])[0]
             row = (single.frames[0, 0], expert, found, float(dice(expert, found)), float(own))
             if expert.any():
                 rows.append(Judged(samples[number], *row))

@@ -26,17 +26,19 @@ from protocols import Part, parts
 from scipy import optimize
 from studies import STUDIES, order_to_experts
 
-from lvseg import model_store, postprocess, preprocess, quality
+from lvseg import model_store, postprocess, quality
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask, Source
 from lvseg.datasets import expert_volumes
 from lvseg.geometry import Grid, Plane
+from lvseg.inference import infer
+from lvseg.labels import Label
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.measurement import measure
 from lvseg.metrics import dice
-from lvseg.modelcard import CARD, Calibration, InputProfile, ModelCard
+from lvseg.modelcard import CARD, Calibration, FeatureStatistics, ModelCard
 from lvseg.pipeline import run
-from lvseg.predict import Predictor, load_model, predict
+from lvseg.predict import Predictor, load_model
 from lvseg.quality.certainty import expected_dice, self_dice
 from lvseg.quality.likeness import FEATURES, distance, features
 from lvseg.read import read_mask, read_picture
@@ -94,14 +96,11 @@ def stack_of(dataset: Path, samples: tuple[Sample, ...]) -> tuple[Cine, NDArray[
 def judge(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> Row:
     """Segment one patient as ``lvseg segment`` does, and keep what tells doubt and truth."""
     cine, truth = stack_of(dataset, samples)
-    prepared = preprocess.prepare(cine, predictor.card.input)
-    scouts = predict(preprocess.scouts(prepared), predictor)
-    window = preprocess.find_window(prepared, scouts)
-    inputs = preprocess.cut(prepared, window)
-    scores = predict(inputs, predictor)
-    probabilities = preprocess.restore(scores, prepared, window)
-    options = postprocess.Options(threshold=predictor.card.output.threshold)
-    mask = postprocess.to_mask(probabilities, cine, options)
+    prediction = infer(cine, predictor, predictor.card.input)
+    inputs, scores = prediction.inputs, prediction.scores
+    probabilities = prediction.on_grid(Label.LV_CAVITY, cine.grid)
+    options = postprocess.PostprocessSettings(threshold=predictor.card.output.threshold)
+    mask = postprocess.to_mask(prediction, cine, options)
     inside = mask.labels > 0
     flat = (-1, *inside.shape[2:])
     found = quality.check(cine, mask, measure(mask))
@@ -261,12 +260,12 @@ def summary(rows: list[Row], calibration: Calibration) -> Row:
     }
 
 
-def profile_of(rows: list[Row]) -> InputProfile:
+def profile_of(rows: list[Row]) -> FeatureStatistics:
     """Mean and precision of the features over pictures; the limit from patients' means."""
     table = np.concatenate([np.array(row["features"]) for row in rows])
     covariance = np.cov(table.T)
     covariance += np.diag(np.diag(covariance)) * 0.05  # a little shrinkage towards independence
-    found = InputProfile(
+    found = FeatureStatistics(
         mean=tuple(round(float(value), 5) for value in table.mean(axis=0)),
         precision=tuple(
             tuple(round(float(v), 5) for v in row) for row in np.linalg.inv(covariance)
@@ -302,7 +301,7 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: 
             row, index = frame.phase, order[frame.slice]
             truth = read_mask(mask_path(dataset, sample)).labels[0, 0] > 0
             true.append(float(dice(truth, result.mask.labels[row, index] > 0)))
-            guess.append(result.certainty.by_slice[row][index])
+            guess.append(result.confidence.by_slice[row][index])
         held = [value for value in guess if value is not None]
         rows.append(
             {
@@ -313,14 +312,14 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: 
                 "true": float(np.mean(true)),
                 "expected_of_these_frames": float(np.mean(held)),
                 "frames_without_mask": guess.count(None),
-                "expected_of_the_study": result.certainty.expected_dice,
+                "expected_of_the_study": result.confidence.expected_dice,
                 "findings": sorted({f.code for f in result.issues if f.severity != "info"}),
             }
         )
     return rows
 
 
-def put_on_card(name: str, calibration: Calibration, profile: InputProfile) -> None:
+def put_on_card(name: str, calibration: Calibration, profile: FeatureStatistics) -> None:
     """Write both on the card of a shipped model."""
     path = model_store.locate(name) / CARD
     card = ModelCard.from_json(path.read_text("utf-8"))

@@ -13,8 +13,8 @@ from pathlib import Path
 from header import save
 
 from lvseg import evaluate as judging
-from lvseg.pipeline import Settings
 from lvseg.predict import load_model
+from lvseg.settings import Settings
 
 THRESHOLDS = (0.4, 0.5, 0.6)
 

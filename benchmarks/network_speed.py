@@ -32,6 +32,7 @@ import numpy as np
 from header import DATA, own_peak_mb, save
 
 from lvseg import model_store, preprocess
+from lvseg.geometry import Box
 from lvseg.predict import available_runtimes, load_model, predict, usable_cores
 from lvseg.read import read_study
 
@@ -143,9 +144,9 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     spec = load_model(model_store.locate()).card.input
     prepared = preprocess.prepare(cine, spec)
     rows, columns = prepared.sides
-    size = spec.window_px
-    place = preprocess.Window((rows - size) // 2, (columns - size) // 2, size)
-    return preprocess.scouts(prepared)[:FRAMES], preprocess.cut(prepared, place)[:FRAMES]
+    size = spec.crop_px
+    place = Box((rows - size) // 2, (columns - size) // 2, size, size)
+    return preprocess.locator_frames(prepared)[:FRAMES], preprocess.crop(prepared, place)[:FRAMES]
 
 
 def alone(name: str, file: Path, myopari: Path | None) -> None:

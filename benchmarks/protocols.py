@@ -27,8 +27,8 @@ from lvseg.datasets.folder import Picture, write_dataset
 from lvseg.evaluate.rows import finish
 from lvseg.manifest import folds as deal_patients
 from lvseg.manifest import image_path, mask_path, read_manifest, select
-from lvseg.pipeline import Settings
 from lvseg.predict import load_model
+from lvseg.settings import Settings
 from lvseg.train.export import export
 from lvseg.train.options import read_preset
 from lvseg.train.trainer import fit

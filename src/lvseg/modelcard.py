@@ -6,9 +6,11 @@ and evaluation all read the same :class:`InputSpec`, so there is one description
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import from_json
 
 from lvseg.errors import ModelCardError, ModelHashError
 
@@ -16,10 +18,11 @@ __all__ = [
     "CARD",
     "WEIGHTS",
     "Calibration",
-    "InputProfile",
+    "FeatureStatistics",
     "InputSpec",
     "ModelCard",
     "OutputSpec",
+    "StrictModel",
     "TrainingData",
 ]
 
@@ -28,37 +31,63 @@ CARD = "card.json"
 WEIGHTS = "model.onnx"
 
 
-class _Strict(BaseModel):
+class StrictModel(BaseModel):
+    """Frozen options of JSON or TOML: an unknown key is refused, a renamed one by its new name.
+
+    :param renamed: old key -> new key.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, values: Any) -> Any:
+        for old, new in cls.renamed.items():
+            if isinstance(values, dict) and old in values:
+                raise ValueError(f"'{old}' is called '{new}' now")
+        return values
 
 
-class InputSpec(_Strict):
-    """How a frame becomes network input ``[N, 1, Y, X]`` float32.
+class InputSpec(StrictModel):
+    """How a frame becomes network input ``[N, C, Y, X]`` float32, C = input channels.
 
     Each slice is scaled so that its ``low_percent`` and ``high_percent`` intensity percentiles
     over all its phases become 0 and 1, and clipped there; once for the whole frame, where the
-    heart is looked for, and again for the window that is cut around it. In-plane spacing that is
-    known and further than ``spacing_tolerance_percent`` from ``spacing_mm`` is resampled to it.
+    heart is looked for, and again for the crop around it. In-plane spacing that is known and
+    further than ``spacing_tolerance_percent`` from ``spacing_mm`` is resampled to it.
+
+    :param channels: what each input channel shows, by the names of
+        :data:`lvseg.preprocess.CHANNELS`.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {"window_px": "crop_px"}
+
+    channels: tuple[str, ...] = ("frame",)
 
     spacing_mm: float
     spacing_tolerance_percent: float = 5.0
     low_percent: float = 1.0
     high_percent: float = 99.0
-    window_px: int = 128
+    crop_px: int = 128
     multiple_px: int = 16
 
 
-class OutputSpec(_Strict):
-    """Scores ``[N, 1, Y, X]`` are logits; a probability above ``threshold`` is LV cavity."""
+class OutputSpec(StrictModel):
+    """What the scores ``[N, C, Y, X]``, logits, mean: one channel a label.
+
+    :param labels: names of :class:`lvseg.labels.Label`, the innermost structure first. The
+        probability of channel ``c`` is that of lying inside the outer boundary of label ``c``, so
+        structures are nested; above ``threshold`` a pixel lies inside.
+    """
 
     labels: tuple[str, ...] = ("LV_CAVITY",)
     activation: Literal["sigmoid"] = "sigmoid"
     threshold: float = 0.5
 
 
-class Calibration(_Strict):
-    """From the network's own doubt to the Dice to expect (:mod:`lvseg.quality.certainty`).
+class Calibration(StrictModel):
+    """From the network's own doubt to the Dice to expect (:mod:`lvseg.quality.confidence`).
 
     Fitted on ``slices`` slices of ``patients`` patients whom the network that judged them had not
     seen. Below ``review_below`` a study, below ``slice_review_below`` a slice is worth a look.
@@ -73,8 +102,8 @@ class Calibration(_Strict):
     slices: int
 
 
-class InputProfile(_Strict):
-    """What the training pictures look like (:mod:`lvseg.quality.likeness`).
+class FeatureStatistics(StrictModel):
+    """What the training images look like, for the out-of-distribution check.
 
     ``mean`` and ``precision`` (inverse covariance) are of its features; a study whose distance is
     above ``limit`` is unlike them.
@@ -85,21 +114,41 @@ class InputProfile(_Strict):
     limit: float
 
 
-class TrainingData(_Strict):
-    """Which data taught the model. Hashes are SHA-256 of the image files, for leak checks."""
+class TrainingData(StrictModel):
+    """Which data trained the model, as its ``dataset.json`` says; "unknown" where it does not.
 
-    name: str
-    citation: str
-    licence: str
+    :param outline_rule: how the reference contours were drawn and filled.
+    :param image_sha256: SHA-256 of the image files, for leak checks.
+    """
+
+    name: str = "unknown"
+    citation: str = "unknown"
+    licence: str = "unknown"
+    centre: str = "unknown"
+    outline_rule: str = "unknown"
+    limits: tuple[str, ...] = ()
     patients: tuple[str, ...]
     split: str
     image_sha256: tuple[str, ...] = ()
 
 
-class ModelCard(_Strict):
+def _of_schema_2(card: Any) -> Any:
+    """A card of schema 1 with the names of schema 2; anything else as it is."""
+    if not isinstance(card, dict) or card.get("schema_version", 1) != 1:
+        return card
+    renamed = {ModelCard.renamed.get(key, key): value for key, value in card.items()}
+    if isinstance(card.get("input"), dict):
+        inputs = card["input"].items()
+        renamed["input"] = {InputSpec.renamed.get(key, key): value for key, value in inputs}
+    return renamed | {"schema_version": 2}
+
+
+class ModelCard(StrictModel):
     """The card. ``scores`` maps a protocol name to figures measured by ``lvseg evaluate``."""
 
-    schema_version: Literal[1] = 1
+    renamed: ClassVar[Mapping[str, str]] = {"profile": "feature_statistics"}
+
+    schema_version: Literal[2] = 2
     name: str
     version: str
     sha256: str
@@ -109,7 +158,7 @@ class ModelCard(_Strict):
     recipe: dict[str, str | int | float | bool | list[int] | list[float] | None] = {}
     parameters: int
     calibration: Calibration | None = None
-    profile: InputProfile | None = None
+    feature_statistics: FeatureStatistics | None = None
     scores: dict[str, dict[str, float]] = {}
     licence: str = "Apache-2.0"
     intended_use: str
@@ -117,17 +166,19 @@ class ModelCard(_Strict):
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Parse a card.
+        """Parse a card of schema 2 or 1.
 
         :raises ModelCardError: not JSON, an unknown key, a missing or wrong value.
         """
         try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
+            return cls.model_validate(_of_schema_2(from_json(text)))
+        except ValueError as error:
+            if not isinstance(error, ValidationError):
+                raise ModelCardError(f"expected a model card, found no JSON: {error}") from error
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the text"
             raise ModelCardError(
-                f"expected a model card of schema 1, found a fault in {where}: {first['msg']}"
+                f"expected a model card of schema 1 or 2, found a fault in {where}: {first['msg']}"
             ) from error
 
     def check_weights(self, sha256: str, where: object) -> None:

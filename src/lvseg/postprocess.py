@@ -16,12 +16,14 @@ from scipy.sparse import csgraph
 
 from lvseg.cine import Cine, Mask, base_first
 from lvseg.errors import GeometryMismatchError
+from lvseg.geometry import Box
 from lvseg.issues import Issue
 from lvseg.labels import Label
+from lvseg.prediction import Prediction
 from lvseg.runs import circular_runs, runs
 
 __all__ = [
-    "Options",
+    "PostprocessSettings",
     "clean",
     "drop_atrial_slices",
     "drop_orphan_slices",
@@ -36,8 +38,6 @@ __all__ = [
 
 BoolArray = NDArray[np.bool_]
 
-#: The region that is the whole grid.
-EVERYWHERE = (slice(None), slice(None))
 #: A frame has one ventricle; more candidates than this are noise and only cost time.
 _CANDIDATES = 4
 #: The pieces of :func:`clean` agree after one or two rounds; this bounds a pathological input.
@@ -53,10 +53,11 @@ _IN_PLANE = np.array([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1),
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PostprocessSettings:
     """Choices of the clean-up.
 
-    :param threshold: probability from which a pixel is cavity; 0.5 = more likely than not.
+    :param threshold: probability from which a pixel is inside; None: the model's own, or 0.5 =
+        more likely than not.
     :param faint_from: in a frame of a picture or short series whose highest probability is at least
         this, the threshold is taken of that value, so that a faint small cavity is not lost.
     :param smoothing: weight of each neighbouring phase in the average over time; 0 = off. A
@@ -76,7 +77,7 @@ class Options:
         the main piece; larger ones are kept, because then the empty slice is the fault.
     """
 
-    threshold: float = 0.5
+    threshold: float | None = None
     faint_from: float = 0.15
     smoothing: float = 0.25
     cycle_phases: int = 8
@@ -87,59 +88,65 @@ class Options:
     orphan_share: float = 0.25
 
 
-def to_mask(
-    probabilities: NDArray[np.float32],
-    cine: Cine,
-    options: Options | None = None,
-    region: tuple[slice, slice] = EVERYWHERE,
-) -> Mask:
+def to_mask(prediction: Prediction, cine: Cine, options: PostprocessSettings | None = None) -> Mask:
     """Turn probabilities into a clean mask of every phase.
 
-    :param probabilities: ``[T, Z, y, x]``, of the region of the cine's grid.
-    :param region: rows and columns outside which nothing is cavity.
+    Structures are nested: each is cleaned by itself, holds the one inside it, and what it adds to
+    that one gets its label.
+
     :returns: a mask with at most one piece a frame; empty where nothing reaches the threshold.
-    :raises GeometryMismatchError: probabilities and cine differ in shape.
+    :raises GeometryMismatchError: prediction and cine differ in shape.
     """
-    chosen = options or Options()
-    labels = np.zeros(cine.shape, np.uint8)
-    part = labels[:, :, region[0], region[1]]
-    if probabilities.shape != part.shape:
+    box, found = prediction.box, prediction.probabilities.shape[1:]
+    if found != (*cine.shape[:2], box.rows, box.columns) or box.clip(*cine.shape[2:]) != box:
         raise GeometryMismatchError(
-            f"expected probabilities of the shape {part.shape} of the cine, "
-            f"found {probabilities.shape}"
+            f"expected a prediction for the cine {cine.shape}, found one of {found} at {box}"
         )
-    levels = _levels(probabilities, chosen)
-    # Averages over time cannot exceed their parts: outside this window nothing can become cavity.
-    candidates = np.asarray((probabilities >= levels).any(axis=(0, 1)))
-    window = _bounds(candidates)
-    if window is not None:
-        rows, columns = window
-        smooth = smooth_over_time(probabilities[:, :, rows, columns], chosen)
-        inside = clean(smooth >= levels, chosen)
-        part[:, :, rows, columns] = np.where(inside, np.uint8(Label.LV_CAVITY), np.uint8(0))
-    return Mask(
-        labels,
-        tuple(range(cine.shape[0])),
-        grid=cine.grid,
-    )
+    labels = np.zeros(cine.shape, np.uint8)
+    part = labels[..., *box.slices]
+    within = np.zeros(part.shape, bool)
+    for label in prediction.labels:
+        outer = within | _structure(prediction.of(label), options or PostprocessSettings())
+        part[outer & ~within] = label
+        within = outer
+    return Mask(labels, tuple(range(cine.shape[0])), cine.grid)
 
 
-def _levels(probabilities: NDArray[np.float32], options: Options) -> NDArray[np.float32]:
+def _structure(probabilities: NDArray[np.float32], options: PostprocessSettings) -> BoolArray:
+    """The cleaned inside of one structure, ``[T, Z, y, x]``."""
+    levels = _levels(probabilities, options)
+    result = np.zeros(probabilities.shape, bool)
+    # Averages over time cannot exceed their parts: outside this box nothing can be inside.
+    box = Box.around(probabilities >= levels)
+    if box is not None:
+        smooth = smooth_over_time(box.crop(probabilities), options)
+        box.paste(clean(smooth >= levels, options), result)
+    return result
+
+
+def _threshold(options: PostprocessSettings) -> float:
+    return 0.5 if options.threshold is None else options.threshold
+
+
+def _levels(
+    probabilities: NDArray[np.float32], options: PostprocessSettings
+) -> NDArray[np.float32]:
     """The probability from which a pixel of each frame is cavity, [T or 1, Z, 1, 1]."""
     if len(probabilities) >= options.cycle_phases:
-        return np.full((1, probabilities.shape[1], 1, 1), options.threshold, np.float32)
+        return np.full((1, probabilities.shape[1], 1, 1), _threshold(options), np.float32)
     peak = probabilities.max(axis=(2, 3))
     faint = np.where(peak >= options.faint_from, np.minimum(peak, 1), np.float32(1))
-    return np.asarray(np.float32(options.threshold) * faint, np.float32)[:, :, None, None]
+    return np.asarray(np.float32(_threshold(options)) * faint, np.float32)[:, :, None, None]
 
 
 def left_out(
-    probabilities: NDArray[np.float32], mask: Mask, options: Options | None = None
+    prediction: Prediction, mask: Mask, options: PostprocessSettings | None = None
 ) -> tuple[Issue, ...]:
-    """Report the slices that had cavity in ``[T, Z, y, x]`` and that the clean-up emptied."""
-    chosen = options or Options()
-    seen = (probabilities >= chosen.threshold).sum(axis=(2, 3)).mean(axis=0)
-    kept = mask.labels.any(axis=(0, 2, 3))
+    """Report the slices that had cavity in the prediction and that the clean-up emptied."""
+    chosen = options or PostprocessSettings()
+    inside = prediction.of(Label.LV_CAVITY) >= _threshold(chosen)
+    seen = inside.sum(axis=(2, 3)).mean(axis=0)
+    kept = mask.of(Label.LV_CAVITY).any(axis=(0, 2, 3))
     text = (
         "Signal like a cavity was left out of this slice: it does not shrink in systole as a "
         "ventricle does, or lies apart from the ventricle."
@@ -151,13 +158,13 @@ def left_out(
 
 
 def smooth_over_time(
-    probabilities: NDArray[np.float32], options: Options | None = None
+    probabilities: NDArray[np.float32], options: PostprocessSettings | None = None
 ) -> NDArray[np.float32]:
     """Average every pixel with its two neighbouring phases on the circle of the cycle.
 
     Fewer than ``cycle_phases`` phases come back unchanged. ``[T, Z, Y, X]`` in and out.
     """
-    chosen = options or Options()
+    chosen = options or PostprocessSettings()
     if len(probabilities) < chosen.cycle_phases or chosen.smoothing == 0:
         return probabilities
     side = np.float32(chosen.smoothing)
@@ -166,13 +173,13 @@ def smooth_over_time(
     return result
 
 
-def clean(inside: BoolArray, options: Options | None = None) -> BoolArray:
+def clean(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
     """Keep one ventricle, close its holes and its short gaps in time, drop flicker and orphans.
 
     A single frame keeps its largest piece, with holes closed. The rules can feed each other (a
     dropped piece may have been the bridge to another), so they run until nothing changes.
     """
-    chosen = options or Options()
+    chosen = options or PostprocessSettings()
     for _ in range(_ROUNDS):
         before = inside
         inside = fill_holes(keep_ventricle(inside, chosen))
@@ -183,7 +190,7 @@ def clean(inside: BoolArray, options: Options | None = None) -> BoolArray:
     return inside
 
 
-def keep_ventricle(inside: BoolArray, options: Options | None = None) -> BoolArray:
+def keep_ventricle(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
     """Keep the pieces that form the largest body through slices and time, one piece a frame.
 
     Pieces of neighbouring frames belong together when the centre of one lies within ``reach``
@@ -191,7 +198,7 @@ def keep_ventricle(inside: BoolArray, options: Options | None = None) -> BoolArr
     ventricle in two. Of several pieces in a frame the one wins that covers what is cavity in most
     phases of its slice.
     """
-    chosen = options or Options()
+    chosen = options or PostprocessSettings()
     phases, slices, rows, columns = inside.shape
     labels, count = ndimage.label(inside.reshape(-1, rows, columns), structure=_IN_PLANE)
     if count == 0:
@@ -273,11 +280,10 @@ def _best_of_frames(
 
 def fill_holes(inside: BoolArray) -> BoolArray:
     """Close what the cavity of a slice surrounds (papillary muscles count as cavity)."""
-    window = _bounds(np.asarray(inside.any(axis=(0, 1))))
-    if window is None:
+    box = Box.around(inside)
+    if box is None:
         return inside
-    rows, columns = window
-    crop = inside[:, :, rows, columns].reshape(-1, *inside[0, 0, rows, columns].shape)
+    crop = box.crop(inside).reshape(-1, box.rows, box.columns)
     outside = np.pad(~crop, ((0, 0), (1, 1), (1, 1)), constant_values=True)
     labels, count = ndimage.label(outside, structure=_IN_PLANE)
     if count == len(crop):
@@ -285,19 +291,18 @@ def fill_holes(inside: BoolArray) -> BoolArray:
     open_ones = np.zeros(count + 1, bool)
     open_ones[labels[:, 0, 0]] = True
     filled = inside.copy()
-    filled[:, :, rows, columns] = ~open_ones[labels[:, 1:-1, 1:-1]].reshape(
-        inside.shape[:2] + crop.shape[1:]
-    )
+    closed = ~open_ones[labels[:, 1:-1, 1:-1]]
+    box.paste(closed.reshape(*inside.shape[:2], box.rows, box.columns), filled)
     return filled
 
 
-def fill_short_gaps(inside: BoolArray, options: Options | None = None) -> BoolArray:
+def fill_short_gaps(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
     """Close gaps of at most ``gap_phases`` phases in a slice with the nearest phase's cavity.
 
     In the middle of a gap both are equally near: the smaller one is taken. Cines of fewer than
     ``cycle_phases`` phases come back unchanged.
     """
-    chosen = options or Options()
+    chosen = options or PostprocessSettings()
     phases = inside.shape[0]
     if phases < chosen.cycle_phases:
         return inside
@@ -316,14 +321,14 @@ def fill_short_gaps(inside: BoolArray, options: Options | None = None) -> BoolAr
     return filled
 
 
-def keep_longest_runs(inside: BoolArray, options: Options | None = None) -> BoolArray:
+def keep_longest_runs(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
     """Keep one run of phases a slice: the longest, of equals the one with more cavity.
 
     The base moves through the outer slices once a beat, so cavity there comes and goes once; other
     runs are flicker, and so is a run shorter than ``shortest_run``. Cines of fewer than
     ``cycle_phases`` phases come back unchanged.
     """
-    chosen = options or Options()
+    chosen = options or PostprocessSettings()
     phases = inside.shape[0]
     if phases < chosen.cycle_phases:
         return inside
@@ -340,7 +345,7 @@ def keep_longest_runs(inside: BoolArray, options: Options | None = None) -> Bool
     return kept
 
 
-def drop_atrial_slices(inside: BoolArray, options: Options | None = None) -> BoolArray:
+def drop_atrial_slices(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
     """Drop what lies above the valve: basal slices whose cavity does not shrink in systole.
 
     End-diastole and end-systole are where the summed cavity of the apical two thirds is largest and
@@ -349,7 +354,7 @@ def drop_atrial_slices(inside: BoolArray, options: Options | None = None) -> Boo
     left alone: an aneurysm there may grow in systole. Fewer than ``cycle_phases`` phases, fewer
     than four slices with cavity, or a stack that does not beat, come back unchanged.
     """
-    chosen = options or Options()
+    chosen = options or PostprocessSettings()
     area = inside.sum(axis=(2, 3)).astype(float)
     held = np.flatnonzero(area.any(axis=0))
     if len(area) < chosen.cycle_phases or held.size < _FEWEST_SLICES or chosen.atrial_ratio == 0:
@@ -371,9 +376,9 @@ def drop_atrial_slices(inside: BoolArray, options: Options | None = None) -> Boo
     return inside
 
 
-def drop_orphan_slices(inside: BoolArray, options: Options | None = None) -> BoolArray:
+def drop_orphan_slices(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
     """Drop small pieces that an empty slice separates from the main piece of the same phase."""
-    chosen = options or Options()
+    chosen = options or PostprocessSettings()
     area = inside.sum(axis=(2, 3))
     kept = inside.copy()
     for phase, areas in enumerate(area):
@@ -383,11 +388,3 @@ def drop_orphan_slices(inside: BoolArray, options: Options | None = None) -> Boo
             if size < chosen.orphan_share * max(sizes):
                 kept[phase, start : start + length] = False
     return kept
-
-
-def _bounds(flags: BoolArray) -> tuple[slice, slice] | None:
-    """Rows and columns of the box around what is True in [Y, X]; None where nothing is."""
-    rows, columns = np.flatnonzero(flags.any(axis=1)), np.flatnonzero(flags.any(axis=0))
-    if rows.size == 0:
-        return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -18,6 +18,7 @@ from lvseg.errors import MissingExtraError, ModelCardError, ModelError
 from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 
 __all__ = [
+    "Network",
     "Predictor",
     "Runtime",
     "available_runtimes",
@@ -31,15 +32,19 @@ FloatArray = NDArray[np.float32]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
 
 
-class Predictor(Protocol):
-    """A network that is ready to run."""
+class Network(Protocol):
+    """Anything that maps images to logits: a loaded model, or a network in training."""
+
+    def __call__(self, batch: FloatArray, /) -> FloatArray:
+        """``[N, input channels, Y, X]`` in 0..1 -> logits ``[N, labels, Y, X]``."""
+        ...
+
+
+class Predictor(Network, Protocol):
+    """A model that is ready to run, with its card."""
 
     card: ModelCard
     runtime: str
-
-    def __call__(self, batch: FloatArray) -> FloatArray:
-        """``[N, 1, Y, X]`` in 0..1 -> logits ``[N, 1, Y, X]``."""
-        ...
 
 
 class _Loaded:
@@ -160,29 +165,29 @@ _ENGINES = {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino}
 
 def predict(
     batch: FloatArray,
-    predictor: Predictor,
+    network: Network,
     *,
     batch_size: int = 16,
     flips: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> FloatArray:
-    """Probabilities of the cavity, ``[N, 1, Y, X]`` -> the same shape, 0..1.
+    """Probabilities 0..1 of each label, ``[N, input channels, Y, X]`` -> ``[N, labels, Y, X]``.
 
     :param flips: average over the four mirror images: slower, a little steadier.
     :param progress: called with (frames done, frames in all).
     """
-    result = np.empty(batch.shape, np.float32)
+    results: list[FloatArray] = []
     for start in range(0, len(batch), batch_size):
         part = batch[start : start + batch_size]
-        scores = _sigmoid(predictor(part))
+        scores = _sigmoid(network(part))
         if flips:
             for axes in ((2,), (3,), (2, 3)):
-                scores += np.flip(_sigmoid(predictor(np.flip(part, axes))), axes)
+                scores += np.flip(_sigmoid(network(np.flip(part, axes))), axes)
             scores /= 4
-        result[start : start + len(part)] = scores
+        results.append(scores)
         if progress is not None:
             progress(start + len(part), len(batch))
-    return result
+    return np.concatenate(results) if results else np.empty(batch.shape, np.float32)
 
 
 def _sigmoid(logits: FloatArray) -> FloatArray:

@@ -1,15 +1,16 @@
-"""Cine -> network input, and the exact way back.
+"""Preprocessing: from a cine to network input, and the exact way back.
 
 The steps are those of the model card's :class:`~lvseg.modelcard.InputSpec`, and training uses the
-same functions: scale intensities per slice, bring in-plane spacing to the model's, find the
-heart on a few scout frames, cut one square window around it, and after the network put the
-probabilities back on the grid the study came on.
+same functions: scale intensities per slice, bring in-plane spacing to the model's, localize the
+heart on a few full frames (coarse pass), crop one square box around it, and after the network put
+the probabilities back on the grid the study came on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,43 +18,39 @@ from scipy import ndimage
 
 from lvseg.cine import SMALLEST_SIDE_PX, Cine
 from lvseg.errors import ModelInputError
+from lvseg.geometry import Box
 from lvseg.issues import Issue
 from lvseg.modelcard import InputSpec
 
 __all__ = [
+    "CHANNELS",
     "Prepared",
-    "Window",
-    "cut",
-    "find_window",
+    "crop",
+    "find_box",
+    "locator_frames",
     "normalise",
     "pad_to_multiple",
     "prepare",
-    "region",
     "resample",
     "restore",
-    "restore_region",
     "scale_factors",
-    "scout_phases",
-    "scouts",
+    "source_box",
 ]
 
 FloatArray = NDArray[np.float32]
 
-#: Scout frames per slice: the contraction moves the cavity's edge, hardly its centre.
-SCOUTS_PER_SLICE = 2
-#: Probability above which a scout pixel votes for the place of the heart.
-SCOUT_THRESHOLD = 0.5
-#: Room around the scouts' cavity on each side of the window: wall, motion and missed rims.
-WINDOW_MARGIN_PX = 16
+#: Frames per slice of the coarse pass: contraction moves the cavity's edge, hardly its centre.
+LOCATOR_FRAMES_PER_SLICE = 2
+#: Probability above which a pixel of the coarse pass votes for the place of the heart.
+LOCATOR_THRESHOLD = 0.5
+#: Room around the cavity of the coarse pass on each side of the crop: wall, motion, missed rims.
+CROP_MARGIN_PX = 16
 
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A square of ``size`` pixels at (row, column) on the model's grid; it may reach outside."""
-
-    row: int
-    column: int
-    size: int
+#: What an input channel shows: every phase of a slice ``[T, Y, X]`` and the phases wanted ->
+#: ``[P, Y, X]``, by the name that a model card has in ``input.channels``.
+CHANNELS: Mapping[str, Callable[[FloatArray, Sequence[int]], FloatArray]] = MappingProxyType(
+    {"frame": lambda frames, phases: frames[list(phases)]}
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,9 +81,12 @@ class Prepared:
         return _sides(self.shape, self.factors)
 
     def frames_of(self, index: int, phases: Sequence[int] | None = None) -> FloatArray:
-        """Frames of a slice on the model's grid in 0..1, ``[T, Y, X]``; None = every phase."""
-        frames = self.source[:, index] if phases is None else self.source[list(phases), index]
-        return resample(_scaled(frames, *self.limits[index]), self.factors)
+        """Channels of a slice on the model's grid in 0..1, ``[T, C, Y, X]``; None = every phase."""
+        frames = self.source[:, index]
+        wanted = range(len(frames)) if phases is None else phases
+        channels = [CHANNELS[name](frames, wanted) for name in self.spec.channels]
+        stack = _scaled(np.stack(channels, axis=1), *self.limits[index])
+        return resample(stack, self.factors)
 
 
 def normalise(frames: FloatArray, spec: InputSpec) -> FloatArray:
@@ -182,8 +182,15 @@ def _sides(shape: tuple[int, int], factors: tuple[float, float]) -> tuple[int, i
 def prepare(cine: Cine, spec: InputSpec) -> Prepared:
     """Bring a cine to the model's intensity scale and in-plane spacing.
 
-    :raises ModelInputError: the frames are too small to show a ventricle.
+    :raises ModelInputError: the frames are too small to show a ventricle, or the model wants a
+        channel that is not in :data:`CHANNELS`.
     """
+    unknown = [name for name in spec.channels if name not in CHANNELS]
+    if unknown:
+        raise ModelInputError(
+            f"expected input channels out of {', '.join(CHANNELS)}, found {', '.join(unknown)}: "
+            "use a model made for this version of lvseg"
+        )
     rows, columns = cine.shape[2:]
     if min(rows, columns) < SMALLEST_SIDE_PX:
         raise ModelInputError(
@@ -202,16 +209,6 @@ def prepare(cine: Cine, spec: InputSpec) -> Prepared:
     return Prepared(cine.frames, np.array(limits, np.float32), factors, spec, issues)
 
 
-def scout_phases(phases: int) -> tuple[int, ...]:
-    """The phases whose full frames are searched for the heart, spread over the cycle.
-
-    >>> scout_phases(20), scout_phases(1)
-    ((0, 10), (0,))
-    """
-    count = min(SCOUTS_PER_SLICE, phases)
-    return tuple(index * phases // count for index in range(count))
-
-
 def pad_to_multiple(frames: FloatArray, multiple: int) -> FloatArray:
     """Zero-pad the last two axes at their ends to a multiple, ``[..., Y, X]``."""
     rows, columns = (-side % multiple for side in frames.shape[-2:])
@@ -220,107 +217,82 @@ def pad_to_multiple(frames: FloatArray, multiple: int) -> FloatArray:
     return np.pad(frames, [(0, 0)] * (frames.ndim - 2) + [(0, rows), (0, columns)])
 
 
-def scouts(prepared: Prepared) -> FloatArray:
-    """Full frames to search for the heart, ``[N, 1, Y, X]``, N = scout phases x slices."""
-    phases = scout_phases(prepared.source.shape[0])
+def locator_frames(prepared: Prepared) -> FloatArray:
+    """Full frames of the coarse pass, ``[N, C, Y, X]``: two phases a slice, half a cycle apart.
+
+    N = phases x slices; zero-padded to the network's multiple.
+    """
+    every = len(prepared.source)
+    count = min(LOCATOR_FRAMES_PER_SLICE, every)
+    phases = [index * every // count for index in range(count)]
     slices = range(prepared.source.shape[1])
     frames = np.stack([prepared.frames_of(index, phases) for index in slices], axis=1)
-    return pad_to_multiple(frames.reshape(-1, 1, *prepared.sides), prepared.spec.multiple_px)
+    flat = frames.reshape(-1, len(prepared.spec.channels), *prepared.sides)
+    return pad_to_multiple(flat, prepared.spec.multiple_px)
 
 
-def find_window(prepared: Prepared, probabilities: FloatArray) -> Window:
-    """The window that holds the ventricle in every slice.
+def find_box(prepared: Prepared, probabilities: FloatArray) -> Box:
+    """The square box, on the model's grid, that holds the ventricle in every slice.
 
-    All scouts vote together: their cavity pixels are summed over slices and phases, the
-    connected region with most votes is the heart, and the window is centred on it and grown in
-    steps of the network's multiple until the region fits with a margin. A slice that finds
-    something bright elsewhere is outvoted by its neighbours.
+    All frames of the coarse pass vote together: their cavity pixels are summed over slices and
+    phases, the connected component with most votes is the heart, and the box is centred on it and
+    grown in steps of the network's multiple until the component fits with a margin. A slice that
+    finds something bright elsewhere is outvoted by its neighbours.
 
-    :param probabilities: of :func:`scouts`, ``[N, 1, Y, X]``. No vote at all: the frame's centre.
+    :param probabilities: of the cavity in :func:`locator_frames`, ``[N, Y, X]``. No vote at all:
+        the frame's centre.
     """
     rows, columns = prepared.sides
-    votes = (probabilities[:, 0, :rows, :columns] > SCOUT_THRESHOLD).sum(axis=0)
+    votes = (probabilities[:, :rows, :columns] > LOCATOR_THRESHOLD).sum(axis=0)
     spec = prepared.spec
-    if not votes.any():
-        return _centred((rows - 1) / 2, (columns - 1) / 2, spec.window_px)
     components, count = ndimage.label(votes > 0, np.ones((3, 3)))
+    if not count:
+        return Box.centred((rows - 1) / 2, (columns - 1) / 2, spec.crop_px, spec.crop_px)
     weight = ndimage.sum_labels(votes, components, np.arange(1, count + 1))
-    heart = np.where(components == 1 + int(np.argmax(weight)), votes, 0)
-    places = np.argwhere(heart)
-    low, high = places.min(axis=0), places.max(axis=0)
-    extent = int((high - low).max()) + 1 + 2 * WINDOW_MARGIN_PX
-    size = max(spec.window_px, -(-extent // spec.multiple_px) * spec.multiple_px)
-    centre = (low + high) / 2
-    return _centred(float(centre[0]), float(centre[1]), size)
+    heart = Box.around(components == 1 + int(np.argmax(weight)))
+    assert heart is not None  # noqa: S101 - a component has a pixel
+    extent = max(heart.rows, heart.columns) + 2 * CROP_MARGIN_PX
+    size = max(spec.crop_px, -(-extent // spec.multiple_px) * spec.multiple_px)
+    return Box.centred(*heart.centre, size, size)
 
 
-def _centred(row: float, column: float, size: int) -> Window:
-    return Window(round(row - (size - 1) / 2), round(column - (size - 1) / 2), size)
+def crop(prepared: Prepared, box: Box) -> FloatArray:
+    """The box of every frame, ``[T * Z, C, rows, columns]``; outside the frame is 0.
 
-
-def cut(prepared: Prepared, window: Window) -> FloatArray:
-    """The window of every frame, ``[T * Z, 1, size, size]``; outside the frame is 0.
-
-    Intensities are scaled once more inside the window, so that bright fat far from the heart does
-    not decide how bright the heart looks to the network.
+    Intensities are scaled once more inside the box, so that bright fat far from the heart does not
+    decide how bright the heart looks to the network.
     """
-    phases, slices = prepared.source.shape[:2]
-    result = np.zeros((phases, slices, window.size, window.size), np.float32)
-    inside, target = _overlap(window, *prepared.sides)
-    for index in range(slices):
-        frames = prepared.frames_of(index)
-        result[:, index, target[0], target[1]] = frames[:, inside[0], inside[1]]
-    return normalise(result, prepared.spec).reshape(-1, 1, window.size, window.size)
+    slices = range(prepared.source.shape[1])
+    crops = [normalise(box.crop(prepared.frames_of(index)), prepared.spec) for index in slices]
+    return np.stack(crops, axis=1).reshape(-1, *crops[0].shape[1:])
 
 
-def _overlap(
-    window: Window, rows: int, columns: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The part of the frame inside the window, in frame and in window coordinates."""
-    top, left = max(0, window.row), max(0, window.column)
-    bottom = max(top, min(rows, window.row + window.size))
-    right = max(left, min(columns, window.column + window.size))
-    inside = (slice(top, bottom), slice(left, right))
-    target = (
-        slice(top - window.row, bottom - window.row),
-        slice(left - window.column, right - window.column),
-    )
-    return inside, target
-
-
-def region(prepared: Prepared, window: Window) -> tuple[slice, slice]:
-    """Rows and columns of the source grid outside which a window says nothing."""
-    inside, _ = _overlap(window, *prepared.sides)
-    found = []
-    for part, factor, side in zip(inside, prepared.factors, prepared.shape, strict=True):
+def source_box(prepared: Prepared, box: Box) -> Box:
+    """The part of the source grid outside which a box on the model's grid says nothing."""
+    inside = box.clip(*prepared.sides)
+    ends = []
+    for part, factor, side in zip(inside.slices, prepared.factors, prepared.shape, strict=True):
         stop = min(side, int(part.stop / factor) + 3)  # two pixels more: neighbours interpolate
-        found.append(slice(min(stop, max(0, int(part.start / factor) - 2)), stop))
-    return (found[0], found[1])
+        ends.append((min(stop, max(0, int(part.start / factor) - 2)), stop))
+    (top, bottom), (left, right) = ends
+    return Box(top, left, bottom - top, right - left)
 
 
-def restore(probabilities: FloatArray, prepared: Prepared, window: Window) -> FloatArray:
-    """Put window probabilities back on the source grid, ``[T, Z, Y, X]``; outside is 0.
+def restore(probabilities: FloatArray, prepared: Prepared, box: Box) -> FloatArray:
+    """Put the probabilities of a box back on the source grid, ``[C, T, Z, y, x]``.
 
-    :param probabilities: of :func:`cut`, ``[T * Z, 1, size, size]``.
+    :param probabilities: for :func:`crop`, ``[T * Z, C, rows, columns]``.
+    :returns: those of :func:`source_box`; outside they are 0.
     """
-    rows, columns = region(prepared, window)
-    result = np.zeros(prepared.source.shape, np.float32)
-    result[:, :, rows, columns] = restore_region(probabilities, prepared, window)
-    return result
-
-
-def restore_region(probabilities: FloatArray, prepared: Prepared, window: Window) -> FloatArray:
-    """What :func:`restore` says of the :func:`region`, ``[T, Z, y, x]``, in less memory."""
     phases, slices = prepared.source.shape[:2]
-    inside, target = _overlap(window, *prepared.sides)
-    stack = probabilities.reshape(phases, slices, window.size, window.size)
-    rows, columns = region(prepared, window)
-    result = np.empty(
-        (phases, slices, rows.stop - rows.start, columns.stop - columns.start), np.float32
-    )
+    channels = probabilities.shape[1]
+    stack = probabilities.reshape(phases, slices, channels, box.rows, box.columns)
+    kept = source_box(prepared, box)
+    result = np.empty((channels, phases, slices, kept.rows, kept.columns), np.float32)
     back = (1 / prepared.factors[0], 1 / prepared.factors[1])
     frames = np.zeros((phases, *prepared.sides), np.float32)
-    for index in range(slices):
-        frames[:, inside[0], inside[1]] = stack[:, index, target[0], target[1]]
-        result[:, index] = resample(frames, back, prepared.shape)[:, rows, columns]
+    for channel in range(channels):
+        for index in range(slices):
+            box.paste(stack[:, index, channel], frames)
+            result[channel, :, index] = kept.crop(resample(frames, back, prepared.shape))
     return result

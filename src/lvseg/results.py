@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
 from lvseg.issues import Issue, Verdict, verdict_of
+from lvseg.labels import Label
 from lvseg.modelcard import ModelCard
 
-__all__ = ["Certainty", "LVMeasurements", "Phases", "StudyResult"]
+__all__ = ["Confidence", "LVMeasurements", "Phases", "StudyResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class LVMeasurements:
 
 
 @dataclass(frozen=True, slots=True)
-class Certainty:
+class Confidence:
     """How well the mask probably agrees with an expert's, without having one.
 
     :param expected_dice: of the whole study, 0..1, from the model's calibration.
@@ -73,8 +74,8 @@ class Certainty:
 class StudyResult:
     """A cine, its mask, the measurements and everything noticed on the way.
 
-    :param certainty: None where the model's card has no calibration, or nothing was found.
-    :param probabilities: of the cavity before clean-up, [T, Z, Y, X] 0..1; None unless asked for.
+    :param confidence: None where the model's card has no calibration, or nothing was found.
+    :param probabilities: before clean-up, by label, [T, Z, Y, X] 0..1; None unless asked for.
     :param seconds: stage -> wall seconds (read, prepare, locate, predict, postprocess, measure...).
     """
 
@@ -84,8 +85,8 @@ class StudyResult:
     issues: tuple[Issue, ...]
     card: ModelCard | None
     seconds: Mapping[str, float] = field(default_factory=dict)
-    certainty: Certainty | None = None
-    probabilities: NDArray[np.float32] | None = None
+    confidence: Confidence | None = None
+    probabilities: Mapping[Label, NDArray[np.float32]] | None = None
 
     @property
     def verdict(self) -> Verdict:

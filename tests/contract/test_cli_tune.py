@@ -25,7 +25,7 @@ warmup_steps = 1
 validate_every = 1
 [input]
 spacing_mm = 1.3
-window_px = 32
+crop_px = 32
 [network]
 widths = [2, 4]
 """

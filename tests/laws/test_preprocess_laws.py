@@ -7,20 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvseg.cine import Cine, Source
-from lvseg.geometry import Grid
+from lvseg.geometry import Box, Grid
 from lvseg.modelcard import InputSpec
 from lvseg.preprocess import (
-    Window,
-    cut,
-    find_window,
+    crop,
+    find_box,
+    locator_frames,
     normalise,
     prepare,
     resample,
     restore,
-    scouts,
+    source_box,
 )
 
-SPEC = InputSpec(spacing_mm=1.3, window_px=48)
+SPEC = InputSpec(spacing_mm=1.3, crop_px=48)
 LAW = settings(derandomize=True, deadline=None, max_examples=25)
 sides = st.integers(20, 70)
 
@@ -28,6 +28,13 @@ sides = st.integers(20, 70)
 def _blob(rows: int, columns: int, row: float, column: float, radii: tuple[float, float]):
     y, x = np.mgrid[:rows, :columns]
     return ((y - row) / radii[0]) ** 2 + ((x - column) / radii[1]) ** 2 < 1
+
+
+def everywhere(restored, prepared, box):
+    """What was restored of one channel on the whole source grid, ``[T, Z, Y, X]``."""
+    frames = np.zeros(prepared.source.shape, np.float32)
+    source_box(prepared, box).paste(restored[0], frames)
+    return frames
 
 
 @LAW
@@ -43,8 +50,8 @@ def test_the_way_back_returns_to_the_shape_and_place(rows, columns, spacing_row,
         ),
     )
     prepared = prepare(cine, SPEC)
-    window = find_window(prepared, (scouts(prepared) > 0.5).astype(np.float32))
-    restored = restore(cut(prepared, window), prepared, window)[0, 0] > 0.5
+    box = find_box(prepared, (locator_frames(prepared)[:, 0] > 0.5).astype(np.float32))
+    restored = everywhere(restore(crop(prepared, box), prepared, box), prepared, box)[0, 0] > 0.5
     assert restored.shape == truth.shape
     overlap = 2 * (restored & truth).sum() / (restored.sum() + truth.sum())
     assert overlap > 0.88
@@ -58,9 +65,9 @@ def test_the_way_back_returns_to_the_shape_and_place(rows, columns, spacing_row,
 def test_cut_and_restore_keep_every_pixel_inside(rows, columns, top, left, seed):
     frames = np.random.default_rng(seed).random((2, 2, rows, columns)).astype(np.float32)
     prepared = prepare(Cine(frames, Source("array", "x")), SPEC)
-    window = Window(top, left, 48)
+    box = Box(top, left, 48, 48)
     ones = np.ones((4, 1, 48, 48), np.float32)
-    inside = restore(ones, prepared, window)
+    inside = restore(ones, prepared, box)
     rows_in = max(0, min(rows, top + 48) - max(0, top))
     columns_in = max(0, min(columns, left + 48) - max(0, left))
     assert inside.sum() == 4 * rows_in * columns_in
@@ -91,10 +98,10 @@ def test_nothing_is_lost_outside_the_region(rows, columns, top, left, spacing):
     frames = np.zeros((2, 2, rows, columns), np.float32)
     cine = Cine(frames, Source("array", "x"), grid=Grid.of(frames, pixel_spacing_mm=(spacing, 1.3)))
     prepared = prepare(cine, SPEC)
-    window = Window(top, left, 48)
+    box = Box(top, left, 48, 48)
     grid = np.zeros((1, *prepared.sides), np.float32)
     grid[0, max(0, top) : max(0, top + 48), max(0, left) : max(0, left + 48)] = 1
     back = (1 / prepared.factors[0], 1 / prepared.factors[1])
     whole = resample(grid, back, prepared.shape)[0]
-    found = restore(np.ones((4, 1, 48, 48), np.float32), prepared, window)
+    found = everywhere(restore(np.ones((4, 1, 48, 48), np.float32), prepared, box), prepared, box)
     np.testing.assert_allclose(found[1, 1], whole, atol=1e-6)

@@ -35,7 +35,7 @@ validate_every = 1
 small_px = 0.0
 [input]
 spacing_mm = 1.3
-window_px = 16
+crop_px = 16
 [network]
 kind = "unet"
 widths = [2, 4]

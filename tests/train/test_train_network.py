@@ -330,7 +330,7 @@ def test_onnx_agrees_with_torch_for_every_kind_at_odd_sides_too() -> None:
 
     variants = [*({"kind": kind} for kind in FAMILY), VARIANTS[4]]
     network = Together([small(widths=(4, 6), **options) for options in variants]).eval()
-    spec = InputSpec(spacing_mm=1.3, window_px=32, multiple_px=1)
+    spec = InputSpec(spacing_mm=1.3, crop_px=32, multiple_px=1)
     session = onnxruntime.InferenceSession(_onnx_bytes(network, spec))
     for shape in ((1, 1, 32, 32), (3, 1, 7, 10), (2, 1, 16, 9)):
         image = pictures(*shape)

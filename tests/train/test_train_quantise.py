@@ -36,7 +36,7 @@ pytestmark = [
 
 OPTIONS = TrainOptions(
     name="tiny",
-    input=InputSpec(spacing_mm=1.3, window_px=32),
+    input=InputSpec(spacing_mm=1.3, crop_px=32),
     network=NetworkOptions(kind="unet", widths=(8, 16)),
     epochs=4,
     steps_per_epoch=25,

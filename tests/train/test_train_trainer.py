@@ -32,7 +32,7 @@ pytestmark = [
 OPTIONS = TrainOptions(
     name="tiny",
     validation_split="validation",
-    input=InputSpec(spacing_mm=1.3, window_px=32),
+    input=InputSpec(spacing_mm=1.3, crop_px=32),
     network=NetworkOptions(widths=(4, 8, 8, 8, 8)),
     epochs=3,
     steps_per_epoch=4,

@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::Deprecation
 OPTIONS = TrainOptions(
     name="tiny",
     validation_split="validation",
-    input=InputSpec(spacing_mm=1.3, window_px=32),
+    input=InputSpec(spacing_mm=1.3, crop_px=32),
     network=NetworkOptions(widths=(2, 4)),
     epochs=4,
     steps_per_epoch=2,

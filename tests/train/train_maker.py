@@ -92,7 +92,7 @@ def tiny_options(**changes: Any) -> TrainOptions:
     """Two epochs of three steps; ``changes`` are checked as those of a file are."""
     values: dict[str, Any] = {
         "name": "tiny",
-        "input": InputSpec(spacing_mm=1.3, window_px=16),
+        "input": InputSpec(spacing_mm=1.3, crop_px=16),
         "network": NetworkOptions(kind="unet", widths=(2, 4), normalisation="group"),
         "augment": AugmentOptions(shift_px=2.0, elastic_px=1.0, noise=(0.0, 0.0)),
         "epochs": 2,

@@ -28,7 +28,7 @@ def card(patients=(), hashes=()):
         name="threshold",
         version="1",
         sha256="0" * 64,
-        input=InputSpec(spacing_mm=1.4, window_px=32),
+        input=InputSpec(spacing_mm=1.4, crop_px=32),
         output=OutputSpec(),
         training=TrainingData(
             name="none", citation="", licence="", patients=patients, split="", image_sha256=hashes
@@ -84,7 +84,7 @@ def exact(monkeypatch):
         found = (predictor(cine.frames / 255) > 0).astype(np.uint8)
         return Mask(found, (0,), grid=Grid.of(found, pixel_spacing_mm=cine.pixel_spacing_mm))
 
-    monkeypatch.setattr(pipeline, "segment", segment)
+    monkeypatch.setattr(pipeline, "segment_mask", segment)
 
 
 def heart(patient, split="online", spacing=None, pathology="Normal", slices=6):

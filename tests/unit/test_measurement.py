@@ -11,7 +11,7 @@ from lvseg.cine import Mask
 from lvseg.errors import IrregularStackError, PhaseError, UnknownSpacingError
 from lvseg.geometry import Grid, Plane, planes_from_affine
 from lvseg.measurement import (
-    Options,
+    MeasurementSettings,
     ejection_fraction_percent,
     find_phases,
     measure,
@@ -96,7 +96,7 @@ def test_slices_of_ed_leaves_out_what_is_empty_at_end_diastole():
     mask = mask_of(counts, planes=planes_at(0, 8, 16))
     # every slice: ES 60 px x 8 mm x 1.8 = 0.864 ml; slices of ED: 40 px = 0.576 ml
     assert measure(mask).esv_ml == pytest.approx(0.864)
-    fixed = measure(mask, Options(base_rule="slices-of-ed"))
+    fixed = measure(mask, MeasurementSettings(base_rule="slices-of-ed"))
     assert fixed.esv_ml == pytest.approx(0.576)
     assert fixed.edv_ml == measure(mask).edv_ml
     assert "end-diastole" in fixed.conventions["base"]

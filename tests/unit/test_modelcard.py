@@ -41,21 +41,48 @@ def test_a_card_survives_writing_and_reading():
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        (changed(schema_version=2), "schema_version"),
+        (changed(schema_version=3), "schema_version"),
         (changed(colour="red"), "colour"),
         (changed(parameters="many"), "parameters"),
-        (changed(input={"spacing_mm": 1.3, "windows_px": 128}), "input.windows_px"),
+        (changed(input={"spacing_mm": 1.3, "crops_px": 128}), "input.crops_px"),
         (changed(output={"activation": "softmax"}), "output.activation"),
-        (changed(training={"name": "x"}), "training.citation"),
-        ("{", "the text"),
+        (changed(training={"name": "x"}), "training.patients"),
         ("[]", "the text"),
     ],
 )
 def test_unknown_missing_and_wrong_values_are_refused_with_their_place(text, where):
-    with pytest.raises(ModelCardError, match="schema 1") as caught:
+    with pytest.raises(ModelCardError, match="schema 1 or 2") as caught:
         ModelCard.from_json(text)
     assert f"a fault in {where}:" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_json_is_refused():
+    with pytest.raises(ModelCardError, match="no JSON"):
+        ModelCard.from_json("{")
+
+
+def test_a_card_of_schema_1_is_read():
+    old = json.loads(card().to_json())
+    old["schema_version"] = 1
+    old["input"]["window_px"] = old["input"].pop("crop_px") + 16
+    old["profile"] = {"mean": [1.0], "precision": [[2.0]], "limit": 3.0}
+    del old["feature_statistics"], old["input"]["channels"]
+    for key in ("centre", "outline_rule", "limits"):
+        del old["training"][key]
+    read = ModelCard.from_json(json.dumps(old))
+    assert read.input.crop_px == 128 + 16
+    assert read.input.channels == ("frame",)
+    assert read.feature_statistics is not None
+    assert read.feature_statistics.limit == 3.0
+    assert read.training.centre == "unknown"
+    assert json.loads(read.to_json())["schema_version"] == 2
+
+
+def test_a_renamed_key_is_refused_by_its_new_name():
+    old = changed(input={"spacing_mm": 1.3, "window_px": 128})
+    with pytest.raises(ModelCardError, match="'window_px' is called 'crop_px' now"):
+        ModelCard.from_json(old)
 
 
 @pytest.mark.parametrize("key", ["name", "sha256", "input", "training", "intended_use"])

@@ -16,8 +16,9 @@ from lvseg.errors import ModelInputError, NotACineError, UsageError
 from lvseg.issues import Issue
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.phantom import PhantomOptions, beating_ventricle
-from lvseg.pipeline import Settings, run, segment
-from lvseg.postprocess import Options
+from lvseg.pipeline import run, segment_mask
+from lvseg.postprocess import PostprocessSettings
+from lvseg.settings import Settings
 from lvseg.write.pictures import write_picture
 
 #: Near the model's 1.33 mm: taken as it is. Fewer than 8 phases: no smoothing over time.
@@ -41,7 +42,7 @@ class Threshold:
             name="threshold",
             version="1",
             sha256="0" * 64,
-            input=InputSpec(spacing_mm=1.33, window_px=64),
+            input=InputSpec(spacing_mm=1.33, crop_px=64),
             output=OutputSpec(threshold=threshold),
             training=TrainingData(name="", citation="", licence="", patients=(), split=""),
             parameters=0,
@@ -86,21 +87,23 @@ def test_a_resampled_study_keeps_its_grid_and_its_ejection_fraction():
 @pytest.mark.parametrize("offset", [(-55.0, 45.0), (50.0, -48.0)])
 def test_a_heart_far_from_the_centre_is_found(offset):
     cine, mask, _ = ideal(replace(NEAR, heart_offset_mm=offset))
-    np.testing.assert_array_equal(segment(cine, Threshold()).labels, mask.labels)
+    np.testing.assert_array_equal(segment_mask(cine, Threshold()).labels, mask.labels)
 
 
 def test_batch_size_and_flips_change_nothing_for_a_network_without_place(heart):
     cine, mask, _ = heart
     settings = Settings(batch_size=7, flips=False)
-    np.testing.assert_array_equal(segment(cine, Threshold(), settings).labels, mask.labels)
+    np.testing.assert_array_equal(segment_mask(cine, Threshold(), settings).labels, mask.labels)
 
 
 def test_the_threshold_is_the_cards(heart):
     """Probabilities reach 1 / (1 + exp(-10)) = 0.99995."""
     cine, _, _ = heart
-    settings = Settings(postprocess=Options(faint_from=2))  # no threshold relative to the peak
-    assert segment(cine, Threshold(threshold=0.9999), settings).labels.any()
-    assert not segment(cine, Threshold(threshold=0.99999), settings).labels.any()
+    settings = Settings(
+        postprocess=PostprocessSettings(faint_from=2)
+    )  # no threshold relative to the peak
+    assert segment_mask(cine, Threshold(threshold=0.9999), settings).labels.any()
+    assert not segment_mask(cine, Threshold(threshold=0.99999), settings).labels.any()
 
 
 def test_an_empty_study_has_no_numbers_and_says_why(heart):

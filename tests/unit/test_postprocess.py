@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from prediction_maker import prediction_of
 
 from lvseg.cine import Cine, Source
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid, Plane
 from lvseg.postprocess import (
-    Options,
+    PostprocessSettings,
     clean,
     drop_atrial_slices,
     drop_orphan_slices,
@@ -151,7 +152,7 @@ def test_smoothing_is_a_quarter_a_half_and_a_quarter_on_a_circle():
     # phase 0: 1/2; its neighbours 1 and 7: 1/4 each
     assert smooth_over_time(curve).ravel().tolist() == [0.5, 0.25, 0, 0, 0, 0, 0, 0.25]
     assert np.array_equal(smooth_over_time(curve[:7]), curve[:7])
-    assert np.array_equal(smooth_over_time(curve, Options(smoothing=0)), curve)
+    assert np.array_equal(smooth_over_time(curve, PostprocessSettings(smoothing=0)), curve)
 
 
 def test_the_mask_carries_the_geometry_of_the_cine():
@@ -159,7 +160,7 @@ def test_the_mask_carries_the_geometry_of_the_cine():
         Plane((0.0, 0.0, 9.0 * z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (1.4, 1.3)) for z in range(5)
     )
     cine = cine_of((10, 5, 44, 48), planes=planes, complete=False)
-    mask = to_mask(stack().astype(np.float32), cine)
+    mask = to_mask(prediction_of(stack().astype(np.float32)), cine)
     assert mask.phases == tuple(range(10))
     assert (mask.planes, mask.pixel_spacing_mm, mask.complete) == (planes, (1.4, 1.3), False)
     assert np.array_equal(mask.labels, stack())
@@ -168,15 +169,15 @@ def test_the_mask_carries_the_geometry_of_the_cine():
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 7, 9), (9, 1, 7, 9), (1, 4, 7, 9)])
 def test_nothing_and_everything_work_in_every_shape(shape):
-    nothing = to_mask(np.zeros(shape, np.float32), cine_of(shape))
+    nothing = to_mask(prediction_of(np.zeros(shape, np.float32)), cine_of(shape))
     assert not nothing.labels.any()
-    everything = to_mask(np.ones(shape, np.float32), cine_of(shape))
+    everything = to_mask(prediction_of(np.ones(shape, np.float32)), cine_of(shape))
     assert everything.labels.all()
 
 
 def test_probabilities_of_another_grid_are_refused():
     with pytest.raises(GeometryMismatchError, match=r"expected .*\(2, 1, 4, 5\).*\(2, 1, 5, 4\)"):
-        to_mask(np.zeros((2, 1, 5, 4), np.float32), cine_of((2, 1, 4, 5)))
+        to_mask(prediction_of(np.zeros((2, 1, 5, 4), np.float32)), cine_of((2, 1, 4, 5)))
 
 
 def _beating_stack(areas_ed: list[int], areas_es: list[int], phases: int = 10) -> np.ndarray:
@@ -214,20 +215,25 @@ def test_an_apex_that_grows_in_systole_stays() -> None:
 def test_atrial_rule_needs_a_cycle_and_can_be_switched_off() -> None:
     inside = _beating_stack([100, 225, 324, 400, 225, 196], [25, 121, 196, 256, 256, 100])
     np.testing.assert_array_equal(drop_atrial_slices(inside[::2]), inside[::2])
-    np.testing.assert_array_equal(drop_atrial_slices(inside, Options(atrial_ratio=0)), inside)
+    np.testing.assert_array_equal(
+        drop_atrial_slices(inside, PostprocessSettings(atrial_ratio=0)), inside
+    )
 
 
 def test_a_slice_that_was_emptied_is_reported() -> None:
     inside = _beating_stack([100, 225, 324, 400, 225, 196], [25, 121, 196, 256, 256, 100])
     probabilities = inside.astype(np.float32)
-    mask = to_mask(probabilities, cine_of(inside.shape))
-    issues = left_out(probabilities, mask)
+    mask = to_mask(prediction_of(probabilities), cine_of(inside.shape))
+    issues = left_out(prediction_of(probabilities), mask)
     assert [(issue.code, issue.slice) for issue in issues] == [
         ("slice-left-out", 4),
         ("slice-left-out", 5),
     ]
     assert (
-        left_out(probabilities[:, :4], to_mask(probabilities[:, :4], cine_of((10, 4, 40, 40))))
+        left_out(
+            prediction_of(probabilities[:, :4]),
+            to_mask(prediction_of(probabilities[:, :4]), cine_of((10, 4, 40, 40))),
+        )
         == ()
     )
 
@@ -237,8 +243,8 @@ def test_a_faint_cavity_is_drawn_in_a_picture_and_not_in_a_cine() -> None:
     picture = np.zeros((1, 1, 30, 30), np.float32)
     picture[0, 0, 9:21, 9:21] = 0.2
     picture[0, 0, 10:20, 10:20] = 0.4
-    options = Options(threshold=0.6)
-    assert to_mask(picture, cine_of(picture.shape), options).labels.sum() == 100
-    assert to_mask(picture * 0.35, cine_of(picture.shape), options).labels.sum() == 0
+    options = PostprocessSettings(threshold=0.6)
+    assert to_mask(prediction_of(picture), cine_of(picture.shape), options).labels.sum() == 100
+    assert to_mask(prediction_of(picture * 0.35), cine_of(picture.shape), options).labels.sum() == 0
     cine = np.repeat(picture, 10, axis=0)
-    assert to_mask(cine, cine_of(cine.shape), options).labels.sum() == 0
+    assert to_mask(prediction_of(cine), cine_of(cine.shape), options).labels.sum() == 0

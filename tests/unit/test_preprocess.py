@@ -7,22 +7,22 @@ import pytest
 
 from lvseg.cine import Cine, Source
 from lvseg.errors import ModelInputError
-from lvseg.geometry import Grid
+from lvseg.geometry import Box, Grid
 from lvseg.modelcard import InputSpec
 from lvseg.preprocess import (
-    Window,
-    cut,
-    find_window,
+    crop,
+    find_box,
+    locator_frames,
     normalise,
     pad_to_multiple,
     prepare,
     resample,
     restore,
     scale_factors,
-    scouts,
+    source_box,
 )
 
-SPEC = InputSpec(spacing_mm=1.33, window_px=32)
+SPEC = InputSpec(spacing_mm=1.33, crop_px=32)
 
 
 def _cine(frames: np.ndarray, spacing: tuple[float, float] | None = None) -> Cine:
@@ -65,33 +65,34 @@ def test_resample_doubles_by_areas() -> None:
     assert result.tolist() == [[0, 1, 3, 4]]
 
 
-def test_window_reaching_outside_is_black_there_and_comes_back_exactly() -> None:
+def test_box_reaching_outside_is_black_there_and_comes_back_exactly() -> None:
     frames = np.random.default_rng(0).random((3, 2, 24, 20)).astype(np.float32)
     prepared = prepare(_cine(frames), SPEC)
-    window = Window(-6, -3, 32)
-    batch = cut(prepared, window)
+    box = Box(-6, -3, 32, 32)
+    batch = crop(prepared, box)
     assert batch.shape == (6, 1, 32, 32)
     assert not batch[:, :, :6].any()
     places = np.arange(batch.size, dtype=np.float32).reshape(batch.shape)
-    back = restore(places, prepared, window)
+    assert source_box(prepared, box) == Box(0, 0, 24, 20)
+    back = restore(places, prepared, box)[0]
     assert back.shape == frames.shape
-    # phase 2, slice 1 is sample 5; source (0, 0) is window (6, 3)
+    # phase 2, slice 1 is crop 5; source (0, 0) is (6, 3) in the box
     assert back[2, 1, 0, 0] == 5 * 32 * 32 + 6 * 32 + 3
 
 
-def test_window_is_centred_on_the_heart_that_most_slices_see() -> None:
+def test_box_is_centred_on_the_heart_that_most_slices_see() -> None:
     prepared = prepare(_cine(np.random.default_rng(1).random((1, 3, 100, 80))), SPEC)
     votes = np.zeros((3, 1, *pad_to_multiple(np.zeros(prepared.sides), 16).shape), np.float32)
     votes[:2, 0, 61:70, 21:30] = 1  # rows 61..69 centre 65, columns 21..29 centre 25
     votes[2, 0, 5:13, 5:13] = 1  # one slice sees something elsewhere
-    window = find_window(prepared, votes)
+    box = find_box(prepared, votes[:, 0])
     # extent 9 + 2 * 16 = 41 -> 48; 65 - 23.5 = 41.5 -> 42 (even), 25 - 23.5 = 1.5 -> 2
-    assert window == Window(42, 2, 48)
+    assert box == Box(42, 2, 48, 48)
 
 
 def test_no_vote_takes_the_centre() -> None:
     prepared = prepare(_cine(np.random.default_rng(1).random((1, 1, 64, 48))), SPEC)
-    assert find_window(prepared, np.zeros_like(scouts(prepared))) == Window(16, 8, 32)
+    assert find_box(prepared, np.zeros_like(locator_frames(prepared))[:, 0]) == Box(16, 8, 32, 32)
 
 
 def test_tiny_images_are_refused() -> None:

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prediction_maker import prediction_of
 
 from lvseg import model_store
 from lvseg.cine import Mask
-from lvseg.modelcard import CARD, Calibration, InputProfile, ModelCard
+from lvseg.modelcard import CARD, Calibration, FeatureStatistics, ModelCard
 from lvseg.quality import expect_dice, unlike, unsure
 from lvseg.quality.certainty import expected_dice, self_dice
 from lvseg.quality.likeness import FEATURES, distance, features
-from lvseg.results import Certainty
+from lvseg.results import Confidence
 
 #: With slope 1 and nothing else, the expected Dice is the self-Dice.
 PLAIN = Calibration(
@@ -71,7 +72,7 @@ def study(sure: float) -> tuple[np.ndarray, Mask]:
 
 def test_a_study_is_the_mean_over_its_slices() -> None:
     probabilities, mask = study(0.5)
-    found = expect_dice(probabilities, mask, PLAIN)
+    found = expect_dice(prediction_of(probabilities), mask, PLAIN)
     assert found is not None
     # 16 pixels at 0.5: 2 x 8 / (8 + 16) = 2 / 3; sure slices stop at 0.998
     assert found.by_slice[1][1] == pytest.approx(2 / 3)
@@ -82,8 +83,8 @@ def test_a_study_is_the_mean_over_its_slices() -> None:
 def test_pixels_are_counted_on_the_models_grid() -> None:
     probabilities, mask = study(0.5)
     curve = PLAIN.model_copy(update={"area_slope": 1.0})
-    fine = expect_dice(probabilities, mask, curve)
-    coarse = expect_dice(probabilities, mask, curve, pixel_ratio=0.25)
+    fine = expect_dice(prediction_of(probabilities), mask, curve)
+    coarse = expect_dice(prediction_of(probabilities, pixel_ratio=0.25), mask, curve)
     assert fine is not None
     assert coarse is not None
     assert coarse.expected_dice < fine.expected_dice
@@ -92,14 +93,14 @@ def test_pixels_are_counted_on_the_models_grid() -> None:
 def test_without_calibration_or_mask_nothing_is_expected() -> None:
     probabilities, mask = study(1.0)
     empty = Mask(np.zeros_like(mask.labels), mask.phases)
-    assert expect_dice(probabilities, mask, None) is None
-    assert expect_dice(probabilities, empty, PLAIN) is None
+    assert expect_dice(prediction_of(probabilities), mask, None) is None
+    assert expect_dice(prediction_of(probabilities), empty, PLAIN) is None
     assert unsure(None, PLAIN, (0,)) == ()
-    assert unsure(Certainty(0.1, ((0.1,),)), None, (0,)) == ()
+    assert unsure(Confidence(0.1, ((0.1,),)), None, (0,)) == ()
 
 
 def test_an_unsure_study_asks_for_a_look_and_names_the_worst_slice() -> None:
-    found = unsure(Certainty(0.75, ((0.9, 0.65, None), (0.9, 0.6, 0.68))), PLAIN, (4, 9))
+    found = unsure(Confidence(0.75, ((0.9, 0.65, None), (0.9, 0.6, 0.68))), PLAIN, (4, 9))
     assert [(each.code, each.severity) for each in found] == [
         ("unsure", "warning"),
         ("unsure-slice", "info"),
@@ -110,7 +111,7 @@ def test_an_unsure_study_asks_for_a_look_and_names_the_worst_slice() -> None:
 
 
 def test_a_sure_study_is_silent() -> None:
-    assert unsure(Certainty(0.9, ((0.9, None),)), PLAIN, (0,)) == ()
+    assert unsure(Confidence(0.9, ((0.9, None),)), PLAIN, (0,)) == ()
 
 
 def frames(count: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +136,7 @@ def test_features_say_what_their_names_say() -> None:
 def test_frames_without_cavity_say_nothing() -> None:
     inputs, scores = frames()
     assert features(inputs, scores * 0).shape == (0, len(FEATURES))
-    profile = InputProfile(mean=(0.0,) * 8, precision=((0.0,) * 8,) * 8, limit=1.0)
+    profile = FeatureStatistics(mean=(0.0,) * 8, precision=((0.0,) * 8,) * 8, limit=1.0)
     assert unlike(inputs, scores * 0, profile) == ()
     assert unlike(inputs, scores, None) == ()
 
@@ -147,7 +148,7 @@ def test_no_more_than_24_frames_are_described() -> None:
 
 def test_distance_by_hand() -> None:
     precision = np.diag([4.0, 1.0, *[0.0] * 6])
-    profile = InputProfile(
+    profile = FeatureStatistics(
         mean=(1.0, 2.0, *[0.0] * 6), precision=tuple(map(tuple, precision)), limit=5.0
     )
     found = np.array([[2.0, 5.0, *[7.0] * 6], [4.0, 7.0, *[7.0] * 6]])
@@ -159,7 +160,7 @@ def test_an_inverted_picture_is_unlike_the_training_pictures() -> None:
     inputs, scores = frames()
     table = features(*frames(24))
     spread = np.diag(1 / (table.std(axis=0) + 0.05) ** 2)
-    profile = InputProfile(
+    profile = FeatureStatistics(
         mean=tuple(table.mean(axis=0)), precision=tuple(map(tuple, spread)), limit=4.0
     )
     assert unlike(inputs, scores, profile) == ()
@@ -170,9 +171,11 @@ def test_an_inverted_picture_is_unlike_the_training_pictures() -> None:
 def test_the_shipped_card_is_calibrated_for_these_features() -> None:
     card = ModelCard.from_json((model_store.locate(model_store.DEFAULT) / CARD).read_text("utf-8"))
     assert card.calibration is not None
-    assert card.profile is not None
-    assert len(card.profile.mean) == len(card.profile.precision) == len(FEATURES)
-    assert {len(row) for row in card.profile.precision} == {len(FEATURES)}
+    assert card.feature_statistics is not None
+    assert (
+        len(card.feature_statistics.mean) == len(card.feature_statistics.precision) == len(FEATURES)
+    )
+    assert {len(row) for row in card.feature_statistics.precision} == {len(FEATURES)}
     assert 0.5 < card.calibration.slice_review_below < card.calibration.review_below < 1
     # surer is better, larger is better, and sureness says more
     assert card.calibration.slope > card.calibration.area_slope > 0

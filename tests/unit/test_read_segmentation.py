@@ -22,6 +22,7 @@ from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
 from lvseg.evaluate import compare
 from lvseg.geometry import Grid
+from lvseg.labels import Label
 from lvseg.read import read_mask
 from lvseg.write import SegOptions, write_mask, write_segmentations
 
@@ -98,7 +99,9 @@ def test_an_empty_mask_comes_back_empty_with_its_grid(tmp_path: Path, classic: S
 def test_half_of_the_maximum_is_cavity(tmp_path: Path, classic: Source) -> None:
     cine = classic[0]
     likely = np.random.default_rng(5).random(cine.shape, np.float32)
-    path = ours(tmp_path, classic, SegOptions(fractional=True), probabilities=likely)
+    path = ours(
+        tmp_path, classic, SegOptions(fractional=True), probabilities={Label.LV_CAVITY: likely}
+    )
     expected = np.rint(likely * 255) >= 128  # 127 of 255 is less than half
     np.testing.assert_array_equal(read_mask(path).labels, expected)
     np.testing.assert_array_equal(read_mask(path, like=cine).labels, expected)

@@ -13,7 +13,7 @@ from lvseg.geometry import Grid, Plane
 from lvseg.issues import Issue
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.report import mask_document, measurements_document, to_json
-from lvseg.results import Certainty, LVMeasurements, Phases, StudyResult
+from lvseg.results import Confidence, LVMeasurements, Phases, StudyResult
 
 CARD = ModelCard(
     name="lv-sax",
@@ -112,8 +112,8 @@ def test_heart_rate_output_and_rates_are_rounded_too():
 
 
 def test_the_expected_dice_stands_beside_the_verdict():
-    certainty = Certainty(0.91249, ((0.95, None, 0.8126), (0.9, 0.87654, None)))
-    quality = measurements_document(result(certainty=certainty))["quality"]
+    certainty = Confidence(0.91249, ((0.95, None, 0.8126), (0.9, 0.87654, None)))
+    quality = measurements_document(result(confidence=certainty))["quality"]
     assert quality["expected_dice"] == 0.912
     assert quality["expected_dice_by_slice"] == [[0.95, None, 0.813], [0.9, 0.877, None]]
 

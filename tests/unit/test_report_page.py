@@ -25,7 +25,7 @@ from lvseg.report import to_html
 from lvseg.report.curve import curve, ticks
 from lvseg.report.figures import figures, number, result_line
 from lvseg.report.frames import Window, atlas, contours, heart_window, smooth
-from lvseg.results import Certainty, LVMeasurements, Phases, StudyResult
+from lvseg.results import Confidence, LVMeasurements, Phases, StudyResult
 
 SMALL = PhantomOptions(
     phases=9, slices=7, rows=88, columns=100, pixel_spacing_mm=(2.3, 2.1), slices_above_base=1
@@ -190,7 +190,7 @@ def test_known_rates_and_certainty_are_told(phantom):
         tuple(0.91 if area else None for area in row) for row in phantom.measurements.area_px
     )
     values = replace(phantom.measurements, heart_rate_bpm=71.6, cardiac_output_l_min=5.25)
-    told = replace(phantom, measurements=values, certainty=Certainty(0.934, by_slice))
+    told = replace(phantom, measurements=values, confidence=Confidence(0.934, by_slice))
     found = {each.name: each.value for each in figures(told)}
     # 71.6 -> 72, 5.25 -> 5.2 (half to even), 0.934 -> 0.93
     assert (found["Heart rate"], found["Cardiac output"], found["Expected Dice"]) == (

@@ -31,6 +31,7 @@ from lvseg.cine import Cine, InstanceRef
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid
 from lvseg.issues import Issue
+from lvseg.labels import Label
 from lvseg.read import original_headers
 from lvseg.write import SegOptions, write_segmentations
 from lvseg.write.dicom_context import hushed, repaired_header
@@ -72,7 +73,7 @@ def test_dciodvfy_finds_no_fault(tmp_path: Path, enhanced: bool) -> None:
     program = checker()
     cine, originals = study(tmp_path / "in", enhanced=enhanced)
     likely = np.random.default_rng(5).random(cine.shape, np.float32)
-    full = result_of(cine, probabilities=likely)
+    full = result_of(cine, probabilities={Label.LV_CAVITY: likely})
     empty = result_of(cine, np.zeros(cine.shape, np.uint8), card=None)
     jobs = (full, SegOptions()), (full, SegOptions("ed-es")), (full, SegOptions("all", True))
     for number, (result, options) in enumerate([*jobs, (empty, SegOptions())]):
@@ -259,7 +260,9 @@ def test_fractions_are_the_probabilities_themselves(
     cine, originals = classic
     likely = np.random.default_rng(5).random(cine.shape, np.float32)
     options = SegOptions(fractional=True)
-    dataset, issues = written(tmp_path, cine, originals, probabilities=likely, options=options)
+    dataset, issues = written(
+        tmp_path, cine, originals, probabilities={Label.LV_CAVITY: likely}, options=options
+    )
     assert issues == ()
     assert (dataset.SegmentationType, dataset.SegmentationFractionalType) == (
         *("FRACTIONAL", "PROBABILITY"),

@@ -14,10 +14,11 @@ onnx = pytest.importorskip("onnx")
 
 from lvseg import model_store  # noqa: E402
 from lvseg.cine import Study  # noqa: E402
+from lvseg.geometry import Box  # noqa: E402
 from lvseg.phantom import PhantomOptions, beating_ventricle  # noqa: E402
 from lvseg.pipeline import run  # noqa: E402
 from lvseg.predict import available_runtimes, load_model  # noqa: E402
-from lvseg.preprocess import Window, cut, prepare, scouts  # noqa: E402
+from lvseg.preprocess import crop, locator_frames, prepare  # noqa: E402
 from lvseg.train.export import PARITY_TOLERANCE  # noqa: E402
 from lvseg.train.network import build  # noqa: E402
 from lvseg.train.options import read_preset  # noqa: E402
@@ -31,13 +32,13 @@ INT8 = f"{model_store.DEFAULT}-int8"
 def inputs() -> list[NDArray[np.float32]]:
     """Noise of the window's size, a full frame and windows of the phantom."""
     card = load_model(model_store.locate()).card
-    size = card.input.window_px
+    size = card.input.crop_px
     cine, _, _ = beating_ventricle(PhantomOptions(phases=4, seed=3))
     prepared = prepare(cine, card.input)
     rows, columns = prepared.sides
-    middle = Window((rows - size) // 2, (columns - size) // 2, size)
+    middle = Box((rows - size) // 2, (columns - size) // 2, size, size)
     noise = np.random.default_rng(0).random((2, 1, size, size), np.float32)
-    return [noise, scouts(prepared)[4:5], cut(prepared, middle)[:12]]
+    return [noise, locator_frames(prepared)[4:5], crop(prepared, middle)[:12]]
 
 
 def in_torch(folder: Path, preset: str) -> Any:

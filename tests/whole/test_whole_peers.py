@@ -30,6 +30,7 @@ from peers import (
 from lvseg import model_store
 from lvseg.cine import Cine
 from lvseg.cli import main
+from lvseg.labels import Label
 from lvseg.measurement import measure
 from lvseg.modelcard import ModelCard
 from lvseg.read import original_headers, read_mask, read_study
@@ -132,7 +133,12 @@ def test_the_validator_accepts_one_object_a_phase_and_fractions(tmp_path: Path, 
     write_structured_report(result, tmp_path / "report.dcm", originals, pair)
     scores = result.mask.labels.astype(np.float32) * 0.8
     scored = StudyResult(
-        cine, result.mask, result.measurements, (), result.card, probabilities=scores
+        cine,
+        result.mask,
+        result.measurements,
+        (),
+        result.card,
+        probabilities={Label.LV_CAVITY: scores},
     )
     options = SegOptions(fractional=True)
     ((fractions,), _) = write_segmentations(scored, tmp_path / "parts", originals, options)

@@ -45,6 +45,6 @@ def test_engines_agree_on_the_phantom() -> None:
 
 
 def run_mask(cine, predictor: Predictor) -> np.ndarray:
-    from lvseg.pipeline import segment
+    from lvseg.pipeline import segment_mask
 
-    return segment(cine, predictor).labels
+    return segment_mask(cine, predictor).labels

@@ -212,7 +212,7 @@ def evaluate(
     together, as a study of two phases.
     """
     from lvseg import evaluate as judging
-    from lvseg.pipeline import Settings
+    from lvseg.settings import Settings
 
     predictor, settings = load_predictor(model, runtime, threads), Settings(flips=flips)
     with out.progress(f"evaluating {predictor.card.name}") as bar:

@@ -95,7 +95,8 @@ class Work:
         self, entry: batch.Entry, reading: Future[tuple[Study, float]]
     ) -> tuple[StudyResult, dict[str, Any]]:
         """What was found in a study, and the content of its measurements.json."""
-        from lvseg.pipeline import Settings, run
+        from lvseg.pipeline import run
+        from lvseg.settings import Settings
 
         with self.out.progress(entry.folder.name if entry.folder else "") as bar:
             study, seconds = reading.result()

@@ -21,6 +21,7 @@ from lvseg.manifest import Sample
 from lvseg.modelcard import ModelCard
 from lvseg.predict import Predictor
 from lvseg.read import read_mask, read_picture
+from lvseg.settings import Settings
 
 __all__ = ["evaluate", "leaked_patients"]
 
@@ -29,7 +30,7 @@ def evaluate(
     folder: Path,
     split: str,
     predictor: Predictor,
-    settings: pipeline.Settings | None = None,
+    settings: Settings | None = None,
     progress: Callable[[int, int], None] | None = None,
     *,
     by_patient: bool = False,
@@ -56,7 +57,7 @@ def evaluate(
         pairs = {place: _read(folder, chosen[place]) for place in group}
         pictures = {place: cine for place, (cine, _) in pairs.items()}
         for cine, places in stacks({place: chosen[place] for place in group}, pictures):
-            mask = pipeline.segment(cine, predictor, settings)
+            mask = pipeline.segment_mask(cine, predictor, settings)
             for place, at in places.items():
                 inside = mask.labels[at] == Label.LV_CAVITY
                 rows[place] = _row(chosen[place], cine, pairs[place][1], inside)
@@ -68,7 +69,7 @@ def evaluate(
         for name in leaked
     )
     name = predictor.card.name
-    flips = (settings or pipeline.Settings()).flips
+    flips = (settings or Settings()).flips
     return Evaluation(images, patients, leaked, issues, name, split, seed, by_patient, flips)
 
 

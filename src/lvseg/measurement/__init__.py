@@ -22,7 +22,7 @@ from lvseg.measurement.rates import cardiac_output_l_min, peak_rates_ml_s, times
 from lvseg.results import LVMeasurements, Phases
 
 __all__ = [
-    "Options",
+    "MeasurementSettings",
     "areas_px",
     "cardiac_output_l_min",
     "ejection_fraction_percent",
@@ -40,7 +40,7 @@ _SMOOTH_FROM = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class MeasurementSettings:
     """Choices of the measurement.
 
     :param smooth_phases: choose the phases on the curve averaged over neighbouring phases (1/4,
@@ -118,7 +118,7 @@ def ejection_fraction_percent(edv_ml: float, esv_ml: float) -> float | None:
 
 def measure(
     mask: Mask,
-    options: Options | None = None,
+    options: MeasurementSettings | None = None,
     *,
     times_ms: tuple[float, ...] | None = None,
     heart_rate_bpm: float | None = None,
@@ -137,9 +137,9 @@ def measure(
     return with_rates(_measure(mask, options), times, heart_rate_bpm)
 
 
-def _measure(mask: Mask, options: Options | None) -> LVMeasurements:
+def _measure(mask: Mask, options: MeasurementSettings | None) -> LVMeasurements:
     """Everything that the mask alone tells."""
-    chosen = options or Options()
+    chosen = options or MeasurementSettings()
     pixels = areas_px(mask)
     areas = _areas_mm2(mask, pixels)
     issues: list[Issue] = []
@@ -222,7 +222,9 @@ def _unmeasured(
     )
 
 
-def _phases(curve: FloatArray, what: str, options: Options, issues: list[Issue]) -> Phases:
+def _phases(
+    curve: FloatArray, what: str, options: MeasurementSettings, issues: list[Issue]
+) -> Phases:
     try:
         return find_phases(curve, smooth=options.smooth_phases, what=what)
     except PhaseError:
@@ -299,7 +301,7 @@ def _areas_mm2(mask: Mask, pixels: IntArray) -> FloatArray | None:
     return result
 
 
-def _conventions(options: Options) -> dict[str, str]:
+def _conventions(options: MeasurementSettings) -> dict[str, str]:
     counted = {
         "every-slice": "every slice with cavity counts, phase by phase",
         "slices-of-ed": "only slices with cavity at end-diastole count, in every phase",

@@ -14,7 +14,8 @@ from lvseg.cine import Mask
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.modelcard import Calibration
-from lvseg.results import Certainty
+from lvseg.prediction import Prediction
+from lvseg.results import Confidence
 
 __all__ = ["expect_dice", "expected_dice", "self_dice", "unsure"]
 
@@ -58,22 +59,16 @@ def expected_dice(own: FloatArray, area_px: FloatArray, calibration: Calibration
 
 
 def expect_dice(
-    probabilities: NDArray[np.float32],
-    mask: Mask,
-    calibration: Calibration | None,
-    *,
-    pixel_ratio: float = 1.0,
-    region: tuple[slice, slice] = (slice(None), slice(None)),
-) -> Certainty | None:
+    prediction: Prediction, mask: Mask, calibration: Calibration | None
+) -> Confidence | None:
     """What Dice to expect of a study and of each of its slices.
 
-    :param probabilities: ``[T, Z, y, x]`` before clean-up, the phases of the mask.
-    :param region: rows and columns of the mask's grid that they are of.
-    :param pixel_ratio: pixels of the model's grid per pixel of the mask.
+    :param prediction: of the phases of the mask, before clean-up.
     :returns: None without calibration or for an empty mask. The study's value is the mean over
         its slices with cavity, as Dice per slice is reported.
     """
-    inside = mask.labels[:, :, region[0], region[1]] == Label.LV_CAVITY
+    inside = prediction.box.crop(mask.of(Label.LV_CAVITY))
+    probabilities = prediction.of(Label.LV_CAVITY)
     areas = inside.sum(axis=(2, 3)).reshape(-1).astype(np.float64)
     if calibration is None or not areas.any():
         return None
@@ -81,14 +76,14 @@ def expect_dice(
     held = np.flatnonzero(areas)
     own = self_dice(probabilities.reshape(flat), inside.reshape(flat))[held]
     values = np.full(areas.shape, np.nan)
-    values[held] = expected_dice(own, areas[held] * pixel_ratio, calibration)
+    values[held] = expected_dice(own, areas[held] * prediction.pixel_ratio, calibration)
     table = values.reshape(inside.shape[:2]).tolist()
     rows = tuple(tuple(None if v != v else float(v) for v in row) for row in table)
-    return Certainty(float(np.nanmean(values)), rows)
+    return Confidence(float(np.nanmean(values)), rows)
 
 
 def unsure(
-    certainty: Certainty | None, calibration: Calibration | None, phases: tuple[int, ...]
+    certainty: Confidence | None, calibration: Calibration | None, phases: tuple[int, ...]
 ) -> tuple[Issue, ...]:
     """Issues where the network is unsure: of the study, and of single slices.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lvseg.issues import Issue
-from lvseg.modelcard import InputProfile
+from lvseg.modelcard import FeatureStatistics
 
 __all__ = ["FEATURES", "distance", "features", "unlike"]
 
@@ -69,7 +69,7 @@ def _describe(frame: FloatArray, inside: NDArray[np.bool_]) -> list[float]:
     ]
 
 
-def distance(found: FloatArray, profile: InputProfile) -> float:
+def distance(found: FloatArray, profile: FeatureStatistics) -> float:
     """Mahalanobis distance of the mean features ``[N, K]`` from the training pictures.
 
     Source: Mahalanobis, Proc Natl Inst Sci India 1936;2:49-55.
@@ -78,7 +78,7 @@ def distance(found: FloatArray, profile: InputProfile) -> float:
     return float(np.sqrt(max(0.0, offset @ np.array(profile.precision) @ offset)))
 
 
-def unlike(inputs: Frames, scores: Frames, profile: InputProfile | None) -> tuple[Issue, ...]:
+def unlike(inputs: Frames, scores: Frames, profile: FeatureStatistics | None) -> tuple[Issue, ...]:
     """A issue where the input is unlike the training pictures; none without a profile or cavity.
 
     :param inputs, scores: as in :func:`features`.

@@ -8,7 +8,7 @@ from typing import Any
 
 from lvseg.cine import Cine, Mask
 from lvseg.issues import Issue, verdict_of
-from lvseg.results import Certainty, LVMeasurements, StudyResult
+from lvseg.results import Confidence, LVMeasurements, StudyResult
 from lvseg.version import __version__
 
 __all__ = ["SCHEMA", "mask_document", "measurements_document", "to_json"]
@@ -39,7 +39,7 @@ def measurements_document(result: StudyResult) -> dict[str, Any]:
         ),
         "study": _study(result.cine),
         **_figures(values),
-        "quality": _quality(result.issues, result.certainty),
+        "quality": _quality(result.issues, result.confidence),
         "seconds": _seconds(result.seconds),
         "phase_index": list(result.mask.phases),
         **_details(values),
@@ -97,15 +97,15 @@ def _details(values: LVMeasurements) -> dict[str, Any]:
     }
 
 
-def _quality(issues: tuple[Issue, ...], certainty: Certainty | None = None) -> dict[str, Any]:
+def _quality(issues: tuple[Issue, ...], confidence: Confidence | None = None) -> dict[str, Any]:
     return {
         "verdict": verdict_of(issues),
         "findings": [issue.to_dict() for issue in issues],
-        "expected_dice": None if certainty is None else _rounded(certainty.expected_dice, 3),
+        "expected_dice": None if confidence is None else _rounded(confidence.expected_dice, 3),
         "expected_dice_by_slice": (
             None
-            if certainty is None
-            else [[_rounded(dice, 3) for dice in row] for row in certainty.by_slice]
+            if confidence is None
+            else [[_rounded(dice, 3) for dice in row] for row in confidence.by_slice]
         ),
     }
 

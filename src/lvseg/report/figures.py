@@ -121,8 +121,8 @@ def _more(result: StudyResult, why: str) -> Iterator[Figure]:
         ("Peak filling rate", values.peak_filling_rate_ml_s),
     ):
         yield _figure(name, "", value, "ml/s", no_rate, digits=0)
-    certainty = result.certainty
-    expected = None if certainty is None else certainty.expected_dice
+    confidence = result.confidence
+    expected = None if confidence is None else confidence.expected_dice
     no_dice = "the model is not calibrated"
     if not any(map(any, values.area_px)):
         no_dice = _WHY["no-cavity"]

@@ -204,8 +204,8 @@ def _player(
     for row, phase in enumerate(mask.phases):
         areas[phase] = [round(float(area), 1) for area in _areas(result)[row]]
         values[phase] = round(sums[row], 1)
-        if result.certainty is not None:
-            dice[phase] = result.certainty.by_slice[row]
+        if result.confidence is not None:
+            dice[phase] = result.confidence.by_slice[row]
     by_slice = [sum(row[index] for row in areas if row) for index in range(slices)]
     held = [index for index, area in enumerate(by_slice) if area]
     return {

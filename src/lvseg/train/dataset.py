@@ -69,7 +69,7 @@ def load_slices(dataset: Path, split: str, spec: InputSpec, *, allow_leaks: bool
         pair = None if spacing is None else (spacing, spacing)
         source = Source("picture", image_path(dataset, sample).stem)
         cine = Cine.of_image(image, source, pair)
-        images.append(prepare(cine, spec).frames_of(0)[0])
+        images.append(prepare(cine, spec).frames_of(0)[0, 0])
         masks.append(resample(mask.astype(np.float32), scale_factors(pair, spec)))
     rows = max(image.shape[0] for image in images)
     columns = max(image.shape[1] for image in images)

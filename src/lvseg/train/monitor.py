@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lvseg import preprocess
 from lvseg.errors import DatasetError
 from lvseg.modelcard import InputSpec
-from lvseg.preprocess import Prepared, cut, find_window, restore, scouts
+from lvseg.preprocess import Prepared
 from lvseg.train import augment
 from lvseg.train.dataset import Slices, normalise_crops
 from lvseg.train.loss import LOSSES
@@ -80,8 +81,11 @@ def validate(network: nn.Module, data: Slices, spec: InputSpec) -> tuple[float, 
     for index in torch.nonzero(~data.empty).flatten().tolist():
         frame = data.images[index : index + 1].numpy()
         prepared = Prepared(frame, np.array([[0, 1]], np.float32), (1.0, 1.0), spec)
-        window = find_window(prepared, run(scouts(prepared)))
-        predicted = restore(run(cut(prepared, window)), prepared, window)[0] > 0.5
+        box = preprocess.find_box(prepared, run(preprocess.locator_frames(prepared))[:, 0])
+        inside = np.zeros(frame.shape[-2:], bool)
+        found = preprocess.restore(run(preprocess.crop(prepared, box)), prepared, box)
+        preprocess.source_box(prepared, box).paste(found[0, 0, 0] > 0.5, inside)
+        predicted = inside[None]
         sums += overlaps(torch.from_numpy(predicted), data.masks[index] > 0.5)
     return _means(sums)
 
@@ -108,6 +112,6 @@ def _plain_batches(data: Slices, options: TrainOptions) -> Iterator[tuple[Tensor
         images, masks = data.images[part], data.masks[part]
         if options.frame == "window":
             drawn = augment.identity(data.centres[part])
-            images, masks = augment.crop(drawn, images, masks, options.input.window_px)
+            images, masks = augment.crop(drawn, images, masks, options.input.crop_px)
             images = normalise_crops(images, options.input)
         yield images, masks

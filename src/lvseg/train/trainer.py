@@ -256,7 +256,7 @@ def _batch(
     The weight makes the mean over processes that of the global batch where shares differ in size.
     Noise is drawn by each process for itself; all else is as in one process.
     """
-    size = options.frame_px if options.frame == "whole" else options.input.window_px
+    size = options.frame_px if options.frame == "whole" else options.input.crop_px
     if options.scout_every and index % options.scout_every == 0:
         size, chosen = 2 * size, chosen[: _scout_size(len(chosen))]  # the same work
     sides = (data.images.shape[2], data.images.shape[3])

@@ -125,7 +125,7 @@ def _values(
     """Stored values of the frames of the mask, whether they are fractions, and an issue if not."""
     mask = result.mask
     if options.fractional and result.probabilities is not None:
-        chosen = result.probabilities[list(mask.phases)]
+        chosen = result.probabilities[Label.LV_CAVITY][list(mask.phases)]
         return np.rint(np.clip(chosen, 0, 1) * _FULL).astype(np.uint8), True, ()
     values = (mask.labels == Label.LV_CAVITY).view(np.uint8)
     if not options.fractional:

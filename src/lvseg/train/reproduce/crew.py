@@ -101,7 +101,7 @@ def _side_by_side(
 def _work(step: Step) -> int:
     """Pixels that a step is shown."""
     options = step.options
-    side = options.frame_px if options.frame == "whole" else options.input.window_px
+    side = options.frame_px if options.frame == "whole" else options.input.crop_px
     return options.epochs * options.steps_per_epoch * options.batch_size * side**2
 
 

@@ -133,7 +133,7 @@ def estimate(
 
 def _measured(options: TrainOptions, device: torch.device) -> tuple[float, float]:
     """Seconds of a training step, and of predicting one picture."""
-    size = options.frame_px if options.frame == "whole" else options.input.window_px
+    size = options.frame_px if options.frame == "whole" else options.input.crop_px
     network = build(options.network).to(device)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True)
     generator = torch.Generator().manual_seed(0)

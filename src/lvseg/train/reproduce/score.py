@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from lvseg.cine import Cine, Source
 from lvseg.datasets.augmented import ORIGINAL
+from lvseg.inference import infer
+from lvseg.labels import Label
 from lvseg.manifest import Sample
 from lvseg.metrics import dice, jaccard, summarise
-from lvseg.preprocess import cut, find_window, prepare, restore, scouts
 from lvseg.train.checkpoint import load_average, read_options
 from lvseg.train.dataset import read_pair, resize_frame
 from lvseg.train.network import build
@@ -59,31 +60,28 @@ def predict(
     """
     if options.frame == "whole":
         frame = torch.from_numpy(resize_frame(image, options.frame_px)).float() / 255
-        found = _probability(network, frame[None, None])
+        found = torch.sigmoid(_logits(network, frame[None, None]))
         sides = (image.shape[0], image.shape[1])
         back = functional.interpolate(found, size=sides, mode="bilinear", align_corners=False)
         whole: NDArray[np.bool_] = (back[0, 0] > THRESHOLD).numpy()
         return whole
     pair = None if spacing_mm is None else (spacing_mm, spacing_mm)
-    prepared = prepare(
-        Cine.of_image(image, Source("picture", "picture"), pair),
-        options.input,
-    )
+    cine = Cine.of_image(image, Source("picture", "picture"), pair)
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = _probability(network, torch.from_numpy(batch)).numpy()
+        result: NDArray[np.float32] = _logits(network, torch.from_numpy(batch)).numpy()
         return result
 
-    window = find_window(prepared, run(scouts(prepared)))
-    probability = restore(run(cut(prepared, window)), prepared, window)[0, 0]
-    inside: NDArray[np.bool_] = probability > THRESHOLD
+    probability = infer(cine, run, options.input).on_grid(Label.LV_CAVITY, cine.grid)
+    inside: NDArray[np.bool_] = probability[0, 0] > THRESHOLD
     return inside
 
 
-def _probability(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+def _logits(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     device = next(network.parameters()).device
     images = images.to(device).contiguous(memory_format=torch.channels_last)
-    return torch.sigmoid(network(images).float()).cpu()
+    result: torch.Tensor = network(images).float().cpu()
+    return result
 
 
 def score(

@@ -35,7 +35,7 @@ def images_per_second(
         if set(found) == set(options):
             return found
     networks = {key: build(each.network).to(device).eval() for key, each in options.items()}
-    sides = {key: each.input.window_px for key, each in options.items()}
+    sides = {key: each.input.crop_px for key, each in options.items()}
     times: dict[str, list[float]] = {key: [] for key in options}
     for _ in range(ROUNDS + 1):
         for key, network in networks.items():

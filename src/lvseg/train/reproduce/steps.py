@@ -66,7 +66,7 @@ class Scale:
 
     :param total: pairs after the offline augmentation.
     :param width, depth: of the networks, see :func:`lvseg.train.network.doubling`.
-    :param frame_px: side of the whole frames; :param window_px: of the windows at the end.
+    :param frame_px: side of the whole frames; :param crop_px: of the windows at the end.
     :param own_width: of the networks once they have our size instead of the study's.
     :param batch_size: once it is no longer 1.
     :param longer: how many times the budget the last step has.
@@ -77,7 +77,7 @@ class Scale:
     width: int
     depth: int
     frame_px: int
-    window_px: int
+    crop_px: int
     own_width: int
     epochs: int
     batch_size: int
@@ -174,7 +174,7 @@ def _study(scale: Scale, pictures: int, seed: int) -> TrainOptions:
         validation_split="validation",
         frame="whole",
         frame_px=scale.frame_px,
-        input=InputSpec(spacing_mm=1.33, window_px=scale.window_px),
+        input=InputSpec(spacing_mm=1.33, crop_px=scale.crop_px),
         network=NetworkOptions(
             kind="encoder-decoder", widths=doubling(scale.width, scale.depth), batch_momentum=0.01
         ),
@@ -284,9 +284,9 @@ def _frame_augmentation(scale: Scale) -> AugmentOptions:
 def _window_augmentation(scale: Scale) -> AugmentOptions:
     """The same, in pixels of the window, which may also lie anywhere in the picture."""
     changes = {
-        "shift_px": scale.window_px / 6,
+        "shift_px": scale.crop_px / 6,
         "anywhere_chance": 0.2,
-        "elastic_px": scale.window_px / 64,
+        "elastic_px": scale.crop_px / 64,
     }
     return AugmentOptions(**_frame_augmentation(scale).model_dump() | changes)
 

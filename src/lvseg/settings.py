@@ -1,0 +1,83 @@
+"""Settings of the main path: post-processing, measurement and the limits of the quality checks."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from lvseg.errors import UsageError
+from lvseg.measurement import MeasurementSettings
+from lvseg.modelcard import ModelCard
+from lvseg.postprocess import PostprocessSettings
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every choice of the main path; a TOML file has a table for each nested one.
+
+    :param batch_size: crops predicted at once.
+    :param flips: average four mirrored predictions of each frame (docs/decisions/0005).
+    :param keep_probabilities: the result holds the probabilities too, for a fractional DICOM SEG.
+    """
+
+    postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
+    measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
+    batch_size: int = 4
+    flips: bool = False
+    keep_probabilities: bool = False
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Settings from a TOML file; what it leaves out keeps its default.
+
+        :raises UsageError: no such file, broken TOML, an unknown key or a wrong type.
+        """
+        try:
+            table = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise UsageError(f"cannot read the settings {path}: {error.strerror}") from error
+        except ValueError as error:  # broken TOML or no UTF-8
+            raise UsageError(f"expected TOML in the settings {path}: {error}") from error
+        unknown = _unknown_keys(cls(), table)
+        if unknown:
+            raise UsageError(
+                f"expected settings that lvseg knows in {path}, found {', '.join(unknown)}: see "
+                "docs/settings.md"
+            )
+        try:
+            return TypeAdapter(cls).validate_python(table)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"in the settings {path}, key '{key}': {first['msg']}") from error
+
+    def for_model(self, card: ModelCard) -> Self:
+        """The settings with the model's own threshold where none is set."""
+        if self.postprocess.threshold is not None:
+            return self
+        threshold = card.output.threshold
+        return replace(self, postprocess=replace(self.postprocess, threshold=threshold))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON and TOML have them."""
+        return asdict(self)
+
+
+def _unknown_keys(known: Any, table: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Keys of a table, and of the tables in it, that a dataclass has no field for."""
+    names = {each.name for each in fields(known)}
+    found = []
+    for key, value in table.items():
+        nested = getattr(known, key, None)
+        if key not in names:
+            found.append(prefix + key)
+        elif isinstance(value, Mapping) and is_dataclass(nested):
+            found += _unknown_keys(nested, value, f"{prefix}{key}.")
+    return found
