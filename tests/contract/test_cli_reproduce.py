@@ -111,7 +111,7 @@ def test_without_its_library_it_says_what_to_install(
     call: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*sys.modules]:
-        ours = name.startswith(("lvseg.train.reproduce", "lvseg.train.folder_lock"))
+        ours = name.startswith(("lvseg.train.reproduce", "lvseg.train.run_folder"))
         if ours or name.partition(".")[0] == "filelock":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "filelock", None)

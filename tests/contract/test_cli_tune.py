@@ -121,7 +121,7 @@ def test_test_patients_are_refused(call: Command, tmp_path: Path) -> None:
 @pytest.mark.torch
 def test_a_stopped_search_says_how_to_go_on(call: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     needs_the_extra()
-    from lvseg.train import tune as searching
+    from lvseg.train.search import tune as searching
 
     def stopped(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -136,7 +136,7 @@ def test_without_its_library_it_says_what_to_install(
     call: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*sys.modules]:
-        if name.partition(".")[0] == "optuna" or name == "lvseg.train.tune":
+        if name.partition(".")[0] == "optuna" or name.startswith("lvseg.train.search"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
     ended = call("--json")

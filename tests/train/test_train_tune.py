@@ -1,4 +1,4 @@
-"""The search: who judges, what is drawn, and that stopping it changes nothing."""
+"""The hyper-parameter search: its validation patients, what is drawn, stopping and going on."""
 
 from __future__ import annotations
 
@@ -18,21 +18,27 @@ optuna = pytest.importorskip("optuna")
 from filelock import FileLock  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from matplotlib import pyplot  # noqa: E402
+from optuna.distributions import FloatDistribution, IntDistribution  # noqa: E402
 from PIL import Image  # noqa: E402
 from sqlalchemy import Engine, event  # noqa: E402
 
 from lvseg.errors import UsageError  # noqa: E402
 from lvseg.manifest import Sample, patients  # noqa: E402
 from lvseg.modelcard import InputSpec  # noqa: E402
-from lvseg.train import tune as searching  # noqa: E402
 from lvseg.train.dataset import load_slices  # noqa: E402
-from lvseg.train.held_out import divide, patient_dice  # noqa: E402
 from lvseg.train.network import NetworkOptions  # noqa: E402
 from lvseg.train.options import TrainOptions, load_options, preset_names, read_preset  # noqa: E402
-from lvseg.train.space import Parameter, default_space, load_space  # noqa: E402
-from lvseg.train.trainer import load_split  # noqa: E402
-from lvseg.train.trials import to_toml, write_configuration  # noqa: E402
-from lvseg.train.tune import Outcome, tune  # noqa: E402
+from lvseg.train.run_folder import same_settings  # noqa: E402
+from lvseg.train.search import tune as searching  # noqa: E402
+from lvseg.train.search.space import Space, choices, default_space, load_space  # noqa: E402
+from lvseg.train.search.split import (  # noqa: E402
+    linked_dataset,
+    patient_dice,
+    split_samples,
+)
+from lvseg.train.search.trials import draw_figure, to_toml, write_options  # noqa: E402
+from lvseg.train.search.tune import Outcome, tune  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -47,12 +53,12 @@ OPTIONS = TrainOptions(
     warmup_steps=1,
     validate_every=1,
 )
-SPACE = (
-    Parameter("peak_rate", 1e-4, 1e-1, log=True),
-    Parameter("batch_size", 2, 4, whole=True),
-    Parameter("optimiser", choices=("adamw", "sgd")),
-    Parameter("augment.scale", choices=([0.9, 1.1], [0.75, 1.35])),
-)
+SPACE: Space = {
+    "peak_rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "batch_size": IntDistribution(2, 4),
+    "schedule": choices(["cosine", "constant"]),
+    "augment.scale": choices([[0.9, 1.1], [0.75, 1.35]]),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -108,13 +114,6 @@ def test_every_patient_counts_the_same_however_many_pictures_it_has(dataset: Pat
     assert found == {"p2": 1.0, "p3": pytest.approx(2 / 3)}
 
 
-def test_whole_frames_are_judged_as_they_are_trained(dataset: Path) -> None:
-    options = OPTIONS.model_copy(update={"frame": "whole", "frame_px": 64})
-    found = patient_dice(Bright(), load_split(dataset, "validation", options), options)
-    assert found["p2"] > 0.95  # the resized edge is soft
-    assert found["p3"] == pytest.approx(2 / 3, abs=0.05)
-
-
 def test_a_patient_without_cavity_has_no_score(dataset: Path) -> None:
     data = load_slices(dataset, "validation", OPTIONS.input)
     empty = torch.tensor([False, True, False, True])
@@ -134,13 +133,13 @@ def test_a_recipe_that_names_test_patients_is_refused(key: str, names: str) -> N
         Sample(f"{name}.png", name, name) for name in ("validation", "online", "test")
     )
     with pytest.raises(UsageError, match=f"leaves test patients alone, found {key}"):
-        divide(samples, options, 0)
+        split_samples(samples, options, 0)
 
 
 def test_patients_on_both_sides_are_refused() -> None:
     options = OPTIONS.model_copy(update={"validation_split": "training"})
     with pytest.raises(UsageError, match="found 3 in both"):
-        divide(cases_of(3), options, 0)
+        split_samples(cases_of(3), options, 0)
 
 
 @pytest.mark.parametrize(("count", "held_out"), [(2, 1), (5, 1), (10, 2), (11, 3)])
@@ -149,24 +148,51 @@ def test_without_validation_split_whole_training_patients_are_held_out(
 ) -> None:
     options = OPTIONS.model_copy(update={"validation_split": None})
     samples = (*cases_of(count), Sample("t.png", "kept", "online"))
-    divided = divide(samples, options, 3)
-    out = {sample.patient_id for sample in divided if sample.split == "held-out"}
+    divided = split_samples(samples, options, 3)
+    out = {sample.patient_id for sample in divided if sample.split == "validation"}
     taught = {sample.patient_id for sample in divided if sample.split == "training"}
     assert len(out) == held_out
     assert not out & taught
     assert out | taught == set(patients(cases_of(count)))
     assert len(divided) == 2 * count
     if count == 10:
-        assert any(divide(samples, options, seed) != divided for seed in range(9))
+        assert any(split_samples(samples, options, seed) != divided for seed in range(9))
+
+
+@pytest.mark.parametrize("facts", [True, False])
+def test_a_linked_data_set_has_the_same_images_and_facts_and_a_manifest_of_its_own(
+    dataset: Path, tmp_path: Path, facts: bool
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("images", "masks"):
+        (source / name).symlink_to(dataset / name)
+    if facts:
+        (source / "dataset.json").write_text('{"name": "squares"}')
+    for _ in range(2):  # a search that goes on makes it again
+        linked_dataset(source, [Sample("0.png", "p0", "training")], tmp_path / "data")
+    made = {each.name for each in (tmp_path / "data").iterdir()}
+    assert made == {"images", "masks", "manifest.csv"} | ({"dataset.json"} if facts else set())
+    assert len(load_slices(tmp_path / "data", "training", OPTIONS.input).samples) == 1
+    if facts:
+        assert "squares" in (tmp_path / "data" / "dataset.json").read_text()
+
+
+def test_settings_of_a_folder_are_compared_as_json_has_them(tmp_path: Path) -> None:
+    stored = same_settings(tmp_path, "search", {"seed": 1, "pair": (1, 2)}, None)
+    assert stored == {"seed": 1, "pair": [1, 2]}
+    assert same_settings(tmp_path, "search", {"seed": 1, "pair": (1, 2)}, stored) == stored
+    with pytest.raises(UsageError, match=r"expected the search that .*, found another pair, new:"):
+        same_settings(tmp_path, "search", {"seed": 1, "pair": (1, 3), "new": 0}, stored)
 
 
 def test_augmented_copies_teach_but_do_not_judge() -> None:
     copies = tuple(replace(c, extra=(("original", "x"),)) for c in cases_of(6) if "-1" in c.file)
     originals = tuple(sample for sample in cases_of(6) if "-0" in sample.file)
     options = OPTIONS.model_copy(update={"validation_split": None})
-    divided = divide(originals + copies, options, 0)
+    divided = split_samples(originals + copies, options, 0)
     assert any("-1" in sample.file for sample in divided if sample.split == "training")
-    assert not any("-1" in sample.file for sample in divided if sample.split == "held-out")
+    assert not any("-1" in sample.file for sample in divided if sample.split == "validation")
 
 
 Score = Callable[[TrainOptions, int], float]
@@ -191,7 +217,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Score], list[TrainOpti
         monkeypatch.setattr(searching, "fit", fit)
         monkeypatch.setattr(searching.checkpoint, "load_average", lambda *_: None)
         monkeypatch.setattr(searching, "build", lambda _: torch.nn.Identity())
-        monkeypatch.setattr(searching, "draw_figure", lambda path, *_: path)
+        monkeypatch.setattr(searching.trials, "draw_figure", lambda path, *_: path)
         monkeypatch.setattr(
             searching, "patient_dice", lambda *_: {"a": score(trained[-1], now["epoch"])}
         )
@@ -211,7 +237,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def drawn(folder: Path) -> list[tuple[str, ...]]:
     """What the trials that count were and gave."""
-    keys = ("state", "score", "epochs", *(each.key for each in SPACE))
+    keys = ("state", "score", "epochs", *SPACE)
     return [tuple(r[k] for k in keys) for r in rows(folder) if r["state"] != "interrupted"]
 
 
@@ -227,7 +253,7 @@ def test_the_search_finds_the_good_rate_and_writes_it_down(
     assert likes_a_rate_of_one_percent(best, 4) == pytest.approx(found.best_value)
     assert best.name == "tiny-tuned"
     assert (best.train_split, best.validation_split) == ("training", "validation")
-    same = {"name", "peak_rate", "batch_size", "optimiser", "augment"}
+    same = {"name", "peak_rate", "batch_size", "schedule", "augment"}
     assert best.model_dump(exclude=same) == OPTIONS.model_dump(exclude=same)
     assert {options.validation_split for options in trained} == {None}
     assert [each.name for each in (tmp_path / "runs").iterdir()] == [f"{found.best_trial:04d}"]
@@ -284,10 +310,13 @@ def test_a_space_without_the_recipe_has_no_score_of_the_recipe(
     dataset: Path, tmp_path: Path, pretend: Callable[[Score], list[TrainOptions]]
 ) -> None:
     pretend(likes_a_rate_of_one_percent)
-    space = (Parameter("peak_rate", 0.01, 0.02), Parameter("momentum", 0.5, 0.99))
+    space = {
+        "peak_rate": FloatDistribution(0.01, 0.02),
+        "ema_decay": FloatDistribution(0.5, 0.999),
+    }
     found = tune(OPTIONS, dataset, tmp_path, trials=1, space=space)
     assert found.baseline_value is None
-    assert found.parameters["momentum"] == OPTIONS.momentum
+    assert found.parameters["ema_decay"] == OPTIONS.ema_decay
     assert 0.01 <= found.parameters["peak_rate"] <= 0.02
 
 
@@ -328,7 +357,13 @@ def test_a_folder_belongs_to_one_search(
         tune(OPTIONS, dataset, tmp_path, trials=2, space=SPACE, seed=9)
     longer = OPTIONS.model_copy(update={"epochs": 9})
     with pytest.raises(UsageError, match="found another recipe, space"):
-        tune(longer, dataset, tmp_path, trials=2, space=SPACE[:2])
+        tune(
+            longer,
+            dataset,
+            tmp_path,
+            trials=2,
+            space={**SPACE, "batch_size": IntDistribution(2, 8)},
+        )
     with FileLock(tmp_path / ".lock"), pytest.raises(UsageError, match="one going on"):
         tune(OPTIONS, dataset, tmp_path, trials=2, space=SPACE)
     assert len(trained) == 1
@@ -357,8 +392,18 @@ def test_a_real_search_of_two_trials_leaves_a_run_and_a_configuration(
     assert load_options(found.files["best.toml"]).epochs == 2
     with Image.open(found.files["trials.png"]) as picture:
         assert picture.width > 1000
+    assert pyplot.get_fignums() == []
     again = tune(options, dataset, tmp_path, trials=2, space=SPACE)  # nothing left to do
     assert again == found
+
+
+def test_the_figure_of_one_trial_has_what_can_be_drawn(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize")
+    study.tell(study.ask({"peak_rate": SPACE["peak_rate"]}), 0.5)
+    before = dict(pyplot.rcParams)
+    with Image.open(draw_figure(tmp_path / "trials.png", study)) as picture:
+        assert picture.height > 500
+    assert dict(pyplot.rcParams) == before
 
 
 @pytest.mark.parametrize(
@@ -367,15 +412,17 @@ def test_a_real_search_of_two_trials_leaves_a_run_and_a_configuration(
         ('peak_rat = {low=0.1, high=0.2}', "key 'peak_rat': Extra inputs"),
         ('"augment.wobble" = {low=0.1, high=0.2}', "key 'augment.wobble': Extra inputs"),
         ('"peak_rate.x" = {low=0.1, high=0.2}', "found 'peak_rate.x': there is none inside"),
-        ('optimiser = {choices=["adamw", "magic"]}', "key 'optimiser': Input should be 'adamw'"),
+        ('schedule = {choices=["cosine", "magic"]}', "key 'schedule': Input should be 'cosine'"),
         ("batch_size = {low=2, high=8.5}", "key 'batch_size': Input should be a valid integer"),
         ("peak_rate = {low=0.2, high=0.1}", "low < high"),
         ("peak_rate = {low=0, high=0.1, log=true}", "above 0"),
         ("peak_rate = {low=0.1}", "low and high, or choices"),
         ("peak_rate = {low=0.1, high=0.2, choices=[1]}", "low and high, or choices"),
-        ("peak_rate = {low=0.1, high=0.2, steps=3}", "key 'peak_rate': Extra inputs"),
-        ("peak_rate = 3", "key 'peak_rate': Input should be"),
-        ("optimiser = {choices=[]}", "at least one choice"),
+        ("peak_rate = {low=0.1, high=0.2, steps=3}", 'found {"low": 0.1, "high": 0.2, "steps": 3}'),
+        ("peak_rate = 3", "key 'peak_rate': expected low and high, or choices"),
+        ("batch_size = {low=true, high=8}", "low and high, or choices"),
+        ("batch_size = {choices=[2, 4], log=true}", "low and high, or choices"),
+        ("schedule = {choices=[]}", "at least one choice"),
         ('train_split = {choices=["training", "online"]}', "a validation score cannot choose"),
         ("seed = {low=1, high=9}", "a validation score cannot choose"),
         ("", "one table"),
@@ -399,13 +446,13 @@ def test_a_space_is_read_with_and_without_quotes(tmp_path: Path) -> None:
         '"augment.shift_px" = {low=0, high=30}\n'
         "augment.noise.1 = {low=0.01, high=0.1, log=true}\n"
         "batch_size = {low=2, high=8}\n"
-        "optimiser = {choices=['adamw', 'sgd']}\n"
+        "schedule = {choices=['cosine', 'constant']}\n"
     )
-    assert set(load_space(path, OPTIONS)) == {
-        Parameter("augment.shift_px", 0, 30),  # a real number, though the ends are whole
-        Parameter("augment.noise.1", 0.01, 0.1, log=True),
-        Parameter("batch_size", 2, 8, whole=True),
-        Parameter("optimiser", choices=("adamw", "sgd")),
+    assert load_space(path, OPTIONS) == {
+        "augment.shift_px": FloatDistribution(0, 30),  # a real number, though the ends are whole
+        "augment.noise.1": FloatDistribution(0.01, 0.1, log=True),
+        "batch_size": IntDistribution(2, 8),
+        "schedule": choices(["cosine", "constant"]),
     }
 
 
@@ -426,8 +473,8 @@ def test_options_that_need_each_other_may_be_searched_together(tmp_path: Path) -
 def test_every_preset_can_be_searched_and_written_down(name: str, tmp_path: Path) -> None:
     options = read_preset(name)
     space = default_space(options)
-    assert {"peak_rate", "weight_decay", "batch_size"} <= {each.key for each in space}
-    path = write_configuration(tmp_path / "best.toml", options, ["a remark"])
+    assert {"peak_rate", "weight_decay", "batch_size"} <= set(space)
+    path = write_options(tmp_path / "best.toml", options, ["a remark"])
     assert load_options(path) == options
     assert path.read_text().startswith("# a remark\n")
 

@@ -15,7 +15,7 @@ from lvseg.cli.output import Output, table
 from lvseg.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from lvseg.train.tune import Outcome
+    from lvseg.train.search.tune import Outcome
 
 __all__ = ["tune"]
 
@@ -56,8 +56,8 @@ def tune(
     best.toml for lvseg train --config. Needs the optional part 'train'.
     """
     with search_libraries():
-        from lvseg.train.space import load_space
-        from lvseg.train.tune import tune as search
+        from lvseg.train.search.space import load_space
+        from lvseg.train.search.tune import tune as search
 
         base = recipe(preset, config)
     chosen = None if space is None else load_space(space, base)

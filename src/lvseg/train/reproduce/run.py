@@ -16,7 +16,6 @@ from lvseg.datasets.augmented import study_counts
 from lvseg.errors import UsageError
 from lvseg.manifest import manifest_text, patients, read_manifest, select
 from lvseg.train.distributed import Device
-from lvseg.train.folder_lock import alone_in
 from lvseg.train.network import build, count_parameters
 from lvseg.train.record import read_log
 from lvseg.train.reproduce import comparisons, splits
@@ -45,6 +44,7 @@ from lvseg.train.reproduce.steps import (
     choose,
     ladder,
 )
+from lvseg.train.run_folder import exclusive_lock
 from lvseg.version import __version__
 
 __all__ = ["SEED", "reproduce", "steps_of"]
@@ -82,7 +82,7 @@ def reproduce(
     steps = steps_of(scale, seed)
     wanted = choose(steps, only)
     samples = originals(dataset)
-    with alone_in(output, "run"):
+    with exclusive_lock(output, "run"):
         identity = _identity(output, scale, seed, manifest_text(samples))
         report("data", 0, len(wanted))
         data = splits.make(dataset, output / "data", scale, seed)

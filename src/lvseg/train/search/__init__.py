@@ -1,0 +1,1 @@
+"""Hyper-parameter search over a recipe with Optuna, scored on validation patients."""

@@ -1,0 +1,301 @@
+"""Hyper-parameter search over a recipe, scored on patients that no trial trains on.
+
+Each trial trains in full on the same training patients; its score is the mean over the validation
+patients of their mean Dice. Trials below the median of the others are stopped early. The state of
+the search is a SQLite file, so it goes on where it was stopped, with the same trials as a search
+that never stopped: the sampler of a trial depends on the seed and the finished trials only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna.distributions import distribution_to_json
+from optuna.trial import TrialState
+from sqlalchemy import URL
+from sqlalchemy.exc import DatabaseError
+
+from lvseg.errors import DatasetError, UsageError
+from lvseg.manifest import Sample, manifest_text, patients, read_manifest
+from lvseg.train import checkpoint
+from lvseg.train.dataset import load_slices
+from lvseg.train.network import build
+from lvseg.train.options import TrainOptions
+from lvseg.train.run_folder import exclusive_lock, same_settings
+from lvseg.train.search import trials
+from lvseg.train.search.space import (
+    Space,
+    applied,
+    check_space,
+    default_space,
+    recipe_draw,
+    value_at,
+    values,
+)
+from lvseg.train.search.split import (
+    TRAINING,
+    VALIDATION,
+    linked_dataset,
+    patient_dice,
+    split_samples,
+)
+from lvseg.train.trainer import fit
+
+__all__ = ["Outcome", "tune"]
+
+#: Trials that are drawn at random, and never pruned, before the search learns from them.
+STARTUP = 5
+
+#: Gets (what is going on, epochs done, epochs in all).
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search found.
+
+    :param best_value: mean over the validation patients of their mean Dice, of the best trial. It
+        was chosen for being the largest, so it flatters.
+    :param baseline_value: the same of the recipe as it is, None if the space does not hold it.
+    :param patients: number of validation patients.
+    :param trials: finished trials = completed + pruned + failed.
+    """
+
+    best_value: float
+    best_trial: int
+    parameters: Mapping[str, Any]
+    baseline_value: float | None
+    patients: int
+    trials: int
+    completed: int
+    pruned: int
+    failed: int
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What stays the same over the trials."""
+
+    base: TrainOptions
+    space: Space
+    folder: Path
+    seed: int
+    trials: int
+    patients: int
+    report: Report
+    note: Callable[[str], None]
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def run(self, number: int) -> Path:
+        return self.folder / "runs" / f"{number:04d}"
+
+
+def tune(
+    options: TrainOptions,
+    dataset: Path,
+    folder: Path,
+    *,
+    trials: int = 20,
+    space: Space | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    report: Report = lambda stage, done, total: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Search until ``folder`` holds ``trials`` finished trials.
+
+    The first is the recipe itself, or as near to it as the space allows.
+
+    :param space: what to change; None = :func:`lvseg.train.search.space.default_space`.
+    :param minutes: start no further trial after so long; at least one is made.
+    :param note: gets a line after each trial.
+    :returns: scores and files: ``study.db``, ``best.toml``, ``trials.csv``, ``trials.png``.
+    :raises UsageError: a recipe that names test patients or whose patients overlap, a folder with
+        a search of another kind or one that is going on, or no trial that finished.
+    :raises DatasetError: no cavity in any validation image.
+    """
+    chosen = check_space(default_space(options) if space is None else space, options, "the space")
+    samples = read_manifest(dataset)
+    own = split_samples(samples, options, seed)
+    validation = patients(sample for sample in own if sample.split == VALIDATION)
+    search = _Search(options, chosen, folder, seed, trials, len(validation), report, note)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    started = time.monotonic()
+    with exclusive_lock(folder, "search"):
+        study = _open(search, samples)
+        linked_dataset(dataset, own, search.data)
+        fresh = 0
+        while _finished(study) < trials:
+            if fresh and minutes is not None and time.monotonic() - started >= 60 * minutes:
+                break
+            _trial(study, search)
+            fresh += 1
+            _write(study, search)
+        return _outcome(study, search)
+
+
+def _open(search: _Search, samples: Sequence[Sample]) -> Any:
+    """The study of a folder, new or gone on with; a trial that was killed counts as interrupted.
+
+    :raises UsageError: it belongs to another search, or its file is broken.
+    """
+    path = search.folder / "study.db"
+    url = URL.create("sqlite", database=str(path)).render_as_string().replace("{", "{{")
+    quarter = search.base.epochs // 4  # too early to tell
+    try:
+        study = optuna.create_study(
+            storage=optuna.storages.RDBStorage(url.replace("}", "}}")),
+            pruner=optuna.pruners.MedianPruner(STARTUP, n_warmup_steps=quarter + 1),
+            study_name="lvseg",
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except DatabaseError as error:
+        raise UsageError(f"expected the file of a search in {path}: {error.orig}") from error
+    settings = {
+        "recipe": search.base.model_dump(mode="json"),
+        "space": {key: distribution_to_json(each) for key, each in search.space.items()},
+        "seed": search.seed,
+        "manifest": hashlib.sha256(manifest_text(samples).encode()).hexdigest(),
+    }
+    earlier = study.user_attrs.get("search")
+    study.set_user_attr("search", same_settings(search.folder, "search", settings, earlier))
+    for each in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(each.number, state=TrialState.FAIL)
+        shutil.rmtree(search.run(each.number), ignore_errors=True)
+    return study
+
+
+def _finished(study: Any) -> int:
+    """Number of trials that count."""
+    return sum(trials.state(each) != "interrupted" for each in trials.ended(study))
+
+
+def _trial(study: Any, search: _Search) -> None:
+    """Draw, train and score one trial.
+
+    The recipe itself must run; a draw may not (memory, options that do not fit together). A trial
+    that is cut off stays as it is, "running", until the search goes on.
+    """
+    done = _finished(study)
+    seed = int(np.random.SeedSequence((search.seed, done)).generate_state(1)[0])
+    study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
+    if done == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.enqueue_trial(recipe_draw(search.space, search.base))
+    trial = study.ask(dict(search.space))
+    told = f"{done + 1}/{search.trials}: trial {trial.number}"
+    try:
+        score = _train(trial, applied(search.base, values(trial.params)), search, done)
+    except optuna.TrialPruned:
+        study.tell(trial, state=TrialState.PRUNED)
+        search.note(f"{told} given up")
+    except Exception as error:
+        if done == 0:
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        trial.set_user_attr("error", reason)
+        study.tell(trial, state=TrialState.FAIL)
+        search.note(f"{told} failed, {reason}")
+    else:
+        study.tell(trial, score)
+        search.note(f"{told}, Dice {score:.4f}")
+    finally:
+        _keep_best_run(study, search)
+
+
+def _train(trial: Any, options: TrainOptions, search: _Search, done: int) -> float:
+    """Train, score after each validation, give up where the trial falls behind."""
+    run = search.run(trial.number)
+    validation = load_slices(search.data, VALIDATION, options.input)
+    if bool(validation.empty.all()):
+        raise DatasetError("expected a cavity in at least one held-out picture, found none")
+    network, scores = build(options.network), list[float]()
+    if torch.cuda.is_available():
+        network = network.to("cuda")
+
+    def report(epoch: int, epochs: int, figures: dict[str, float]) -> None:
+        stage = f"trial {done + 1}/{search.trials}, epoch {epoch}/{epochs}"
+        search.report(stage, done * epochs + epoch, search.trials * epochs)
+        if epoch % options.validate_every and epoch < epochs:
+            return
+        checkpoint.load_average(run, "last", network)
+        by_patient = patient_dice(network, validation, options)
+        scores.append(float(np.mean([*by_patient.values()])))
+        trial.report(scores[-1], epoch)
+        if epoch < epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
+    splits = {"train_split": TRAINING, "validation_split": None}
+    fit(options.model_copy(update=splits), search.data, run, report=report)
+    return scores[-1]
+
+
+def _keep_best_run(study: Any, search: _Search) -> None:
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    best = search.run(study.best_trial.number) if completed else None
+    for each in (search.folder / "runs").glob("*"):
+        if each != best:
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _write(study: Any, search: _Search) -> TrainOptions | None:
+    """Bring the table and the best configuration up to date.
+
+    :returns: the configuration, with the splits of the recipe; None where no trial completed.
+    """
+    trials.write_table(search.folder / "trials.csv", study, search.space)
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return None
+    best = study.best_trial
+    options = applied(search.base, values(best.params))
+    options = options.model_copy(update={"name": f"{search.base.name}-tuned"})
+    remarks = [
+        f"The recipe {search.base.name} after a search: trial {best.number}, Dice "
+        f"{best.value:.4f} (mean over {search.patients} held-out patients of their mean).",
+        "It was chosen for that figure: judge it on other patients.",
+    ]
+    trials.write_options(search.folder / "best.toml", options, remarks)
+    return options
+
+
+def _outcome(study: Any, search: _Search) -> Outcome:
+    """Write the files and sum up.
+
+    :raises UsageError: no trial finished.
+    """
+    options = _write(study, search)
+    counted = [each for each in trials.ended(study) if trials.state(each) != "interrupted"]
+    if options is None:
+        reasons = [each.user_attrs["error"] for each in counted if "error" in each.user_attrs]
+        reason = reasons[-1] if reasons else "no trial was made"
+        raise UsageError(f"expected at least one trial to finish, found none: {reason}")
+    trials.draw_figure(search.folder / "trials.png", study)
+    best, first = study.best_trial, counted[0]
+    as_it_was = first.params == recipe_draw(search.space, search.base)
+    states = [trials.state(each) for each in counted]
+    names = ("study.db", "best.toml", "trials.csv", "trials.png")
+    return Outcome(
+        best_value=best.value,
+        best_trial=best.number,
+        parameters={key: value_at(options, key) for key in search.space},
+        baseline_value=trials.score(first) if as_it_was else None,
+        patients=search.patients,
+        trials=len(states),
+        completed=states.count("complete"),
+        pruned=states.count("pruned"),
+        failed=states.count("failed"),
+        files={name: search.folder / name for name in names} | {"run": search.run(best.number)},
+    )
