@@ -4,9 +4,9 @@
 
 Both interpreters, each with its own lvseg, segment the same sources with every output: the three
 DICOM studies, the phantom of the old version and ten pictures, unless others are named. A file is
-``same`` when its bytes are; JSON and DICOM that differ are taken apart, and the keys or elements that
-differ are listed. What changes from run to run by design is left out of the comparison: seconds,
-times of writing, generated UIDs and the time in HTML.
+``same`` when its bytes are; JSON and DICOM that differ are taken apart, and the keys or elements
+that differ are listed. What changes from run to run by design is left out: seconds, times of
+writing, generated UIDs and the time in HTML.
 """
 
 from __future__ import annotations
