@@ -121,4 +121,5 @@ def assess(
         card,
         confidence=confidence,
         probabilities=probabilities,
+        settings=chosen.to_dict(),
     )

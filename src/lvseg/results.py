@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,7 @@ class StudyResult:
 
     :param confidence: None where the model's card has no calibration, or nothing was found.
     :param probabilities: before clean-up, by label, [T, Z, Y, X] 0..1; None unless asked for.
+    :param settings: those the result was made with, as JSON has them.
     :param seconds: stage -> wall seconds (read, prepare, locate, predict, postprocess, measure...).
     """
 
@@ -87,6 +89,7 @@ class StudyResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     confidence: Confidence | None = None
     probabilities: Mapping[Label, NDArray[np.float32]] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:

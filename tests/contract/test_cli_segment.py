@@ -343,7 +343,7 @@ def test_the_next_study_is_read_while_one_is_worked_on_and_no_more_are_held(
     """The first prediction waits for the second reading: in turns it would wait for ever."""
     second_read = threading.Event()
     met: list[bool] = []
-    read, run, write = reading.read_study, pipeline.run, work.write_formats
+    read, run, write = reading.read_study, pipeline.run, work.write_study
     counts = Counter[str]()
 
     def reads(*arguments, **options):  # type: ignore[no-untyped-def]
@@ -364,7 +364,7 @@ def test_the_next_study_is_read_while_one_is_worked_on_and_no_more_are_held(
 
     monkeypatch.setattr(reading, "read_study", reads)
     monkeypatch.setattr(pipeline, "run", runs)
-    monkeypatch.setattr(work, "write_formats", writes)
+    monkeypatch.setattr(work, "write_study", writes)
     for name in ("second", "third"):
         shutil.copytree(phantom_dicom, tmp_path / name)
     sources = (phantom_dicom, tmp_path / "second", tmp_path / "third")

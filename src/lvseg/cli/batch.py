@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH_FAILED",
-    "MEASUREMENTS",
     "Entry",
     "open_root",
     "plan",
@@ -30,14 +29,6 @@ __all__ = [
 
 #: Exit status of a batch in which some studies failed.
 BATCH_FAILED = 4
-#: The file that makes a folder a result; written last.
-MEASUREMENTS = "measurements.json"
-#: What a study folder of ours may hold; anything else in it belongs to the user and is kept.
-RESULT_NAMES = frozenset(
-    {MEASUREMENTS, "segmentation.nii.gz", "contours.json", "overlays"}
-    | {"segmentation.dcm", "segmentation_ed.dcm", "segmentation_es.dcm"}
-    | {"report.dcm", "report.html", "contours"}
-)
 #: File systems stop at 255 bytes; suffixes and a number must fit too.
 LONGEST_NAME = 100
 #: Names that Windows keeps for devices.

@@ -11,10 +11,11 @@ import typer
 
 from lvseg.cli import batch
 from lvseg.cli.app import command
-from lvseg.cli.formats import Wanted, chosen_formats
 from lvseg.cli.output import Output
 from lvseg.cli.work import Work
 from lvseg.errors import UsageError
+from lvseg.formats import FORMATS
+from lvseg.output import OutputOptions, chosen_formats
 
 if TYPE_CHECKING:
     from lvseg.predict import Predictor
@@ -82,8 +83,7 @@ def segment(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="From nifti, png, contours, sunnybrook, dicom-seg, dicom-sr, report; "
-            "default: what fits.",
+            help=f"From {', '.join(each.name for each in FORMATS)}; default: what fits.",
         ),
     ] = None,
     seg_phases: Annotated[
@@ -111,7 +111,7 @@ def segment(
     if spacing is not None and not 0 < spacing < float("inf"):
         raise UsageError(f"expected --spacing above 0 mm, found {spacing:g}")
     fractional = seg_type is SegType.fractional
-    wanted = Wanted(chosen_formats(formats), seg_phases.value, fractional)
+    wanted = OutputOptions(chosen_formats(formats), seg_phases.value, fractional)
     batch.open_root(output)
     predictor = load_predictor(model, runtime, threads)
     with out.progress("looking for studies"):

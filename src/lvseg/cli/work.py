@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from lvseg.atomic import atomic_folder, check_replaceable, write_text
 from lvseg.cli import batch
-from lvseg.cli.formats import Wanted, write_formats
 from lvseg.cli.output import Output, finding_lines
+from lvseg.output import OutputOptions, check_free, write_study
 
 if TYPE_CHECKING:
     from lvseg.cine import Study
     from lvseg.predict import Predictor
-    from lvseg.read import StudyRef
     from lvseg.results import LVMeasurements, StudyResult
 
-__all__ = ["Work", "summary_line", "volumes_text", "write_study"]
+__all__ = ["Work", "summary_line", "volumes_text"]
 
 #: A study as it was planned, with the exception if nothing was found.
 Planned = tuple[batch.Entry, Exception | None]
@@ -34,7 +30,7 @@ class Work:
 
     out: Output
     predictor: Predictor
-    wanted: Wanted = field(default_factory=Wanted)
+    wanted: OutputOptions = field(default_factory=OutputOptions)
     spacing_mm: float | None = None
     overwrite: bool = False
     flips: bool = False
@@ -75,7 +71,7 @@ class Work:
             raise error
         assert entry.study is not None  # noqa: S101 - for mypy
         assert entry.folder is not None  # noqa: S101 - for mypy
-        check_replaceable(entry.folder, batch.MEASUREMENTS, overwrite=self.overwrite)
+        check_free(entry.folder, overwrite=self.overwrite)
         return read_study(entry.study, spacing_mm=self.spacing_mm), perf_counter() - started
 
     def _finished(self, entry: batch.Entry, reading: Future[tuple[Study, float]]) -> batch.Entry:
@@ -108,44 +104,6 @@ class Work:
             result, entry.folder, self.wanted, entry.study, overwrite=self.overwrite
         )
         return result, written
-
-
-def write_study(
-    result: StudyResult,
-    folder: Path,
-    wanted: Wanted,
-    study: StudyRef | None = None,
-    *,
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """Write one study folder, whole or not at all; returns the content of measurements.json.
-
-    :param study: where the result comes from.
-    """
-    from lvseg.report import measurements_document, to_json
-
-    started = perf_counter()
-    replacing = atomic_folder(
-        folder, batch.MEASUREMENTS, overwrite=overwrite, owned=batch.RESULT_NAMES
-    )
-    with replacing as building, _no_collections():
-        issues = (*result.issues, *write_formats(result, building, wanted, study))
-        seconds = {**result.seconds, "write": perf_counter() - started}
-        timed = replace(result, issues=issues, seconds=seconds)
-        write_text(building / batch.MEASUREMENTS, to_json(timed))
-    return measurements_document(timed)
-
-
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """Put off the search for cycles, which would walk the many small DICOM objects often."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def summary_line(result: StudyResult, folder: Path) -> str:

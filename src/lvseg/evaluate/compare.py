@@ -13,6 +13,7 @@ from lvseg import manifest
 from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError
 from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
+from lvseg.formats import FORMATS
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.manifest import Sample
@@ -27,10 +28,8 @@ EXTENSIONS = (".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff
 DICOM = ".dcm"
 #: Endings of a name that say "mask" and nothing else.
 MASK_WORDS = ("_mask", "_seg", "_gt")
-#: What ``lvseg segment`` calls the mask of a study: its folder carries the name.
-STUDY_MASK = "segmentation"
-#: And the DICOM files of one phase, each with what it adds to the name of the study.
-STUDY_PHASES = {"segmentation_ed": "_ed", "segmentation_es": "_es"}
+#: Names of the masks of a study, whose folder carries its name -> what they add to that name.
+STUDY_MASKS = {name: added for each in FORMATS for name, added in each.masks}
 #: Pictures for people that ``lvseg segment`` writes beside its masks.
 OVERLAYS = ("overlays", "_overlay")
 #: Names of the two phases, as a word of a file name.
@@ -146,11 +145,7 @@ def _study_key(key: str) -> str:
     ('p05', 'p05_ed', 'p05')
     """
     folder, _, name = key.rpartition("/")
-    if not folder:
-        return key
-    if name == STUDY_MASK:
-        return folder
-    return folder + STUDY_PHASES[name] if name in STUDY_PHASES else key
+    return folder + STUDY_MASKS[name] if folder and name in STUDY_MASKS else key
 
 
 def _better(old: _Found, new: _Found, issues: list[Issue]) -> _Found:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import BinaryIO, Literal, Self
 
 from lvseg.errors import ReadError
+from lvseg.formats import MEASUREMENTS, is_result_file
 
 __all__ = ["HEAD_BYTES", "Blob", "Files", "Kind", "label_of", "sniff", "stem", "walk"]
 
@@ -34,15 +35,8 @@ _PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _PICTURE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 _HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
-#: The file that marks a study folder written by ``lvseg segment``, and what is in its first bytes.
-_RESULT_MARK, _RESULT_SIGN = "measurements.json", b'"lvseg"'
-#: What it writes, by name or by ending.
-_RESULT_NAMES = frozenset(
-    {_RESULT_MARK, "segmentation.nii.gz", "contours.json", "overlays"}
-    | {"segmentation.dcm", "segmentation_ed.dcm", "segmentation_es.dcm"}
-    | {"report.dcm", "report.html", "contours"}
-)
-_RESULT_ENDINGS = ("_mask.png", "_overlay.png")
+#: What is in the first bytes of the measurements of a study written by ``lvseg segment``.
+_RESULT_SIGN = b'"lvseg"'
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -195,17 +189,17 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def _is_result(folder: Path, names: list[str]) -> bool:
     """Whether ``lvseg segment`` wrote a study into a folder."""
-    if _RESULT_MARK not in names:
+    if MEASUREMENTS not in names:
         return False
     try:
-        with (folder / _RESULT_MARK).open("rb") as file:
+        with (folder / MEASUREMENTS).open("rb") as file:
             return _RESULT_SIGN in file.read(64)
     except OSError:
         return False
 
 
 def _is_output(name: str) -> bool:
-    return name in _RESULT_NAMES or name.endswith(_RESULT_ENDINGS) or _hidden(name)
+    return is_result_file(name) or _hidden(name)
 
 
 def _hidden(name: str) -> bool:

@@ -1,0 +1,75 @@
+"""Output formats of a study as data: their names, their files and the sources that can have them.
+
+One table feeds the help of the command line, the writers (:mod:`lvseg.output`), the reader, which
+leaves out what ``lvseg segment`` wrote, and the comparison of folders, which finds masks in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FORMATS", "MEASUREMENTS", "OutputFormat", "is_result_file", "result_names"]
+
+#: The file that makes a folder a result; written last.
+MEASUREMENTS = "measurements.json"
+SOURCES = frozenset({"dicom", "nifti", "picture", "array"})
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """One format of ``--formats``.
+
+    :param files: what it writes into the folder of a study; ``*`` stands for the name of a picture.
+    :param sources: kinds of source (``Source.format``) that can have it.
+    :param default: kinds of source that get it without a choice.
+    :param needs: what the other sources lack, for the message.
+    :param masks: name of a mask file without ending -> what it adds to the name of the study.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    sources: frozenset[str] = SOURCES
+    default: frozenset[str] = frozenset()
+    needs: str = ""
+    masks: tuple[tuple[str, str], ...] = ()
+
+
+_STACKS = frozenset({"dicom", "nifti", "array"})
+_DICOM = frozenset({"dicom"})
+
+#: In the order of writing: the two reports come last and say what the others noticed.
+FORMATS = (
+    OutputFormat(
+        "nifti",
+        ("segmentation.nii.gz",),
+        _STACKS,
+        _STACKS,
+        "a place in space, a picture has none; use png",
+        (("segmentation", ""),),
+    ),
+    OutputFormat("png", ("overlays", "*_mask.png", "*_overlay.png"), default=SOURCES),
+    OutputFormat("contours", ("contours.json",), default=_STACKS),
+    OutputFormat("sunnybrook", ("contours",)),
+    OutputFormat(
+        "dicom-seg",
+        ("segmentation.dcm", "segmentation_ed.dcm", "segmentation_es.dcm"),
+        _DICOM,
+        _DICOM,
+        "a DICOM source",
+        (("segmentation", ""), ("segmentation_ed", "_ed"), ("segmentation_es", "_es")),
+    ),
+    OutputFormat("dicom-sr", ("report.dcm",), _DICOM, _DICOM, "a DICOM source"),
+    OutputFormat("report", ("report.html",), default=_STACKS),
+)
+
+
+def result_names() -> frozenset[str]:
+    """Names that a study folder of ours may hold; anything else in it belongs to the user."""
+    files = (file for each in FORMATS for file in each.files)
+    return frozenset({MEASUREMENTS, *(file for file in files if "*" not in file)})
+
+
+def is_result_file(name: str) -> bool:
+    """Whether a file or folder in a study folder of ours is one that we wrote."""
+    endings = tuple(file[1:] for each in FORMATS for file in each.files if file[0] == "*")
+    return name in result_names() or name.endswith(endings)

@@ -1,0 +1,70 @@
+"""Settings: one object, one TOML file, unknown keys refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lvseg.errors import UsageError
+from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
+from lvseg.settings import Settings
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "settings.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
+    text = (
+        'flips = true\n[postprocess]\ngap_phases = 3\n[measurement]\nbase_rule = "slices-of-ed"\n'
+    )
+    found = Settings.from_toml(written(tmp_path, text))
+    plain = Settings()
+    assert found == Settings(
+        postprocess=replace(plain.postprocess, gap_phases=3),
+        measurement=replace(plain.measurement, base_rule="slices-of-ed"),
+        flips=True,
+    )
+    assert found.to_dict()["postprocess"]["gap_phases"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("gap_phases = 3", "gap_phases"),
+        ("[postprocess]\ngaps = 3", r"postprocess\.gaps"),
+        ("[postprocess]\ngap_phases = 'many'", r"postprocess\.gap_phases"),
+        ("[measurement]\nbase_rule = 'none'", r"measurement\.base_rule"),
+        ("flips = ", "expected TOML"),
+    ],
+)
+def test_what_a_file_may_not_say_is_named(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        Settings.from_toml(written(tmp_path, text))
+    assert "\n" not in str(caught.value).split(": ")[0]
+
+
+def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the settings"):
+        Settings.from_toml(tmp_path / "none.toml")
+
+
+def test_the_threshold_is_the_models_unless_one_is_set() -> None:
+    card = ModelCard(
+        name="x",
+        version="1",
+        sha256="0" * 64,
+        input=InputSpec(spacing_mm=1.33),
+        output=OutputSpec(threshold=0.4),
+        training=TrainingData(patients=(), split=""),
+        parameters=0,
+        intended_use="tests",
+    )
+    plain = Settings()
+    assert plain.for_model(card).postprocess.threshold == 0.4
+    own = replace(plain, postprocess=replace(plain.postprocess, threshold=0.7))
+    assert own.for_model(card).postprocess.threshold == 0.7
