@@ -42,50 +42,48 @@ BoolArray = NDArray[np.bool_]
 _CANDIDATES = 4
 #: The pieces of :func:`clean` agree after one or two rounds; this bounds a pathological input.
 _ROUNDS = 8
-#: Fewer slices with cavity than this have no basal end to speak of.
-_FEWEST_SLICES = 4
-#: Where most slices shrink by less, nothing tells atrium from ventricle.
-_BEATS = 0.9
-#: Pixels a phase, on average, from which a slice that was left out is worth an issue.
-_NOTABLE_PX = 50
 #: In-plane neighbours that share an edge; frames do not touch each other.
 _IN_PLANE = np.array([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
 
 
 @dataclass(frozen=True, slots=True)
 class PostprocessSettings:
-    """Choices of the clean-up.
-
-    :param threshold: probability from which a pixel is inside; None: the model's own, or 0.5 =
-        more likely than not.
-    :param faint_from: in a frame of a picture or short series whose highest probability is at least
-        this, the threshold is taken of that value, so that a faint small cavity is not lost.
-    :param smoothing: weight of each neighbouring phase in the average over time; 0 = off. A
-        quarter suppresses flicker and hardly flattens end-systole, which lasts several phases.
-    :param cycle_phases: phases from which a cine is dense enough in time for smoothing and for the
-        rules on runs of phases; below it neighbours differ too much.
-    :param reach: how far the centre of a piece may lie from its neighbour's in the next slice or
-        phase, in radii of the larger of the two. 1 = within it; the rest allows for breath-holds
-        in different positions. The right ventricle lies about 2 radii away.
-    :param gap_phases: a slice empty for at most this many phases is filled; no beat empties and
-        refills the middle of a ventricle within a tenth of a cycle.
-    :param shortest_run: a slice that holds cavity for fewer phases in a row is flicker.
-    :param atrial_ratio: at the basal end, a slice whose cavity at end-systole is at least this
-        share of the one at end-diastole lies above the valve: ventricles shrink, atria fill. It
-        goes, with all slices beyond it. 0 = off.
-    :param orphan_share: pieces beyond an empty slice are dropped when smaller than this share of
-        the main piece; larger ones are kept, because then the empty slice is the fault.
-    """
+    """Choices of the clean-up."""
 
     threshold: float | None = None
+    """Probability from which a pixel is inside; None: the model's own, or 0.5 = more likely than
+    not."""
     faint_from: float = 0.15
+    """In a frame of an image or short series whose highest probability is at least this, the
+    threshold is taken of that value, so that a faint small cavity is not lost."""
     smoothing: float = 0.25
+    """Weight of each neighbouring phase in the average over time; 0 = off. A quarter suppresses
+    flicker and hardly flattens end-systole, which lasts several phases."""
     cycle_phases: int = 8
+    """Phases from which a cine is dense enough in time for smoothing and for the rules on runs of
+    phases; below it neighbours differ too much."""
     reach: float = 1.25
+    """How far the centre of a piece may lie from its neighbour's in the next slice or phase, in
+    radii of the larger of the two. 1 = within it; the rest allows for breath-holds in different
+    positions. The right ventricle lies about 2 radii away."""
     gap_phases: int = 2
+    """A slice empty for at most this many phases is filled; no beat empties and refills the middle
+    of a ventricle within a tenth of a cycle."""
     shortest_run: int = 2
+    """A slice that holds cavity for fewer phases in a row is flicker."""
     atrial_ratio: float = 0.95
+    """At the basal end, a slice whose cavity at end-systole is at least this share of the one at
+    end-diastole lies above the valve: ventricles shrink, atria fill. It goes, with all slices
+    beyond it. 0 = off."""
+    atrial_from_slices: int = 4
+    """Fewer slices with cavity have no basal end that could be told from the rest."""
+    beating_ratio: float = 0.9
+    """Where most slices shrink to more than this share, nothing tells atrium from ventricle."""
     orphan_share: float = 0.25
+    """Pieces beyond an empty slice are dropped when smaller than this share of the main piece;
+    larger ones are kept, because then the empty slice is the fault."""
+    notable_px: float = 50
+    """Pixels a phase, on average, from which a slice that was left out is worth an issue."""
 
 
 def to_mask(prediction: Prediction, cine: Cine, options: PostprocessSettings | None = None) -> Mask:
@@ -153,7 +151,7 @@ def left_out(
     )
     return tuple(
         Issue("slice-left-out", "info", text, slice=int(index))
-        for index in np.flatnonzero(~kept & (seen >= _NOTABLE_PX))
+        for index in np.flatnonzero(~kept & (seen >= chosen.notable_px))
     )
 
 
@@ -357,14 +355,15 @@ def drop_atrial_slices(inside: BoolArray, options: PostprocessSettings | None = 
     chosen = options or PostprocessSettings()
     area = inside.sum(axis=(2, 3)).astype(float)
     held = np.flatnonzero(area.any(axis=0))
-    if len(area) < chosen.cycle_phases or held.size < _FEWEST_SLICES or chosen.atrial_ratio == 0:
+    too_few = len(area) < chosen.cycle_phases or held.size < chosen.atrial_from_slices
+    if too_few or chosen.atrial_ratio == 0:
         return inside
     mean = area.mean(axis=0)
     towards_base = held[::-1] if base_first(mean) else held
     beat = area[:, towards_base[: held.size - held.size // 3]].sum(axis=1)
     smooth = (np.roll(area, 1, axis=0) + area + np.roll(area, -1, axis=0)) / 3
     full, small = smooth[int(beat.argmax())], smooth[int(beat.argmin())]
-    if np.median(small[held] / np.maximum(full[held], 1)) > _BEATS:
+    if np.median(small[held] / np.maximum(full[held], 1)) > chosen.beating_ratio:
         return inside
     start = int(np.argmax(mean[towards_base]))
     for place in range(max(start, held.size // 2), held.size):

@@ -188,10 +188,10 @@ def test_find_phases_takes_the_first_of_equals_and_can_smooth():
     noisy = [100, 96, 80, 30, 60, 45, 44, 45, 70, 95]  # a dip at 3, end-systole at 6
     assert find_phases(noisy).end_systole == 3
     # (30 + 2 x 60 + 45) / 4 = 48.75 at 4, (45 + 88 + 45) / 4 = 44.5 at 6, (80 + 60 + 60) / 4 = 50
-    smooth = find_phases(noisy, smooth=True)
+    smooth = find_phases(noisy, MeasurementSettings(smooth_phases=True))
     assert smooth.end_systole == 6
     assert "smoothed" in smooth.how
-    assert find_phases(noisy[:7], smooth=True) == find_phases(noisy[:7])
+    assert find_phases(noisy[:7], MeasurementSettings(smooth_phases=True)) == find_phases(noisy[:7])
     for curve in ([], [4.0], [3.0, 3.0]):
         with pytest.raises(PhaseError, match="expected"):
             find_phases(curve)

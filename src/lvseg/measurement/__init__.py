@@ -35,33 +35,31 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-#: Phases from which the curve may be smoothed: below it neighbours differ too much.
-_SMOOTH_FROM = 8
-
 
 @dataclass(frozen=True, slots=True)
 class MeasurementSettings:
-    """Choices of the measurement.
-
-    :param smooth_phases: choose the phases on the curve averaged over neighbouring phases (1/4,
-        1/2, 1/4); the volumes reported stay as measured. Off: the largest volume is the
-        end-diastolic one by definition.
-    :param base_rule: which slices count. ``every-slice``: each one that holds cavity, phase by
-        phase, so the base may leave a slice while the heart contracts. ``slices-of-ed``: only those
-        that hold cavity at end-diastole, which keeps the atrium out at end-systole.
-    """
+    """Choices of the measurement."""
 
     smooth_phases: bool = False
+    """Choose the phases on the curve averaged over neighbouring phases (1/4, 1/2, 1/4); the volumes
+    reported stay as measured. Off: the largest volume is the end-diastolic one by definition."""
+    smooth_from_phases: int = 8
+    """Phases from which the curve may be smoothed: below it neighbours differ too much."""
+    rates_from_phases: int = 8
+    """Phases from which peak rates are given: a curve of fewer is too coarse for a slope."""
     base_rule: Literal["every-slice", "slices-of-ed"] = "every-slice"
+    """Which slices count. ``every-slice``: each one that holds cavity, phase by phase, so the base
+    may leave a slice while the heart contracts. ``slices-of-ed``: only those that hold cavity at
+    end-diastole, which keeps the atrium out at end-systole."""
 
 
-def areas_px(mask: Mask) -> IntArray:
-    """Count the cavity pixels of each phase and slice, [F, Z]."""
-    result: IntArray = (mask.labels == Label.LV_CAVITY).sum(axis=(2, 3), dtype=np.intp)
+def areas_px(mask: Mask, label: Label = Label.LV_CAVITY) -> IntArray:
+    """Count the pixels of a label in each phase and slice, [F, Z]."""
+    result: IntArray = mask.of(label).sum(axis=(2, 3), dtype=np.intp)
     return result
 
 
-def volume_curve_ml(mask: Mask) -> tuple[float, ...]:
+def volume_curve_ml(mask: Mask, label: Label = Label.LV_CAVITY) -> tuple[float, ...]:
     """Sum area times slab height over the slices of each phase, ml, [F] (Simpson's rule, stacked).
 
     The height is centre to centre of neighbouring slices, gaps included; slice thickness is not
@@ -72,7 +70,7 @@ def volume_curve_ml(mask: Mask) -> tuple[float, ...]:
     :raises IrregularStackError: slices missing, at an angle or at the same place.
     """
     heights = _heights_mm(mask)
-    areas = _areas_mm2(mask, areas_px(mask))
+    areas = _areas_mm2(mask, areas_px(mask, label))
     if areas is None:
         raise UnknownSpacingError(
             "expected a pixel spacing to measure volumes, found none: give it in the input"
@@ -81,12 +79,15 @@ def volume_curve_ml(mask: Mask) -> tuple[float, ...]:
 
 
 def find_phases(
-    volumes: Sequence[float] | FloatArray, *, smooth: bool = False, what: str = "volume"
+    volumes: Sequence[float] | FloatArray,
+    settings: MeasurementSettings | None = None,
+    *,
+    what: str = "volume",
 ) -> Phases:
     """Choose end-diastole (largest volume) and end-systole (smallest), the first of equals.
 
     :param volumes: one value a phase, any unit.
-    :param smooth: choose on the curve averaged over neighbouring phases, if it has 8 or more.
+    :param settings: say whether to choose on the curve averaged over neighbouring phases.
     :param what: name of the values, for ``Phases.how``.
     :raises PhaseError: fewer than two phases, or all values equal.
     """
@@ -98,7 +99,8 @@ def find_phases(
         )
     if float(np.ptp(curve)) == 0:
         raise PhaseError(f"expected a {what} that changes over the phases, found a constant one")
-    smoothed = smooth and curve.size >= _SMOOTH_FROM
+    chosen = settings or MeasurementSettings()
+    smoothed = chosen.smooth_phases and curve.size >= chosen.smooth_from_phases
     if smoothed:
         curve = (np.roll(curve, 1) + 2 * curve + np.roll(curve, -1)) / 4
     how = f"largest and smallest {what}{' of the smoothed curve' if smoothed else ''}"
@@ -134,12 +136,13 @@ def measure(
         a heart rate that is not above 0.
     """
     times = None if times_ms is None else times_of(mask.phases, times_ms)
-    return with_rates(_measure(mask, options), times, heart_rate_bpm)
-
-
-def _measure(mask: Mask, options: MeasurementSettings | None) -> LVMeasurements:
-    """Everything that the mask alone tells."""
     chosen = options or MeasurementSettings()
+    values = _measure(mask, chosen)
+    return with_rates(values, times, heart_rate_bpm, from_phases=chosen.rates_from_phases)
+
+
+def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
+    """Everything that the mask alone tells."""
     pixels = areas_px(mask)
     areas = _areas_mm2(mask, pixels)
     issues: list[Issue] = []
@@ -226,7 +229,7 @@ def _phases(
     curve: FloatArray, what: str, options: MeasurementSettings, issues: list[Issue]
 ) -> Phases:
     try:
-        return find_phases(curve, smooth=options.smooth_phases, what=what)
+        return find_phases(curve, options, what=what)
     except PhaseError:
         if curve.size < 2:
             text = "There is one phase only, so phases and the ejection fraction are unknown."

@@ -12,10 +12,7 @@ from lvseg.errors import GeometryMismatchError, MeasureError, PhaseError
 from lvseg.issues import Issue
 from lvseg.results import LVMeasurements
 
-__all__ = ["FEWEST_PHASES", "cardiac_output_l_min", "peak_rates_ml_s", "times_of", "with_rates"]
-
-#: A curve of fewer phases is too coarse for a slope.
-FEWEST_PHASES = 8
+__all__ = ["cardiac_output_l_min", "peak_rates_ml_s", "times_of", "with_rates"]
 
 
 def cardiac_output_l_min(sv_ml: float, heart_rate_bpm: float) -> float:
@@ -76,11 +73,16 @@ def times_of(phases: tuple[int, ...], times_ms: tuple[float, ...]) -> tuple[floa
 
 
 def with_rates(
-    values: LVMeasurements, times_ms: tuple[float, ...] | None, heart_rate_bpm: float | None
+    values: LVMeasurements,
+    times_ms: tuple[float, ...] | None,
+    heart_rate_bpm: float | None,
+    *,
+    from_phases: int = 8,
 ) -> LVMeasurements:
     """Add what heart rate and times tell; without a stroke volume that is the heart rate alone.
 
     :param times_ms: of each phase of the mask, [F].
+    :param from_phases: fewer phases give no peak rates.
     :raises MeasureError: times that do not ascend, a heart rate that is not above 0.
     """
     if heart_rate_bpm is not None and not (math.isfinite(heart_rate_bpm) and heart_rate_bpm > 0):
@@ -97,7 +99,7 @@ def with_rates(
         issues.append(Issue("unknown-heart-rate", "info", text))
     else:
         output = cardiac_output_l_min(values.sv_ml, heart_rate_bpm)
-    if phases < FEWEST_PHASES:
+    if phases < from_phases:
         text = f"{phases} phases are too few for peak ejection and filling rates."
         issues.append(Issue("few-phases", "info", text))
     elif times_ms is None:
