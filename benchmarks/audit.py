@@ -25,11 +25,11 @@ from scipy import ndimage
 
 from lvseg import pipeline
 from lvseg.cine import Cine, Source, Study
+from lvseg.contours import slice_contours
 from lvseg.evaluate.stacks import stacks
 from lvseg.labels import Label
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.metrics import dice
-from lvseg.outlines import outlines
 from lvseg.predict import Predictor, load_model
 from lvseg.quality.certainty import self_dice
 from lvseg.read import read_mask, read_picture
@@ -104,7 +104,7 @@ def picture(rows: list[Judged]) -> Image.Image:
         tile.paste(Image.fromarray(grey).resize((side, side), Image.Resampling.BICUBIC), (0, head))
         pen = ImageDraw.Draw(tile)
         for mask, colour in ((row.expert, EXPERT), (row.found, NETWORK)):
-            for polygon in outlines(mask):
+            for polygon in slice_contours(mask):
                 points = (np.asarray(polygon) + 0.5 - (left, top)) * ENLARGED + (0, head)
                 closed = [tuple(point) for point in (*points, points[0])]
                 pen.line(closed, fill=colour, width=1)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lvseg import metrics
+from lvseg.contours import contour_segments
 from lvseg.metrics.surface import _distances_to_segments
 
 LAW = settings(derandomize=True, deadline=None, max_examples=30)
@@ -147,11 +148,18 @@ def test_the_search_for_the_nearest_side_misses_none(points, sides):
 @LAW
 @given(slices)
 def test_contour_sides_join_into_closed_polygons_through_the_points(a):
-    ends = [tuple(end) for end in metrics.contour_segments(a).reshape(-1, 2)]
-    points = [tuple(point) for point in metrics.contour_points(a)]
-    assert set(ends) == set(points)
-    assert len(set(points)) == len(points)
-    assert all(ends.count(point) == 2 for point in points)
+    sides = contour_segments(a)
+    starts, ends = ([tuple(point) for point in sides[:, which]] for which in (0, 1))
+    inside = pixels(a)
+    steps = [np.array(step) for step in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+    points = {
+        tuple(np.array(pixel) + step / 2)
+        for pixel in inside
+        for step in steps
+        if tuple(pixel + step) not in inside
+    }
+    assert set(starts) == set(ends) == points
+    assert len(starts) == len(points)
 
 
 @LAW

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lvseg.contours import area_px, centroid_px
 from lvseg.datasets.contours import (
     CONTOUR_OFFSET_PX,
-    area_px,
-    centroid_px,
     coverage,
     fill,
     read_contour,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lvseg import metrics
+from lvseg.contours import contour_segments
 from lvseg.errors import GeometryError, GeometryMismatchError
 
 EMPTY = np.zeros((6, 7), np.uint8)
@@ -118,9 +119,9 @@ def test_percentile_is_taken_per_direction_and_the_larger_wins():
 def test_the_contour_of_one_pixel_is_a_diamond_around_it():
     mask = np.zeros((4, 5), bool)
     mask[1, 2] = True
-    points = {tuple(point) for point in metrics.contour_points(mask)}
+    points = {tuple(side[0]) for side in contour_segments(mask)}
     assert points == {(0.5, 2.0), (1.5, 2.0), (1.0, 1.5), (1.0, 2.5)}
-    segments = metrics.contour_segments(mask)
+    segments = contour_segments(mask)
     assert {tuple(end) for end in segments.reshape(-1, 2)} == points
     assert len(segments) == 4
 
@@ -168,7 +169,7 @@ def test_perpendicular_distance_runs_from_the_prediction_only():
 def test_holes_are_part_of_the_contour():
     ring = square(10, 30)
     ring[15:25, 15:25] = False
-    assert len(metrics.contour_points(ring)) == 4 * 20 + 4 * 10
+    assert len(contour_segments(ring)) == 4 * 20 + 4 * 10
 
 
 def test_pixels_that_touch_at_a_corner_have_contours_of_their_own():
@@ -177,7 +178,7 @@ def test_pixels_that_touch_at_a_corner_have_contours_of_their_own():
         first[1, 2] = second[2, other] = True
 
         def sides(mask):
-            return {frozenset(map(tuple, side)) for side in metrics.contour_segments(mask)}
+            return {frozenset(map(tuple, side)) for side in contour_segments(mask)}
 
         assert sides(first | second) == sides(first) | sides(second)
 

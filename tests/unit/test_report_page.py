@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lvseg.cine import Cine, Mask, Source
+from lvseg.contours import signed_area_px, slice_contours, smooth_contour
 from lvseg.errors import GeometryMismatchError
 from lvseg.issues import Issue
 from lvseg.measurement import measure
-from lvseg.outlines import outlines, signed_area_px
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.report import to_html
 from lvseg.report.curve import curve, ticks
 from lvseg.report.figures import figures, number, result_line
-from lvseg.report.frames import Window, atlas, contours, heart_window, smooth
+from lvseg.report.frames import Window, atlas, contours, heart_window
 from lvseg.results import Confidence, LVMeasurements, Phases, StudyResult
 
 SMALL = PhantomOptions(
@@ -401,8 +401,8 @@ def drawn_in_order(points: np.ndarray) -> np.ndarray:
 @given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=5, max_size=5))
 def test_smoothing_moves_no_outline_by_a_pixel(cells):
     inside = np.kron(np.array(cells), np.ones((2, 3), bool))
-    for polygon in outlines(inside):
-        points = smooth(polygon)[::2]
+    for polygon in slice_contours(inside):
+        points = smooth_contour(polygon)[::2]
         assert max(distance_to(polygon, point) for point in drawn_in_order(points)) < 0.8
         assert max(distance_to(drawn_in_order(points), point) for point in polygon) < 1
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lvseg.cine import Cine, Mask, Source
+from lvseg.contours import slice_contours
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid, Plane
-from lvseg.outlines import outlines
-from lvseg.write.contours import cavity_outlines, contours_document, write_contours
+from lvseg.write.contours import cavity_contours, contours_document, write_contours
 
 
 def shoelace(polygon):
@@ -35,14 +35,14 @@ def drawn(labels, **geometry):
 def test_one_pixel_is_a_diamond_around_its_centre():
     inside = np.zeros((5, 6), bool)
     inside[3, 2] = True  # row 3, column 2: x = 2, y = 3
-    (polygon,) = outlines(inside)
+    (polygon,) = slice_contours(inside)
     assert sorted(polygon.tolist()) == [[1.5, 3.0], [2.0, 2.5], [2.0, 3.5], [2.5, 3.0]]
 
 
 def test_a_rectangle_loses_its_four_corners_and_keeps_eight_points():
     inside = np.zeros((9, 9), bool)
     inside[2:6, 3:8] = True
-    (polygon,) = outlines(inside)
+    (polygon,) = slice_contours(inside)
     assert len(polygon) == 8
     # 4 x 5 pixels less four corners of 1/8 pixel
     assert shoelace(polygon) == pytest.approx(20 - 0.5)
@@ -52,19 +52,19 @@ def test_a_hole_is_wound_the_other_way():
     inside = np.zeros((12, 12), bool)
     inside[2:10, 2:10] = True
     inside[5:7, 5:7] = False
-    outer, hole = outlines(inside)
+    outer, hole = slice_contours(inside)
     assert shoelace(outer) > 0 > shoelace(hole)
     assert shoelace(hole) == pytest.approx(-3.5)  # 2 x 2 pixels less four corners of 1/8
 
 
 def test_a_mask_that_fills_the_image_is_closed_at_its_border():
-    (polygon,) = outlines(np.ones((4, 5), bool))
+    (polygon,) = slice_contours(np.ones((4, 5), bool))
     assert polygon.min(axis=0).tolist() == [-0.5, -0.5]
     assert polygon.max(axis=0).tolist() == [4.5, 3.5]
 
 
 def test_nothing_has_no_outline():
-    assert outlines(np.zeros((4, 5), bool)) == ()
+    assert slice_contours(np.zeros((4, 5), bool)) == ()
 
 
 def test_the_place_in_the_patient_follows_the_plane():
@@ -94,7 +94,7 @@ def test_a_polygon_has_the_area_and_the_centre_of_its_pixels():
     labels = np.zeros((9, 8), np.uint8)
     labels[2:5, 1:5] = 1
     labels[2, 4] = 0  # 3 x 4 pixels less one at the corner
-    (polygon,) = cavity_outlines(labels)
+    (polygon,) = cavity_contours(labels)
     assert shoelace(polygon) == pytest.approx(11)
     # x: (3 x (1 + 2 + 3) + 2 x 4) / 11; y: (3 x 2 + 4 x 3 + 4 x 4) / 11
     assert centroid(polygon) == pytest.approx((26 / 11, 34 / 11))
@@ -104,7 +104,7 @@ def test_a_hole_has_the_area_of_its_pixels():
     labels = np.zeros((12, 12), np.uint8)
     labels[2:10, 2:10] = 1
     labels[5:7, 5:7] = 0
-    assert [shoelace(p) for p in cavity_outlines(labels)] == pytest.approx([64, -4])
+    assert [shoelace(p) for p in cavity_contours(labels)] == pytest.approx([64, -4])
 
 
 @pytest.mark.parametrize("heights", [(0.0,), (0.0, 9.0, 4.0)])

@@ -1,4 +1,4 @@
-"""Contours of experts: text files of points, their area, and masks at sub-pixel accuracy.
+"""Contours of experts: text files of points, and masks at sub-pixel accuracy.
 
 Points are (x, y) = (column, row) in pixels, pixel centres at whole numbers. Contour files of the
 Sunnybrook set step by half a pixel, because they were drawn on images enlarged twice; the centre
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lvseg.errors import DatasetError
 from lvseg.write.contour_text import CONTOUR_OFFSET_PX
 
-__all__ = ["CONTOUR_OFFSET_PX", "area_px", "centroid_px", "coverage", "fill", "read_contour"]
+__all__ = ["CONTOUR_OFFSET_PX", "coverage", "fill", "read_contour"]
 
 FloatArray = NDArray[np.float64]
 
@@ -48,32 +48,6 @@ def read_contour(path: Path) -> FloatArray:
         )
     result: FloatArray = points + CONTOUR_OFFSET_PX
     return result
-
-
-def _signed_area(polygon: FloatArray) -> float:
-    x, y = (polygon - polygon[0]).T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
-
-
-def area_px(polygon: FloatArray) -> float:
-    """Area of a closed polygon [N, 2] by the shoelace formula (Meister 1769), square pixels.
-
-    >>> area_px(np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 3.0], [0.0, 3.0]]))
-    6.0
-    """
-    return abs(_signed_area(polygon))
-
-
-def centroid_px(polygon: FloatArray) -> tuple[float, float]:
-    """Centre of mass (x, y) of a closed polygon [N, 2]; the mean point when it has no area."""
-    shifted = polygon - polygon[0]
-    area = _signed_area(polygon)
-    if area == 0:
-        return (float(polygon[:, 0].mean()), float(polygon[:, 1].mean()))
-    after = np.roll(shifted, -1, axis=0)
-    cross = shifted[:, 0] * after[:, 1] - after[:, 0] * shifted[:, 1]
-    x, y = ((shifted + after) * cross[:, None]).sum(axis=0) / (6 * area) + polygon[0]
-    return (float(x), float(y))
 
 
 def _split(start: FloatArray, end: FloatArray) -> FloatArray:

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from lvseg.datasets.contours import area_px, read_contour
+from lvseg.contours import area_px
+from lvseg.datasets.contours import read_contour
 from lvseg.datasets.stack import ImageStack, index_stack, slab_heights_of
 from lvseg.errors import DatasetError
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.datasets.contours import area_px, fill, read_contour
+from lvseg.contours import area_px
+from lvseg.datasets.contours import fill, read_contour
 from lvseg.datasets.experts import (
     PhaseName,
     empty_frames,

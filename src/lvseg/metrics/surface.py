@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from lvseg.contours import contour_segments
 from lvseg.errors import GeometryError
 from lvseg.metrics.overlap import as_pair, empty_case
 
@@ -24,8 +25,6 @@ __all__ = [
     "SurfaceDistances",
     "average_perpendicular_distance_mm",
     "average_perpendicular_distance_px",
-    "contour_points",
-    "contour_segments",
     "hausdorff_mm",
     "hd95_mm",
     "is_good_contour",
@@ -37,28 +36,6 @@ Mask = NDArray[Any]
 
 #: A contour with a smaller average perpendicular distance is "good" (Radau et al. 2009).
 GOOD_CONTOUR_MM = 5.0
-
-# Midpoints of the sides of a square of four neighbouring pixels, as (row, column) from its top left
-# pixel: top, right, bottom, left.
-_SIDES = np.array([[0, 0.5], [0.5, 1], [1, 0.5], [0.5, 0]])
-# Which sides the contour joins; key = top left + 2 top right + 4 bottom right + 8 bottom left.
-# Pixels that touch only at a corner stay apart (keys 5 and 10).
-_JOINS: dict[int, tuple[tuple[int, int], ...]] = {
-    1: ((3, 0),),
-    2: ((0, 1),),
-    3: ((3, 1),),
-    4: ((1, 2),),
-    5: ((3, 0), (1, 2)),
-    6: ((0, 2),),
-    7: ((3, 2),),
-    8: ((2, 3),),
-    9: ((0, 2),),
-    10: ((0, 1), (2, 3)),
-    11: ((1, 2),),
-    12: ((3, 1),),
-    13: ((0, 1),),
-    14: ((3, 0),),
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,34 +161,6 @@ def hd95_mm(reference: Mask, prediction: Mask, spacing_mm: Sequence[float] | Non
     return hausdorff_mm(reference, prediction, spacing_mm, percent=95.0)
 
 
-def contour_points(mask: Mask) -> FloatArray:
-    """Vertices of the contour of a 2D mask, [N, 2] as (row, column) in pixels.
-
-    One vertex halfway between each two side neighbours of which one is inside and one outside.
-    """
-    padded = np.pad(np.asarray(mask).astype(bool), 1)
-    down = np.argwhere(padded[1:] != padded[:-1]) + np.array([0.5, 0.0])
-    across = np.argwhere(padded[:, 1:] != padded[:, :-1]) + np.array([0.0, 0.5])
-    result: FloatArray = np.concatenate([down, across]) - 1.0
-    return result
-
-
-def contour_segments(mask: Mask) -> FloatArray:
-    """Sides of the closed contour polygons of a 2D mask, [N, 2 ends, 2] as (row, column) in pixels.
-
-    Marching squares at one half (Lorensen and Cline 1987, in 2D): the polygons through
-    :func:`contour_points`, holes included.
-    """
-    inside = np.pad(np.asarray(mask).astype(np.int64), 1).clip(0, 1)
-    key = inside[:-1, :-1] + 2 * inside[:-1, 1:] + 4 * inside[1:, 1:] + 8 * inside[1:, :-1]
-    parts = [np.empty((0, 2, 2))]
-    for value, joins in _JOINS.items():
-        corners = np.argwhere(key == value).astype(np.float64) - 1.0
-        for start, end in joins:
-            parts.append(corners[:, None, :] + _SIDES[[start, end]][None])
-    return np.concatenate(parts)
-
-
 def _distances_to_segments(points: FloatArray, segments: FloatArray) -> FloatArray:
     """Exact distance from each point [N, 2] to the nearest of the segments [M, 2, 2], [N].
 
@@ -243,7 +192,7 @@ def _average_perpendicular(reference: Mask, prediction: Mask, steps: tuple[float
     if case is not None:
         return case.distance
     scale = np.asarray(steps)
-    points, segments = contour_points(second) * scale, contour_segments(first) * scale
+    points, segments = contour_segments(second)[:, 0] * scale, contour_segments(first) * scale
     return float(_distances_to_segments(points, segments).mean())
 
 
@@ -254,9 +203,9 @@ def average_perpendicular_distance_mm(
 
     Radau et al., The MIDAS Journal 2009: the distance from the automatically drawn contour to the
     corresponding manual contour, averaged over all contour points. Here the points are the
-    vertices of the prediction's contour (:func:`contour_points`), and each is measured to the
-    nearest place on the reference's polygon (:func:`contour_segments`). One direction only, as
-    published; :meth:`SurfaceDistances.mean` is the symmetric counterpart.
+    vertices of the prediction's contour (:func:`lvseg.contours.contour_segments`), and each is
+    measured to the nearest place on the reference's. One direction only, as published;
+    :meth:`SurfaceDistances.mean` is the symmetric counterpart.
 
     :param reference: bool or 0/1, one slice [Y, X]; ``prediction`` the same shape.
     :param spacing_mm: (between rows, between columns); None = unknown.

@@ -1,4 +1,4 @@
-"""The pictures of a page: every frame around the heart, and the outlines that lie over them."""
+"""The pictures of a page: every frame around the heart, and the contours that lie over them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
+from lvseg.contours import slice_contours, smooth_contour
 from lvseg.labels import Label
-from lvseg.outlines import Polygon, outlines
 
-__all__ = ["Atlas", "Window", "atlas", "contours", "heart_window", "smooth"]
+__all__ = ["Atlas", "Window", "atlas", "contours", "heart_window"]
 
 #: Border around the cavity of all frames as a share of its extent: the whole heart shows.
 MARGIN = 0.55
@@ -31,9 +31,6 @@ QUALITY = 84
 LOW_PERCENT, HIGH_PERCENT = 1.0, 99.7
 #: Share of the window cut off on each side for that: fat lies in the corners.
 CORNER_SHARE = 0.2
-#: Outlines are averaged over points 1 and 2 pixels away, and every second one is drawn as a curve:
-#: the stairs of the pixels go. The line moves by less than a pixel, at a sharp corner that is.
-KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 #: Steps of a coordinate a pixel of a frame.
 STEPS = 10
 
@@ -157,10 +154,11 @@ def _grey(frames: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def contours(mask: Mask, cine: Cine, window: Window, edge_px: int) -> list[list[list[list[int]]]]:
-    """List the outlines of each phase and slice of the cine, [T][Z], in tenths of a frame's pixel.
+    """List the contours of each phase and slice of the cine, [T][Z], in tenths of a frame's pixel.
 
-    An outline is one flat list: x and y of the first point, then the steps to the next ones. A
-    frame without cavity, or that the mask does not hold, has no outline.
+    Every second point of the smoothed contour, to be drawn as a curve, in one flat list: x and y of
+    the first point, then the steps to the next ones. A frame without cavity, or that the mask does
+    not hold, has no contour.
 
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
@@ -170,25 +168,8 @@ def contours(mask: Mask, cine: Cine, window: Window, edge_px: int) -> list[list[
     scale = STEPS * edge_px / np.array([window.columns, window.rows])
     for labels, phase in zip(mask.labels, mask.phases, strict=True):
         for index, slice_labels in enumerate(labels):
-            for polygon in outlines(slice_labels == Label.LV_CAVITY):
-                points = np.rint((smooth(polygon)[::2] - corner) * scale).astype(int)
+            for polygon in slice_contours(slice_labels == Label.LV_CAVITY):
+                points = np.rint((smooth_contour(polygon)[::2] - corner) * scale).astype(int)
                 steps = np.diff(points, axis=0, prepend=[[0, 0]])
                 drawn[phase][index].append(steps.ravel().tolist())
     return drawn
-
-
-def smooth(polygon: Polygon) -> Polygon:
-    """Take the stairs of the pixels off an outline, [N, 2]; no point moves by a pixel.
-
-    The result has a point about every pixel, an even number of them, 8 at least.
-    """
-    closed = np.concatenate([polygon, polygon[:1]])
-    steps = closed[1:] - closed[:-1]
-    along = np.concatenate([[0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
-    count = max(8, 2 * round(along[-1] / 2))
-    places = np.arange(-2, count + 2) * (along[-1] / count) % along[-1]
-    even = np.stack([np.interp(places, along, closed[:, axis]) for axis in (0, 1)], axis=1)
-    result: Polygon = np.zeros((count, 2))
-    for start, share in enumerate(KERNEL):
-        result += share * even[start : start + count]
-    return result

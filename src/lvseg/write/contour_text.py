@@ -17,9 +17,9 @@ import numpy as np
 
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
+from lvseg.contours import Polygon
 from lvseg.issues import Issue
-from lvseg.outlines import Polygon
-from lvseg.write.contours import cavity_outlines
+from lvseg.write.contours import cavity_contours
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -63,7 +63,7 @@ def write_contour_text(
     written, simplified = [], 0
     for labels, phase in zip(mask.labels, mask.phases, strict=True):
         for index, slice_labels in enumerate(labels):
-            polygons = cavity_outlines(slice_labels)
+            polygons = cavity_contours(slice_labels)
             if not polygons:
                 continue
             name = f"IM-0001-{numbers[phase][index]:04d}-icontour-auto.txt"

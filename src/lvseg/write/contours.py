@@ -1,4 +1,4 @@
-"""Outlines of the cavity as sub-pixel polygons: ``contours.json``.
+"""Contours of the cavity as sub-pixel polygons: ``contours.json``.
 
 An outline runs through the middles of the pixel edges between cavity and background, so it has no
 staircase. That alone cuts every corner and loses half a square pixel a piece; each polygon is
@@ -18,31 +18,31 @@ from numpy.typing import NDArray
 
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
+from lvseg.contours import Polygon, centroid_px, signed_area_px, slice_contours
 from lvseg.errors import GeometryError
 from lvseg.geometry import Plane, index_to_mm, slab_heights_mm
 from lvseg.labels import Label
-from lvseg.outlines import Polygon, outlines, signed_area_px
 
-__all__ = ["cavity_outlines", "contours_document", "write_contours"]
+__all__ = ["cavity_contours", "contours_document", "write_contours"]
 
 #: Digits after the point, pixels and millimetres: keeps the area of a single pixel to 0.02 %.
 DECIMALS = 4
 
 
-def cavity_outlines(labels: NDArray[np.uint8]) -> tuple[Polygon, ...]:
-    """Outlines of the cavity in a slice [Y, X], each [N, 2] (x, y), largest first; holes negative.
+def cavity_contours(labels: NDArray[np.uint8]) -> tuple[Polygon, ...]:
+    """Contours of the cavity in a slice [Y, X], each [N, 2] (x, y), largest first; holes negative.
 
     Pixel centres are at whole numbers. Signed areas and centroids of the polygons add up to those
     of the cavity pixels. A slice without cavity has none.
     """
-    return tuple(_true_to_pixels(p) for p in outlines(labels == Label.LV_CAVITY))
+    return tuple(_true_to_pixels(p) for p in slice_contours(labels == Label.LV_CAVITY))
 
 
 def _true_to_pixels(polygon: Polygon) -> Polygon:
     """Scale and move an outline so that area and centroid are those of the pixels in it."""
-    area, centre = _moments(polygon)
-    true_area, true_centre = _moments(_pixel_corners(polygon))
-    result: Polygon = true_centre + np.sqrt(true_area / area) * (polygon - centre)
+    pixels = _pixel_corners(polygon)
+    scale = np.sqrt(signed_area_px(pixels) / signed_area_px(polygon))
+    result: Polygon = centroid_px(pixels) + scale * (polygon - centroid_px(polygon))
     return result
 
 
@@ -64,15 +64,6 @@ def _pixel_corners(polygon: Polygon) -> Polygon:
     return corners
 
 
-def _moments(polygon: Polygon) -> tuple[float, NDArray[np.float64]]:
-    """Signed area and centroid (x, y) of a polygon with an area (Green's theorem)."""
-    here = polygon - polygon[0]
-    after = np.roll(here, -1, axis=0)
-    cross = here[:, 0] * after[:, 1] - after[:, 0] * here[:, 1]
-    area = float(cross.sum()) / 2
-    return area, ((here + after) * cross[:, None]).sum(axis=0) / (6 * area) + polygon[0]
-
-
 def _listed(points: NDArray[np.float64]) -> list[object]:
     # + 0.0 turns a negative zero into zero: one spelling for one number.
     rounded: list[object] = (np.round(points, DECIMALS) + 0.0).tolist()
@@ -83,7 +74,7 @@ def _entries(mask: Mask) -> Iterator[dict[str, object]]:
     for labels, phase in zip(mask.labels, mask.phases, strict=True):
         for index, slice_labels in enumerate(labels):
             plane = None if mask.planes is None else mask.planes[index]
-            for polygon in cavity_outlines(slice_labels):
+            for polygon in cavity_contours(slice_labels):
                 yield {
                     "phase": phase,
                     "slice": index,

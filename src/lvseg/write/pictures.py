@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lvseg.atomic import atomic_write
 from lvseg.cine import Cine, Mask
+from lvseg.contours import slice_contours
 from lvseg.errors import GeometryMismatchError
 from lvseg.labels import LABELS, Label
-from lvseg.outlines import outlines
 
 __all__ = [
     "OverlayOptions",
@@ -119,7 +119,7 @@ def picture_overlay(
     crop = _crop(cine.frames[:, 0], *_heart_window(mask.labels, chosen))
     grey = _grey(cine.frames[mask.phases[0], 0], _window(crop, chosen))
     image = Image.fromarray(grey).convert("RGB")
-    _draw_outlines(image, labels, offset=(0, 0), scale=1.0, options=chosen)
+    _draw_contours(image, labels, offset=(0, 0), scale=1.0, options=chosen)
     return np.asarray(image)
 
 
@@ -155,7 +155,7 @@ def montage(
         grey = _grey(crop[phase], _window(crop, chosen))
         size = (chosen.tile_px, chosen.tile_px)
         tile = Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB")
-        _draw_outlines(tile, labels[index], offset=(left, top), scale=scale, options=chosen)
+        _draw_contours(tile, labels[index], offset=(left, top), scale=scale, options=chosen)
         _write_words(tile, f"slice {index}", (7, 5), 15)
         canvas.paste(tile, (index % columns * pitch, head_px + index // columns * pitch))
     words = f"{title}, phase {phase}" if title else f"phase {phase}"
@@ -221,7 +221,7 @@ def _grey(pixels: NDArray[np.float32], window: tuple[float, float]) -> NDArray[n
     return grey
 
 
-def _draw_outlines(
+def _draw_contours(
     image: Image.Image,
     labels: NDArray[np.uint8],
     *,
@@ -229,8 +229,8 @@ def _draw_outlines(
     scale: float,
     options: OverlayOptions,
 ) -> None:
-    """Paint the outline of a slice; a pixel centre (x, y) stands at scale * (x - left + 0.5)."""
-    polygons = outlines(labels == Label.LV_CAVITY)
+    """Paint the contours of a slice; a pixel centre (x, y) stands at scale * (x - left + 0.5)."""
+    polygons = slice_contours(labels == Label.LV_CAVITY)
     if not polygons:
         return
     factor = scale * SUPERSAMPLE
