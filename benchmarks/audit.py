@@ -31,7 +31,7 @@ from lvseg.labels import Label
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.metrics import dice
 from lvseg.predict import Predictor, load_model
-from lvseg.quality.certainty import self_dice
+from lvseg.quality.confidence import self_dice
 from lvseg.read import read_mask, read_picture
 from lvseg.settings import Settings
 

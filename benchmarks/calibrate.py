@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from lvseg.cine import Cine, Mask, Source
 from lvseg.datasets import expert_volumes
 from lvseg.geometry import Grid, Plane
 from lvseg.inference import infer
+from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.measurement import measure
@@ -39,8 +41,8 @@ from lvseg.metrics import dice
 from lvseg.modelcard import CARD, Calibration, FeatureStatistics, ModelCard
 from lvseg.pipeline import run
 from lvseg.predict import Predictor, load_model
-from lvseg.quality.certainty import expected_dice, self_dice
-from lvseg.quality.likeness import FEATURES, distance, features
+from lvseg.quality.confidence import expected_dice, self_dice
+from lvseg.quality.ood import FEATURES, distance, features
 from lvseg.read import read_mask, read_picture
 
 #: A study below this mean Dice per slice, and a slice below its own limit, count as failures.
@@ -93,6 +95,11 @@ def stack_of(dataset: Path, samples: tuple[Sample, ...]) -> tuple[Cine, NDArray[
     return Cine(images, Source("array", "stack"), Grid.of(images, planes=planes)), stack(truths)
 
 
+def checked(cine: Cine, mask: Mask) -> tuple[Issue, ...]:
+    """What the checks of a mask report, without what measuring it did."""
+    return quality.check(quality.Evidence(cine, mask, replace(measure(mask), issues=())))
+
+
 def judge(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> Row:
     """Segment one patient as ``lvseg segment`` does, and keep what tells doubt and truth."""
     cine, truth = stack_of(dataset, samples)
@@ -103,9 +110,9 @@ def judge(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> R
     mask = postprocess.to_mask(prediction, cine, options)
     inside = mask.labels > 0
     flat = (-1, *inside.shape[2:])
-    found = quality.check(cine, mask, measure(mask))
+    found = checked(cine, mask)
     expert = Mask(truth.astype(np.uint8), (0, 1), cine.grid)
-    doubts = {issue.code for issue in quality.check(cine, expert, measure(expert))}
+    doubts = {issue.code for issue in checked(cine, expert)}
     return {
         "patient": samples[0].patient_id,
         "misplaced_reference": MISPLACED in doubts,
@@ -116,7 +123,7 @@ def judge(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> R
         "area_px": inside.sum(axis=(2, 3)).reshape(-1).tolist(),
         "truth_px": truth.sum(axis=(2, 3)).reshape(-1).tolist(),
         "own": self_dice(probabilities.reshape(flat), inside.reshape(flat)).tolist(),
-        "features": features(inputs, scores).tolist(),
+        "features": features(inputs, scores[:, 0]).tolist(),
         "warnings": [
             issue.code for issue in found if issue.severity != "info" and issue.code not in ENDS
         ],

@@ -9,6 +9,7 @@ Usage: ``python benchmarks/quality_limits.py DATASET``.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,11 @@ from lvseg.measurement import measure
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.pipeline import run
 from lvseg.predict import load_model
-from lvseg.quality import check
-from lvseg.quality.curve import spikes
-from lvseg.quality.neighbours import flicker_shares, neighbour_ratios, off_line_mm
-from lvseg.quality.seen import look
-from lvseg.quality.shape import OUTLINE_FROM_PX, solidity
-from lvseg.quality.signal import darker_shares
+from lvseg.quality import Evidence, check
+from lvseg.quality.curve import flicker_shares, spikes
+from lvseg.quality.intensity import darker_shares
+from lvseg.quality.outline import solidity
+from lvseg.quality.stack import neighbour_ratios, off_line_mm
 from lvseg.read import read_mask, read_picture
 
 #: Nominal distances: the pictures of most patients state none.
@@ -71,22 +71,24 @@ def expert(dataset: Path, samples: tuple[Sample, ...]) -> tuple[Cine, Mask]:
 def figures(cine: Cine, mask: Mask) -> dict[str, Any]:
     """The quantities that have a limit, of one study."""
     values = measure(mask)
-    seen = look(cine, mask, values)
-    frames = seen.inside.reshape(-1, *seen.inside.shape[2:])
-    large = seen.areas.ravel() >= OUTLINE_FROM_PX
-    ratios, off = neighbour_ratios(seen), off_line_mm(seen)
+    evidence = Evidence(cine, mask, replace(values, issues=()))
+    features = evidence.features
+    frames = features.inside.reshape(-1, *features.inside.shape[2:])
+    large = features.areas_px.ravel() >= evidence.limits.outline_from_px
+    ratios, off = neighbour_ratios(evidence), off_line_mm(evidence)
+    reported = {f.code for f in check(evidence) if f not in cine.issues and f.severity != "info"}
     found = {
         "ratios": [float(value) for value in ratios if value != 1],
         "off_line_mm": float(off.max(initial=0)),
         "solidity": float(solidity(frames[large]).min()),
-        "elongation": float(np.nanmax(seen.elongation.ravel()[large])),
-        "darker": float(np.median(darker_shares(cine, seen))),
+        "elongation": float(np.nanmax(features.elongation.ravel()[large])),
+        "darker": float(np.median(darker_shares(evidence))),
         "frames": int(large.sum()),
-        "warnings": sorted({f.code for f in check(cine, mask, values) if f.severity != "info"}),
+        "warnings": sorted(reported),
     }
-    if len(seen.areas) >= 8 and values.volume_ml is not None:
+    if len(mask.phases) >= 8 and values.volume_ml is not None:
         curve = np.array(values.volume_ml)
-        found["flicker"] = float(flicker_shares(seen).max())
+        found["flicker"] = float(flicker_shares(evidence).max())
         found["spike_of_stroke"] = float(spikes(curve).max() / np.ptp(curve))
         found["spike_of_largest"] = float(spikes(curve).max() / curve.max())
     return found

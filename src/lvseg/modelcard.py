@@ -103,7 +103,7 @@ class Calibration(StrictModel):
 
 
 class FeatureStatistics(StrictModel):
-    """What the training images look like, for the out-of-distribution check.
+    """What the training images look like, for the check of :mod:`lvseg.quality.ood`.
 
     ``mean`` and ``precision`` (inverse covariance) are of its features; a study whose distance is
     above ``limit`` is unlike them.

@@ -13,14 +13,13 @@ from time import perf_counter
 from lvseg import postprocess, quality
 from lvseg.cine import Cine, Mask, Study
 from lvseg.inference import infer
-from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.measurement import measure
 from lvseg.modelcard import ModelCard
 from lvseg.predict import Predictor
 from lvseg.prediction import Prediction
 from lvseg.read import StudyRef, read_study
-from lvseg.results import Confidence, StudyResult
+from lvseg.results import StudyResult
 from lvseg.settings import Settings
 
 __all__ = ["assess", "run", "segment_mask"]
@@ -100,16 +99,10 @@ def assess(
     values = measure(
         mask, chosen.measurement, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm
     )
-    confidence: Confidence | None = None
-    issues: tuple[Issue, ...] = ()
-    if prediction is not None and card is not None:
-        confidence = quality.expect_dice(prediction, mask, card.calibration)
-        issues = (
-            *prediction.issues,
-            *postprocess.left_out(prediction, mask, chosen.postprocess),
-            *quality.unsure(confidence, card.calibration, mask.phases),
-            *quality.unlike(prediction.inputs, prediction.scores, card.feature_statistics),
-        )
+    left_out = (
+        () if prediction is None else postprocess.left_out(prediction, mask, chosen.postprocess)
+    )
+    evidence = quality.Evidence(cine, mask, values, prediction, card, chosen.limits, left_out)
     probabilities = None
     if prediction is not None and chosen.keep_probabilities:
         probabilities = {each: prediction.on_grid(each, cine.grid) for each in prediction.labels}
@@ -117,9 +110,9 @@ def assess(
         cine,
         mask,
         values,
-        (*cine.issues, *issues, *values.issues, *quality.check(cine, mask, values)),
+        quality.check(evidence),
         card,
-        confidence=confidence,
+        confidence=quality.predict_dice(evidence),
         probabilities=probabilities,
         settings=chosen.to_dict(),
     )

@@ -1,11 +1,11 @@
-"""Runs of True in a row, and on the circle of a beat."""
+"""Values on the cardiac cycle, where the last phase is followed by the first: runs, smoothing."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["circular_runs", "runs"]
+__all__ = ["circular_runs", "runs", "smooth_cycle"]
 
 
 def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -21,3 +21,9 @@ def circular_runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
         start, length = found.pop()
         found[0] = (start, length + found[0][1])
     return found
+
+
+def smooth_cycle(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average each value [T] with both neighbours on the cycle, by 1/4, 1/2, 1/4."""
+    result: NDArray[np.float64] = (np.roll(values, 1) + 2 * values + np.roll(values, -1)) / 4
+    return result

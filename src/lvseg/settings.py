@@ -14,6 +14,7 @@ from lvseg.errors import UsageError
 from lvseg.measurement import MeasurementSettings
 from lvseg.modelcard import ModelCard
 from lvseg.postprocess import PostprocessSettings
+from lvseg.quality import Limits
 
 __all__ = ["Settings"]
 
@@ -22,6 +23,7 @@ __all__ = ["Settings"]
 class Settings:
     """Every choice of the main path; a TOML file has a table for each nested one.
 
+    :param limits: of the quality checks.
     :param batch_size: crops predicted at once.
     :param flips: average four mirrored predictions of each frame (docs/decisions/0005).
     :param keep_probabilities: the result holds the probabilities too, for a fractional DICOM SEG.
@@ -29,6 +31,7 @@ class Settings:
 
     postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
+    limits: Limits = field(default_factory=Limits)
     batch_size: int = 4
     flips: bool = False
     keep_probabilities: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from lvseg import quality
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid, Plane
 from lvseg.issues import Issue, verdict_of
-from lvseg.quality import check
+from lvseg.quality import Evidence, Limits
 from lvseg.results import LVMeasurements, Phases
 
 #: Cavity pixels at end-diastole from base to apex; the stack begins above the base.
@@ -51,6 +51,10 @@ def study(counts, *, ml_per_px=0.25, **changes):
     cine = Cine(np.zeros(labels.shape, np.float32), Source("array", "drawn"))
     mask = Mask(labels, tuple(range(len(counts))))
     return cine, mask, replace(measurements, **changes)
+
+
+def check(cine, mask, measurements, **limits):
+    return quality.check(Evidence(cine, mask, measurements, limits=Limits(**limits)))
 
 
 def codes(found):
@@ -126,7 +130,7 @@ def test_a_missing_slice_is_reported_once():
     assert (found.code, found.severity, found.slice) == ("missing-slice", "warning", 3)
     assert "16.0 mm apart where 8.0 mm is usual: about 1 slice(s)" in found.text
     told = replace(cine, issues=(Issue("missing-slice", "warning", "Known.", 3),))
-    assert check(told, mask, measurements) == ()
+    assert check(told, mask, measurements) == told.issues
     assert check(*spaced((0, 8, 16, 24, 32, 40, 48, 56))) == ()
 
 
@@ -429,6 +433,32 @@ def test_a_picture_and_an_empty_mask_have_nothing_to_check():
     nowhere = Phases(None, None, "not found")
     assert check(*study([[60]], phases=nowhere, **unknown)) == ()
     assert check(*study(np.zeros((20, 8), int), phases=nowhere, **unknown)) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("few_slices", 8, "few-slices"),  # 7 of 8 slices hold cavity
+        ("apex_cut_share", 0.11, "apex-cut-off"),  # 12 of 100 pixels
+        ("neighbour_area_ratio", (0.6, 1.04), "uneven-stack"),  # 80 / ((90 + 60) / 2) = 1.07
+        ("solidity_share", 0.99, "odd-outline"),
+        ("elongation_ratio", 1.01, "odd-outline"),
+        ("end_systole_share", (0.2, 0.34), "odd-phase"),  # 7 of 20 phases
+        ("ef_percent", (61.0, 85.0), "implausible-ef"),  # 60 %
+        ("edv_ml", (119.0, 500.0), "implausible-edv"),  # 472 px x 0.25 ml = 118 ml
+    ],
+)
+def test_a_limit_is_what_the_caller_says(name, value, code):
+    assert codes(check(*study(beating()), **{name: value})) == [code]
+
+
+def test_every_limit_is_used_and_in_the_documents():
+    package = Path(quality.__file__).parent
+    source = "".join(p.read_text("utf-8") for p in package.glob("*.py") if p.stem != "limits")
+    page = (Path(__file__).parents[2] / "docs" / "quality.md").read_text("utf-8")
+    for limit in fields(Limits):
+        assert f"limits.{limit.name}" in source
+        assert f"`{limit.name}`" in page
 
 
 def test_every_finding_is_one_plain_sentence():

@@ -39,7 +39,7 @@ def phantom() -> tuple[Cine, Mask]:
 
 
 def found_in(cine: Cine, mask: Mask):
-    return quality.check(cine, mask, measure(mask))
+    return quality.check(quality.Evidence(cine, mask, replace(measure(mask), issues=())))
 
 
 @pytest.mark.parametrize("name", SOUND)

@@ -114,7 +114,7 @@ def measure(
     values = measure_mask(labels, times_ms=times_ms, heart_rate_bpm=heart_rate_bpm)
     noticed = values.issues
     if like is not None:
-        noticed = (*like.issues, *noticed, *quality.check(like, labels, values))
+        noticed = quality.check(quality.Evidence(like, labels, values))
     document = mask_document(str(mask), labels, values, noticed)
     out.result(document, measure_text(values, noticed))
     return 0

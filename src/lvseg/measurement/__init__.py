@@ -20,6 +20,7 @@ from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.measurement.rates import cardiac_output_l_min, peak_rates_ml_s, times_of, with_rates
 from lvseg.results import LVMeasurements, Phases
+from lvseg.runs import smooth_cycle
 
 __all__ = [
     "MeasurementSettings",
@@ -102,7 +103,7 @@ def find_phases(
     chosen = settings or MeasurementSettings()
     smoothed = chosen.smooth_phases and curve.size >= chosen.smooth_from_phases
     if smoothed:
-        curve = (np.roll(curve, 1) + 2 * curve + np.roll(curve, -1)) / 4
+        curve = smooth_cycle(curve)
     how = f"largest and smallest {what}{' of the smoothed curve' if smoothed else ''}"
     return Phases(int(curve.argmax()), int(curve.argmin()), how)
 

@@ -1,51 +1,72 @@
-"""Is this result believable? Plain checks of the mask and the numbers; each limit has a reason.
+"""Quality checks of a mask, its numbers and its prediction, behind one door: :func:`check`.
 
-A issue asks a person to look (``warning``), says that a number must not be used (``error``) or
+An issue asks a person to look (``warning``), says that a number must not be used (``error``) or
 records a fact (``info``). The mask and the measurements stay as they are. docs/quality.md lists
-every issue with its limit.
+every issue with its limit (:class:`Limits`).
 """
 
 from __future__ import annotations
 
-from lvseg.cine import Cine, Mask
 from lvseg.issues import Issue
-from lvseg.quality.certainty import expect_dice, unsure
-from lvseg.quality.coverage import extent, missing_slices
-from lvseg.quality.curve import empty_phases, jumps, numbers, timing, two_beats
-from lvseg.quality.likeness import unlike
-from lvseg.quality.neighbours import breathing_shift, flicker, gaps_in_mask, uneven_stack
-from lvseg.quality.seen import look
-from lvseg.quality.shape import shapes
-from lvseg.quality.signal import brightness
-from lvseg.results import LVMeasurements
+from lvseg.quality.confidence import low_confidence, predict_dice
+from lvseg.quality.curve import (
+    empty_phases,
+    end_systole_timing,
+    flicker,
+    plausible_values,
+    two_beats,
+    volume_jump,
+)
+from lvseg.quality.evidence import Evidence
+from lvseg.quality.intensity import blood_pool_contrast
+from lvseg.quality.limits import Limits
+from lvseg.quality.ood import ood_check
+from lvseg.quality.outline import odd_outlines
+from lvseg.quality.stack import (
+    breathing_shift,
+    extent,
+    gaps_in_mask,
+    missing_slices,
+    uneven_stack,
+)
 
-__all__ = ["check", "expect_dice", "unlike", "unsure"]
+__all__ = ["Evidence", "Limits", "check", "predict_dice"]
 
 
-def check(cine: Cine, mask: Mask, measurements: LVMeasurements) -> tuple[Issue, ...]:
-    """Look for signs that the mask or the numbers are wrong.
+def check(evidence: Evidence) -> tuple[Issue, ...]:
+    """Every issue of a study: what reading, predicting and measuring reported, and the checks.
 
-    :param mask: labels ``[F, Z, Y, X]`` that ``measurements`` come from.
-    :returns: issues in a fixed order, each code at most once, naming the place that is worst or
-        first; none for an empty mask, which measuring has reported. Nothing is raised.
+    :returns: issues in the order of the steps. Each code of a check comes at most once, naming the
+        place that is worst or first. An empty mask, which measuring has reported, is not checked
+        further. Nothing is raised.
     """
-    seen = look(cine, mask, measurements)
-    if seen is None:
-        return ()
-    jumped = jumps(seen, measurements)
-    # A jump of the whole volume shows in every slice and makes peaks: it is reported once.
-    finer = () if jumped else (*flicker(seen), *two_beats(seen, measurements))
+    network = () if evidence.prediction is None else evidence.prediction.issues
     return (
-        *missing_slices(cine, seen),
-        *extent(seen),
-        *gaps_in_mask(seen),
-        *uneven_stack(seen),
-        *breathing_shift(seen),
-        *shapes(seen),
-        *brightness(cine, seen),
-        *empty_phases(seen),
+        *evidence.cine.issues,
+        *network,
+        *evidence.left_out,
+        *low_confidence(evidence),
+        *ood_check(evidence),
+        *evidence.measurements.issues,
+        *(_check_mask(evidence) if evidence.features.areas_px.any() else ()),
+    )
+
+
+def _check_mask(evidence: Evidence) -> tuple[Issue, ...]:
+    jumped = tuple(volume_jump(evidence))
+    # A jump of the whole volume shows in every slice and makes peaks: it is reported once.
+    finer = () if jumped else (*flicker(evidence), *two_beats(evidence))
+    return (
+        *missing_slices(evidence),
+        *extent(evidence),
+        *gaps_in_mask(evidence),
+        *uneven_stack(evidence),
+        *breathing_shift(evidence),
+        *odd_outlines(evidence),
+        *blood_pool_contrast(evidence),
+        *empty_phases(evidence),
         *jumped,
         *finer,
-        *numbers(measurements),
-        *timing(cine, seen, measurements),
+        *plausible_values(evidence),
+        *end_systole_timing(evidence),
     )

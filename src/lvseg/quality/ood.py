@@ -1,24 +1,29 @@
-"""Does the input look like the pictures that taught the network?
+"""Out-of-distribution check: Mahalanobis distance of image features from the training images.
 
-A few plain features of the heart window are compared with their spread over the training pictures.
-A network says something about any picture; on one unlike those it knows, that means little.
+A few plain features of the crop around the heart are compared with their spread over the training
+images. A network says something about any image; on one unlike those it knows, that means little.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from lvseg.issues import Issue
+from lvseg.labels import Label
 from lvseg.modelcard import FeatureStatistics
+from lvseg.quality.evidence import Evidence
 
-__all__ = ["FEATURES", "distance", "features", "unlike"]
+__all__ = ["FEATURES", "distance", "features", "ood_check"]
 
 FloatArray = NDArray[np.float64]
 Frames = NDArray[np.float32]
 
-#: What is measured in each frame, in this order.
+#: What is measured in each frame, in this order. It and the numbers below are no limits of a check:
+#: the feature statistics of model cards are made with them.
 FEATURES = (
     "mean",
     "spread",
@@ -40,14 +45,14 @@ _RIM_PX = (2, 7)
 def features(inputs: Frames, scores: Frames) -> FloatArray:
     """Features of each frame that holds a cavity, ``[N, len(FEATURES)]``; at most 24 frames.
 
-    :param inputs: what the network saw, ``[N, 1, Y, X]`` in 0..1; :param scores: what it answered,
-        probabilities of the same shape.
+    :param inputs: what the network saw, its first channel in 0..1, ``[N, channels, Y, X]``;
+    :param scores: its probabilities of cavity, ``[N, Y, X]``.
     """
-    areas = (scores[:, 0] > 0.5).sum(axis=(1, 2))
+    areas = (scores > 0.5).sum(axis=(1, 2))
     held = np.flatnonzero(areas >= _FEWEST_PX)
     if held.size > _FRAMES:
         held = held[np.linspace(0, held.size - 1, _FRAMES).round().astype(int)]
-    rows = [_describe(inputs[i, 0].astype(np.float64), scores[i, 0] > 0.5) for i in held]
+    rows = [_describe(inputs[i, 0].astype(np.float64), scores[i] > 0.5) for i in held]
     return np.array(rows, np.float64).reshape(-1, len(FEATURES))
 
 
@@ -70,7 +75,7 @@ def _describe(frame: FloatArray, inside: NDArray[np.bool_]) -> list[float]:
 
 
 def distance(found: FloatArray, profile: FeatureStatistics) -> float:
-    """Mahalanobis distance of the mean features ``[N, K]`` from the training pictures.
+    """Mahalanobis distance of the mean features ``[N, K]`` from the training images.
 
     Source: Mahalanobis, Proc Natl Inst Sci India 1936;2:49-55.
     """
@@ -78,21 +83,20 @@ def distance(found: FloatArray, profile: FeatureStatistics) -> float:
     return float(np.sqrt(max(0.0, offset @ np.array(profile.precision) @ offset)))
 
 
-def unlike(inputs: Frames, scores: Frames, profile: FeatureStatistics | None) -> tuple[Issue, ...]:
-    """A issue where the input is unlike the training pictures; none without a profile or cavity.
-
-    :param inputs, scores: as in :func:`features`.
-    """
-    if profile is None:
-        return ()
-    found = features(inputs, scores)
+def ood_check(evidence: Evidence) -> Iterator[Issue]:
+    """Input unlike the training images; nothing without statistics of them or without cavity."""
+    prediction, card = evidence.prediction, evidence.card
+    if prediction is None or card is None or card.feature_statistics is None:
+        return
+    scores = prediction.scores[:, prediction.labels.index(Label.LV_CAVITY)]
+    found = features(prediction.inputs, scores)
     if not len(found):
-        return ()
-    far = distance(found, profile)
-    if far <= profile.limit:
-        return ()
-    text = (
-        f"The images are unlike those that taught the network (distance {far:.1f}, usual up to "
-        f"{profile.limit:.1f}): its masks must be looked at."
-    )
-    return (Issue("unlike-training-data", "warning", text),)
+        return
+    usual = card.feature_statistics
+    far, limit = distance(found, usual), usual.limit
+    if far > limit:
+        text = (
+            f"The images are unlike those that taught the network (distance {far:.1f}, usual up to "
+            f"{limit:.1f}): its masks must be looked at."
+        )
+        yield Issue("unlike-training-data", "warning", text)

@@ -1,20 +1,25 @@
-"""Expected Dice and likeness of the input: worked examples, and what is never said."""
+"""Expected Dice and out-of-distribution check: worked examples, and what is never said."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prediction_maker import prediction_of
 
 from lvseg import model_store
-from lvseg.cine import Mask
+from lvseg.cine import Cine, Mask, Source
+from lvseg.geometry import Box
+from lvseg.issues import Issue
+from lvseg.labels import Label
+from lvseg.measurement import measure
 from lvseg.modelcard import CARD, Calibration, FeatureStatistics, ModelCard
-from lvseg.quality import expect_dice, unlike, unsure
-from lvseg.quality.certainty import expected_dice, self_dice
-from lvseg.quality.likeness import FEATURES, distance, features
-from lvseg.results import Confidence
+from lvseg.prediction import Prediction
+from lvseg.quality import Evidence, check, predict_dice
+from lvseg.quality.confidence import expected_dice, low_confidence, self_dice
+from lvseg.quality.ood import FEATURES, distance, features, ood_check
 
 #: With slope 1 and nothing else, the expected Dice is the self-Dice.
 PLAIN = Calibration(
@@ -61,6 +66,31 @@ def test_surer_and_larger_is_never_expected_to_be_worse(
     assert low <= larger < 1
 
 
+def card(**changes) -> ModelCard:
+    """The shipped card with another calibration or feature statistics."""
+    text = (model_store.locate(model_store.DEFAULT) / CARD).read_text("utf-8")
+    known = {"calibration": PLAIN, "feature_statistics": None}
+    return ModelCard.from_json(text).model_copy(update=known | changes)
+
+
+def evidence(probabilities, mask, pixel_ratio=1.0, inputs=None, scores=None, **changes) -> Evidence:
+    """A prediction that covers all of an image but its first row and column."""
+    empty = np.zeros((1, 1, 4, 4), np.float32)
+    shape = mask.labels.shape
+    cine = Cine(np.zeros((max(mask.phases) + 1, *shape[1:]), np.float32), Source("array", "drawn"))
+    whole = np.zeros(cine.shape, np.float32)
+    whole[list(mask.phases)] = probabilities
+    prediction = Prediction(
+        whole[None, :, :, 1:, 1:],
+        Box(1, 1, shape[2] - 1, shape[3] - 1),
+        (Label.LV_CAVITY,),
+        empty if inputs is None else inputs,
+        empty if scores is None else scores,
+        pixel_ratio,
+    )
+    return Evidence(cine, mask, measure(mask), prediction, card(**changes))
+
+
 def study(sure: float) -> tuple[np.ndarray, Mask]:
     """Two phases of three slices; slice 2 is empty; slice 1 of phase 1 has probability ``sure``."""
     labels = np.zeros((2, 3, 8, 9), np.uint8)
@@ -71,8 +101,7 @@ def study(sure: float) -> tuple[np.ndarray, Mask]:
 
 
 def test_a_study_is_the_mean_over_its_slices() -> None:
-    probabilities, mask = study(0.5)
-    found = expect_dice(prediction_of(probabilities), mask, PLAIN)
+    found = predict_dice(evidence(*study(0.5)))
     assert found is not None
     # 16 pixels at 0.5: 2 x 8 / (8 + 16) = 2 / 3; sure slices stop at 0.998
     assert found.by_slice[1][1] == pytest.approx(2 / 3)
@@ -81,37 +110,73 @@ def test_a_study_is_the_mean_over_its_slices() -> None:
 
 
 def test_pixels_are_counted_on_the_models_grid() -> None:
-    probabilities, mask = study(0.5)
     curve = PLAIN.model_copy(update={"area_slope": 1.0})
-    fine = expect_dice(prediction_of(probabilities), mask, curve)
-    coarse = expect_dice(prediction_of(probabilities, pixel_ratio=0.25), mask, curve)
+    fine = predict_dice(evidence(*study(0.5), calibration=curve))
+    coarse = predict_dice(evidence(*study(0.5), 0.25, calibration=curve))
     assert fine is not None
     assert coarse is not None
     assert coarse.expected_dice < fine.expected_dice
 
 
-def test_without_calibration_or_mask_nothing_is_expected() -> None:
-    probabilities, mask = study(1.0)
+def test_without_prediction_calibration_or_mask_nothing_is_expected() -> None:
+    probabilities, mask = study(0.1)
     empty = Mask(np.zeros_like(mask.labels), mask.phases)
-    assert expect_dice(prediction_of(probabilities), mask, None) is None
-    assert expect_dice(prediction_of(probabilities), empty, PLAIN) is None
-    assert unsure(None, PLAIN, (0,)) == ()
-    assert unsure(Confidence(0.1, ((0.1,),)), None, (0,)) == ()
+    for known in (
+        evidence(probabilities, mask, calibration=None),
+        evidence(probabilities, empty),
+        replace(evidence(probabilities, mask), prediction=None),
+        replace(evidence(probabilities, mask), card=None),
+    ):
+        assert predict_dice(known) is None
+        assert list(low_confidence(known)) == []
 
 
-def test_an_unsure_study_asks_for_a_look_and_names_the_worst_slice() -> None:
-    found = unsure(Confidence(0.75, ((0.9, 0.65, None), (0.9, 0.6, 0.68))), PLAIN, (4, 9))
+def of_dice(*table: tuple[float, ...]) -> Evidence:
+    """Slices with these expected Dice; 0: no cavity."""
+    dice = np.array(table)[..., None, None]
+    labels = np.zeros((2, 3, 8, 9), np.uint8)
+    labels[:, :, 2:6, 3:7] = dice > 0
+    # v on all n pixels: Dice = 2 v n / (v n + n), so v = Dice / (2 - Dice)
+    return evidence(labels * dice / (2 - dice), Mask(labels, (4, 9)))
+
+
+def test_a_low_confidence_asks_for_a_look_and_names_the_worst_slice() -> None:
+    found = list(low_confidence(of_dice((0.9, 0.65, 0), (0.9, 0.6, 0.68))))
     assert [(each.code, each.severity) for each in found] == [
         ("unsure", "warning"),
         ("unsure-slice", "info"),
     ]
     assert (found[1].slice, found[1].phase) == (1, 9)
+    assert "a Dice of 0.75 with an expert is expected, 0.80 or more" in found[0].text
     assert "2 slice(s)" in found[1].text
     assert "0.60" in found[1].text
 
 
 def test_a_sure_study_is_silent() -> None:
-    assert unsure(Confidence(0.9, ((0.9, None),)), PLAIN, (0,)) == ()
+    assert list(low_confidence(of_dice((0.9, 0, 0), (0.9, 0, 0)))) == []
+
+
+def test_issues_come_in_the_order_of_the_steps() -> None:
+    known = of_dice((0.9, 0.65, 0), (0.9, 0.6, 0.68))
+    one, two, three = (Issue(code, "info", "Known.") for code in ("read", "predicted", "cleaned"))
+    known = replace(
+        known,
+        cine=replace(known.cine, issues=(one,)),
+        prediction=replace(known.prediction, issues=(two,)),
+        left_out=(three,),
+    )
+    codes = [issue.code for issue in check(known)]
+    measured = [issue.code for issue in known.measurements.issues]
+    assert len(measured) > 0
+    assert codes[: 5 + len(measured)] == [
+        "read",
+        "predicted",
+        "cleaned",
+        "unsure",
+        "unsure-slice",
+        *measured,
+    ]
+    assert "few-slices" in codes[5 + len(measured) :]
 
 
 def frames(count: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -123,9 +188,14 @@ def frames(count: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return inputs[:, None].astype(np.float32), np.repeat(disc[None, None], count, axis=0)
 
 
+def ood(inputs, scores, statistics) -> list[Issue]:
+    known = evidence(*study(1), inputs=inputs, scores=scores, feature_statistics=statistics)
+    return list(ood_check(known))
+
+
 def test_features_say_what_their_names_say() -> None:
     inputs, scores = frames()
-    table = dict(zip(FEATURES, features(inputs, scores).mean(axis=0), strict=True))
+    table = dict(zip(FEATURES, features(inputs, scores[:, 0]).mean(axis=0), strict=True))
     share = float(scores[0].mean())
     assert table["mean"] == pytest.approx(0.2 + 0.6 * share, abs=0.01)
     assert table["spread"] == pytest.approx(0.6 * np.sqrt(share * (1 - share)), abs=0.01)
@@ -135,36 +205,37 @@ def test_features_say_what_their_names_say() -> None:
 
 def test_frames_without_cavity_say_nothing() -> None:
     inputs, scores = frames()
-    assert features(inputs, scores * 0).shape == (0, len(FEATURES))
-    profile = FeatureStatistics(mean=(0.0,) * 8, precision=((0.0,) * 8,) * 8, limit=1.0)
-    assert unlike(inputs, scores * 0, profile) == ()
-    assert unlike(inputs, scores, None) == ()
+    assert features(inputs, scores[:, 0] * 0).shape == (0, len(FEATURES))
+    statistics = FeatureStatistics(mean=(0.0,) * 8, precision=((0.0,) * 8,) * 8, limit=1.0)
+    assert ood(inputs, scores * 0, statistics) == []
+    assert ood(inputs, scores, None) == []
 
 
 def test_no_more_than_24_frames_are_described() -> None:
     inputs, scores = frames(40)
-    assert len(features(inputs, scores)) == 24
+    assert len(features(inputs, scores[:, 0])) == 24
 
 
 def test_distance_by_hand() -> None:
     precision = np.diag([4.0, 1.0, *[0.0] * 6])
-    profile = FeatureStatistics(
+    statistics = FeatureStatistics(
         mean=(1.0, 2.0, *[0.0] * 6), precision=tuple(map(tuple, precision)), limit=5.0
     )
     found = np.array([[2.0, 5.0, *[7.0] * 6], [4.0, 7.0, *[7.0] * 6]])
     # mean (3, 6): offsets 2 and 4; 4 x 4 + 1 x 16 = 32
-    assert distance(found, profile) == pytest.approx(np.sqrt(32))
+    assert distance(found, statistics) == pytest.approx(np.sqrt(32))
 
 
-def test_an_inverted_picture_is_unlike_the_training_pictures() -> None:
+def test_an_inverted_image_is_unlike_the_training_images() -> None:
     inputs, scores = frames()
-    table = features(*frames(24))
+    known, answered = frames(24)
+    table = features(known, answered[:, 0])
     spread = np.diag(1 / (table.std(axis=0) + 0.05) ** 2)
-    profile = FeatureStatistics(
+    statistics = FeatureStatistics(
         mean=tuple(table.mean(axis=0)), precision=tuple(map(tuple, spread)), limit=4.0
     )
-    assert unlike(inputs, scores, profile) == ()
-    (found,) = unlike(1 - inputs, scores, profile)
+    assert ood(inputs, scores, statistics) == []
+    (found,) = ood(1 - inputs, scores, statistics)
     assert (found.code, found.severity) == ("unlike-training-data", "warning")
 
 
