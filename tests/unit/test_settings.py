@@ -9,6 +9,8 @@ import pytest
 
 from lvseg.errors import UsageError
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
+from lvseg.phantom import PhantomOptions, beating_ventricle
+from lvseg.pipeline import assess
 from lvseg.settings import Settings
 
 
@@ -32,6 +34,18 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
     assert found.to_dict()["postprocess"]["gap_phases"] == 3
 
 
+def test_limits_of_the_checks_come_from_the_file(tmp_path: Path) -> None:
+    cine, mask, _ = beating_ventricle(
+        PhantomOptions(
+            rows=88, columns=96, pixel_spacing_mm=(2.1, 1.9), phases=9, heart_offset_mm=(9.0, -14.0)
+        )
+    )
+    assert assess(cine, mask).issues == ()
+    found = Settings.from_toml(written(tmp_path, "[limits]\nedv_ml = [10, 20]\nfew_slices = 20\n"))
+    codes = [issue.code for issue in assess(cine, mask, settings=found).issues]
+    assert codes == ["few-slices", "implausible-edv"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -39,6 +53,8 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ("[postprocess]\ngaps = 3", r"postprocess\.gaps"),
         ("[postprocess]\ngap_phases = 'many'", r"postprocess\.gap_phases"),
         ("[measurement]\nbase_rule = 'none'", r"measurement\.base_rule"),
+        ("[limits]\nfewest = 3", r"limits\.fewest"),
+        ("[limits]\nef_percent = 5", r"limits\.ef_percent"),
         ("flips = ", "expected TOML"),
     ],
 )
