@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
 from lvseg.errors import ModelCardError, ModelHashError
+from lvseg.labels import Label
 
 __all__ = [
     "CARD",
@@ -81,9 +82,17 @@ class OutputSpec(StrictModel):
         structures are nested; above ``threshold`` a pixel lies inside.
     """
 
-    labels: tuple[str, ...] = ("LV_CAVITY",)
+    labels: tuple[str, ...] = (Label.LV_CAVITY.name,)
     activation: Literal["sigmoid"] = "sigmoid"
     threshold: float = 0.5
+
+    @field_validator("labels")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = [label.name for label in Label if label]
+        if not names or len({*names}) != len(names) or not set(names) <= set(known):
+            raise ValueError(f"must be some of {', '.join(known)}, each once")
+        return names
 
 
 class Calibration(StrictModel):
@@ -163,6 +172,11 @@ class ModelCard(StrictModel):
     licence: str = "Apache-2.0"
     intended_use: str
     limits: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """What the channels of the output mean, the innermost structure first."""
+        return tuple(Label[name] for name in self.output.labels)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:

@@ -1,19 +1,17 @@
-"""The main path, on one page: read -> infer -> postprocess -> assess.
-
-Writing the results is the caller's: ``lvseg.output``.
-"""
+"""The main path, on one page: read -> infer -> postprocess -> assess; ``lvseg.output`` writes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 from lvseg import postprocess, quality
 from lvseg.cine import Cine, Mask, Study
 from lvseg.inference import infer
-from lvseg.labels import Label
+from lvseg.issues import Issue
 from lvseg.measurement import measure
 from lvseg.modelcard import ModelCard
 from lvseg.predict import Predictor
@@ -42,16 +40,13 @@ def run(
     :raises ReadError: the source is unreadable or holds no short-axis cine.
     """
     started, report = perf_counter(), progress or (lambda stage, done, total: None)
-    if isinstance(source, Study):
-        study = source
-    else:
-        study = read_study(
-            source, spacing_mm=spacing_mm, progress=lambda d, n: report("read", d, n)
-        )
+    study = source
+    if not isinstance(study, Study):
+        study = read_study(study, spacing_mm=spacing_mm, progress=partial(report, "read"))
     cine = study.short_axis()
     read = perf_counter()
     chosen = (settings or Settings()).for_model(predictor.card)
-    prediction = predict(cine, predictor, chosen, progress=report)
+    prediction = _predict(cine, predictor, chosen, partial(report, "predict"))
     inferred = perf_counter()
     mask = postprocess.to_mask(prediction, cine, chosen.postprocess)
     cleaned = perf_counter()
@@ -60,25 +55,22 @@ def run(
     return replace(result, seconds={**seconds, "measure": perf_counter() - cleaned})
 
 
-def predict(
-    cine: Cine, predictor: Predictor, settings: Settings, *, progress: Progress | None = None
+def _predict(
+    cine: Cine,
+    predictor: Predictor,
+    settings: Settings,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
-    """What a model says about every frame of a cine."""
+    card, size, flips = predictor.card, settings.batch_size, settings.flips
     return infer(
-        cine,
-        predictor,
-        predictor.card.input,
-        [Label[name] for name in predictor.card.output.labels],
-        batch_size=settings.batch_size,
-        flips=settings.flips,
-        progress=(lambda done, total: progress("predict", done, total)) if progress else None,
+        cine, predictor, card.input, card.labels, batch_size=size, flips=flips, progress=progress
     )
 
 
 def segment_mask(cine: Cine, predictor: Predictor, settings: Settings | None = None) -> Mask:
     """The clean mask of every phase and slice of a cine, on the cine's own grid."""
     chosen = (settings or Settings()).for_model(predictor.card)
-    return postprocess.to_mask(predict(cine, predictor, chosen), cine, chosen.postprocess)
+    return postprocess.to_mask(_predict(cine, predictor, chosen), cine, chosen.postprocess)
 
 
 def assess(
@@ -99,9 +91,9 @@ def assess(
     values = measure(
         mask, chosen.measurement, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm
     )
-    left_out = (
-        () if prediction is None else postprocess.left_out(prediction, mask, chosen.postprocess)
-    )
+    left_out: tuple[Issue, ...] = ()
+    if prediction is not None:
+        left_out = postprocess.left_out(prediction, mask, chosen.postprocess)
     evidence = quality.Evidence(cine, mask, values, prediction, card, chosen.limits, left_out)
     probabilities = None
     if prediction is not None and chosen.keep_probabilities:

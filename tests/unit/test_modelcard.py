@@ -46,6 +46,8 @@ def test_a_card_survives_writing_and_reading():
         (changed(parameters="many"), "parameters"),
         (changed(input={"spacing_mm": 1.3, "crops_px": 128}), "input.crops_px"),
         (changed(output={"activation": "softmax"}), "output.activation"),
+        (changed(output={"labels": ["LEFT_ATRIUM"]}), "output.labels"),
+        (changed(output={"labels": []}), "output.labels"),
         (changed(training={"name": "x"}), "training.patients"),
         ("[]", "the text"),
     ],
