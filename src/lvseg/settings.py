@@ -21,20 +21,17 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every choice of the main path; a TOML file has a table for each nested one.
-
-    :param limits: of the quality checks.
-    :param batch_size: crops predicted at once.
-    :param flips: average four mirrored predictions of each frame (docs/decisions/0005).
-    :param keep_probabilities: the result holds the probabilities too, for a fractional DICOM SEG.
-    """
+    """Every choice of the main path; a TOML file has a table for each nested one."""
 
     postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
     limits: Limits = field(default_factory=Limits)
     batch_size: int = 4
+    """Crops predicted at once: more need more memory and are hardly faster."""
     flips: bool = False
+    """Average four mirrored predictions of each frame (docs/decisions/0005)."""
     keep_probabilities: bool = False
+    """The result holds the probabilities too, for a fractional DICOM SEG."""
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
