@@ -16,9 +16,10 @@ from lvseg.settings import Settings
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 HEAD = """# Settings
 
-`lvseg segment --settings FILE` (and `evaluate`, `measure`) reads a TOML file with any of the keys below; what it leaves out keeps
-its default, and a key that is not here is refused. From Python: `lvseg.settings.Settings.from_toml(path)`. The settings a
-result was made with stand in its `measurements.json`, under `settings`.
+`lvseg segment --settings FILE` (and `evaluate`, `measure`) reads a TOML file with any of the keys
+below; what it leaves out keeps its default, and a key that is not here is refused. From Python:
+`lvseg.settings.Settings.from_toml(path)`. The settings a result was made with stand in its
+`measurements.json`, under `settings`.
 
     flips = true
 
