@@ -26,7 +26,7 @@ from lvseg import evaluate as judging
 from lvseg.datasets.folder import Picture, write_dataset
 from lvseg.evaluate.rows import finish
 from lvseg.manifest import folds as deal_patients
-from lvseg.manifest import image_path, mask_path, read_manifest, select
+from lvseg.manifest import image_path, mask_path, read_dataset_facts, read_manifest, select
 from lvseg.predict import load_model
 from lvseg.settings import Settings
 from lvseg.train.export import export
@@ -60,7 +60,7 @@ def deal(dataset: Path, folder: Path) -> tuple[str, ...]:
             Picture(sample, image_path(dataset, sample), mask_path(dataset, sample))
             for sample in dealt
         ]
-        write_dataset(folder, pictures, layout="folds")
+        write_dataset(folder, pictures, layout="folds", facts=read_dataset_facts(dataset))
     return names
 
 

@@ -1,8 +1,9 @@
-"""Who is in which set: the manifest of a data set folder, splits by patient, leaks.
+"""Manifest of a data set folder: samples, facts about the data set, splits by patient, leaks.
 
-A data set folder holds ``images/*.png``, ``masks/*.png`` and ``manifest.csv`` with at least the
-columns ``file, patient_id, split``. Splits are by patient, because slices of one heart resemble
-each other: a picture of a training patient among the test pictures makes every score too good.
+A data set folder holds ``images/*.png``, ``masks/*.png``, ``manifest.csv`` with at least the
+columns ``file, patient_id, split``, and ``dataset.json`` (:class:`DatasetFacts`). Splits are by
+patient, because slices of one heart resemble each other: an image of a training patient among the
+test images makes every score too good.
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
-import tempfile
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from lvseg.atomic import write_text
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
 from lvseg.issues import Issue
 
 __all__ = [
     "ALL",
+    "DATASET",
     "MANIFEST",
+    "UNKNOWN",
+    "DatasetFacts",
     "Sample",
     "check_leaks",
     "folds",
@@ -35,20 +40,25 @@ __all__ = [
     "mask_path",
     "parse_manifest",
     "patients",
+    "read_dataset_facts",
     "read_manifest",
     "select",
     "split_by_patient",
+    "write_dataset_facts",
     "write_manifest",
 ]
 
 MANIFEST = "manifest.csv"
-#: A split expression that selects every case.
+DATASET = "dataset.json"
+#: What a data set does not say of itself.
+UNKNOWN = "unknown"
+#: A split expression that selects every sample.
 ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture with its mask: a row of the manifest.
+    """One image with its mask: a row of the manifest.
 
     :param file: name below ``images`` and ``masks``.
     :param phase: "ED" or "ES" where known. :param slice_index: order along the heart, from 0;
@@ -67,6 +77,92 @@ class Sample:
     pixel_spacing_mm: float | None = None
     slice_spacing_mm: float | None = None
     extra: tuple[tuple[str, str], ...] = ()
+
+
+class _Facts(BaseModel):
+    """``dataset.json`` as text; what is absent, null or blank is unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, str_strip_whitespace=True)
+
+    name: str = UNKNOWN
+    licence: str = UNKNOWN
+    citation: str = UNKNOWN
+    centre: str = UNKNOWN
+    limits: list[str] = []
+    outline_rule: str = UNKNOWN
+
+    @field_validator("name", "licence", "citation", "centre", "outline_rule", mode="before")
+    @classmethod
+    def _blank_is_unknown(cls, value: object) -> object:
+        return UNKNOWN if value is None or (isinstance(value, str) and not value.strip()) else value
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFacts:
+    """What a data set says of itself (``dataset.json``); what it does not say is "unknown".
+
+    :param licence: as SPDX writes it where it has a name, e.g. ``CC0-1.0``.
+    :param centre: where the images were acquired.
+    :param limits: one sentence each: what the data do not cover, and known errors of the masks.
+    :param outline_rule: how a contour became a mask, that is whether its line belongs to it.
+    """
+
+    name: str = UNKNOWN
+    licence: str = UNKNOWN
+    citation: str = UNKNOWN
+    centre: str = UNKNOWN
+    limits: tuple[str, ...] = ()
+    outline_rule: str = UNKNOWN
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of the facts that are not stated, in the order of the fields."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return tuple(name for name, value in values if value in (UNKNOWN, ()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as JSON has them."""
+        return {**asdict(self), "limits": list(self.limits)}
+
+    @classmethod
+    def from_dict(cls, values: object, *, where: str = DATASET) -> DatasetFacts:
+        """Facts out of a JSON object; absent, null or blank = unknown.
+
+        :param where: begins the message of an error.
+        :raises DatasetError: not an object, a key that no fact has, or a value of another type.
+        """
+        try:
+            facts = _Facts.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise DatasetError(
+                f"{where}{', key ' + key if key else ''}: {first['msg']}: expected an object with "
+                f"any of {', '.join(_Facts.model_fields)}; limits is a list of sentences, the "
+                "others are text"
+            ) from error
+        return cls(**{**facts.model_dump(), "limits": tuple(facts.limits)})
+
+
+def read_dataset_facts(folder: Path) -> DatasetFacts:
+    """Facts of a data set folder; a folder without ``dataset.json`` leaves all of them unknown.
+
+    :raises DatasetError: the file cannot be read, is not JSON, or states something else.
+    """
+    path = Path(folder) / DATASET
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return DatasetFacts()
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"expected a JSON object in {path}, found none: {error}") from error
+    return DatasetFacts.from_dict(values, where=str(path))
+
+
+def write_dataset_facts(facts: DatasetFacts, folder: Path) -> Path:
+    """Write ``dataset.json`` into a data set folder, whole or not at all; returns its path."""
+    text = json.dumps(facts.to_dict(), indent=2, ensure_ascii=False)
+    return write_text(Path(folder) / DATASET, text + "\n")
 
 
 _REQUIRED = ("file", "patient_id", "split")
@@ -127,7 +223,7 @@ def _parse_row(row: Mapping[str | None, object], line: int, where: str) -> Sampl
 
 
 def parse_manifest(text: str, *, where: str = MANIFEST) -> tuple[Sample, ...]:
-    """Cases of a manifest given as CSV text, in the order of its lines; leaks are not looked for.
+    """Samples of a manifest given as CSV text, in the order of its lines; leaks are not looked for.
 
     Column order is free, blank optional cells are None, columns we do not know are kept in
     ``extra``.
@@ -161,12 +257,14 @@ def parse_manifest(text: str, *, where: str = MANIFEST) -> tuple[Sample, ...]:
             f"{where}, after line {reader.line_num}: not valid CSV: {error}"
         ) from error
     if not samples:
-        raise DatasetError(f"{where}: expected at least one case below the header, found none")
+        raise DatasetError(
+            f"{where}: expected at least one sample (row) below the header, found none"
+        )
     return tuple(samples)
 
 
 def read_manifest(folder: Path, *, allow_leaks: bool = False) -> tuple[Sample, ...]:
-    """Cases of a data set folder, in the order of its manifest.
+    """Samples of a data set folder, in the order of its manifest.
 
     :param allow_leaks: True for an audit that reports leaks itself.
     :raises DatasetError: no readable manifest, or a faulty one (with the line).
@@ -197,7 +295,7 @@ def _cell(value: object) -> str:
 
 
 def manifest_text(samples: Sequence[Sample]) -> str:
-    """CSV text of a manifest: required columns, then those that any case fills, then extra ones."""
+    """CSV text of a manifest: required columns, those that any sample fills, extra ones."""
     used = [
         name
         for name in _COLUMNS
@@ -215,9 +313,7 @@ def manifest_text(samples: Sequence[Sample]) -> str:
 
 
 def write_manifest(samples: Sequence[Sample], folder: Path) -> Path:
-    """Write ``manifest.csv`` into an existing folder, whole or not at all; returns its path.
-
-    A step knows no other step, so this does not go through :func:`lvseg.write.atomic_write`.
+    """Write ``manifest.csv`` into a folder, whole or not at all; returns its path.
 
     :raises PatientLeakError: a patient in more than one split; nothing is written then.
     """
@@ -225,25 +321,16 @@ def write_manifest(samples: Sequence[Sample], folder: Path) -> Path:
     path = folder / MANIFEST
     if leaking:
         raise PatientLeakError(leaking, str(path))
-    handle, name = tempfile.mkstemp(prefix=".manifest-", suffix=".csv", dir=folder)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(manifest_text(samples))
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_text(path, manifest_text(samples))
 
 
 def image_path(folder: Path, sample: Sample) -> Path:
-    """Picture of a case."""
+    """Image of a sample."""
     return folder / "images" / sample.file
 
 
 def mask_path(folder: Path, sample: Sample) -> Path:
-    """Mask of a case."""
+    """Mask of a sample."""
     return folder / "masks" / sample.file
 
 
@@ -253,9 +340,9 @@ def patients(samples: Iterable[Sample]) -> tuple[str, ...]:
 
 
 def select(samples: Sequence[Sample], expression: str) -> tuple[Sample, ...]:
-    """Cases of the splits named, e.g. ``training+validation``; ``all`` selects every case.
+    """Samples of the splits named, e.g. ``training+validation``; ``all`` selects every sample.
 
-    :raises UsageError: a name that no case has.
+    :raises UsageError: a name that no sample has.
     """
     if expression.strip().lower() == ALL:
         return tuple(samples)
@@ -307,7 +394,7 @@ def split_by_patient(
     :param stratify: spread each pathology over the splits in these proportions.
     :raises UsageError: no split, or a share that is not positive.
 
-    Old split names are replaced; the order of cases is kept. No case: no case.
+    Old split names are replaced; the order of samples is kept. No sample: no sample.
     """
     if not fractions or not all(share > 0 for share in fractions.values()):
         raise UsageError(f"expected split names with positive shares, found {dict(fractions)}")
@@ -320,7 +407,7 @@ def folds(
 ) -> tuple[tuple[Sample, ...], ...]:
     """Cut the patients into ``k`` held-out sets for cross-validation, balanced by pathology.
 
-    The cases of set number i carry the split ``fold<i>``, from ``fold1``; train on the others.
+    The samples of set number i carry the split ``fold<i>``, from ``fold1``; train on the others.
 
     :raises UsageError: fewer than two folds, or more folds than patients.
     """
@@ -349,7 +436,7 @@ def image_sha256(path: Path) -> str:
 
 
 def image_hashes(folder: Path, samples: Sequence[Sample]) -> dict[str, str]:
-    """SHA-256 of each case's picture: ``file`` -> hexadecimal text."""
+    """SHA-256 of each sample's image: ``file`` -> hexadecimal text."""
     return {sample.file: image_sha256(image_path(folder, sample)) for sample in samples}
 
 
@@ -365,8 +452,8 @@ def check_leaks(
 ) -> tuple[Issue, ...]:
     """Everything that stands on both sides of a split.
 
-    :param hashes: ``file`` -> SHA-256 of the picture (:func:`image_hashes`); None = look at the
-        patient numbers only. Equal pictures in two splits are a leak even under two numbers.
+    :param hashes: ``file`` -> SHA-256 of the image (:func:`image_hashes`); None = look at the
+        patient numbers only. Equal images in two splits are a leak even under two numbers.
 
     No leak: no issue.
     """

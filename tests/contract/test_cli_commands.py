@@ -155,6 +155,27 @@ def test_a_prepared_data_set_passes_the_check(dataset: Path, lvseg_command: Comm
     assert "ok" in lvseg_command("check", dataset).out
 
 
+def test_what_is_said_of_a_data_set_stands_in_its_folder(
+    pictures: tuple[Path, Path], tmp_path: Path, lvseg_command: Command
+) -> None:
+    folder = tmp_path / "described"
+    said = ("--name", "Discs", "--licence", "CC0-1.0", "--centre", "nowhere")
+    limits = ("--limit", "No hearts.", "--limit", "No noise.")
+    ended = lvseg_command("prepare", "images", *pictures, "-o", folder, *said, *limits)
+    assert ended.status == 0, ended.err
+    assert json.loads((folder / "dataset.json").read_text("utf-8")) == {
+        "name": "Discs",
+        "licence": "CC0-1.0",
+        "citation": "unknown",
+        "centre": "nowhere",
+        "limits": ["No hearts.", "No noise."],
+        "outline_rule": "unknown",
+    }
+    (found,) = lvseg_command("check", folder, "--json").document["findings"]
+    assert (found["code"], found["severity"]) == ("unknown-facts", "info")
+    assert "citation, outline_rule" in found["text"]
+
+
 def test_a_broken_data_set_fails_the_check_with_3(dataset: Path, lvseg_command: Command) -> None:
     (dataset / "masks" / "p1_1.png").unlink()
     ended = lvseg_command("check", dataset, "--json")

@@ -14,9 +14,16 @@ from PIL.PngImagePlugin import PngInfo
 from lvseg.datasets import check, prepare_sunnybrook
 from lvseg.datasets.identifiers import looks_like, metadata_kinds
 from lvseg.errors import DatasetError
-from lvseg.manifest import Sample, manifest_text, read_manifest
+from lvseg.manifest import (
+    DatasetFacts,
+    Sample,
+    manifest_text,
+    read_manifest,
+    write_dataset_facts,
+)
 
 SHAPE = (48, 56)
+FACTS = DatasetFacts("Blobs", "CC0-1.0", "none", "nowhere", ("No hearts.",), "whole pixels")
 GROUPS = ("training", "training", "test", "test")
 
 
@@ -56,6 +63,7 @@ def dataset(tmp_path):
             sex, age = ("Female", 61.0) if number % 2 else ("Male", 57.0)
             samples.append(Sample(file, f"p{number}", split, pathology="Normal", sex=sex, age=age))
     (folder / "manifest.csv").write_text(manifest_text(samples))
+    write_dataset_facts(FACTS, folder)
     return folder
 
 
@@ -238,6 +246,19 @@ def test_unbalanced_splits(dataset):
     }
 
 
+def test_facts_that_are_not_stated_are_named(dataset):
+    write_dataset_facts(replace(FACTS, licence="unknown", limits=()), dataset)
+    (issue,) = check(dataset).issues
+    assert (issue.code, issue.severity) == ("unknown-facts", "info")
+    assert "does not state licence, limits:" in issue.text
+    (dataset / "dataset.json").unlink()
+    assert codes(dataset) == {"unknown-facts": "info"}
+    assert check(dataset).ok
+    (dataset / "dataset.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"dataset\.json"):
+        check(dataset)
+
+
 def test_a_folder_without_manifest_is_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"manifest\.csv"):
         check(tmp_path)
@@ -250,6 +271,7 @@ def test_the_sunnybrook_set_has_no_errors(data_dir, tmp_path):
     )
     audit = check(report.dataset)
     assert audit.ok, audit.issues
+    assert "unknown-facts" not in {issue.code for issue in audit.issues}
     assert (audit.images, audit.patients, audit.empty) == (819, 45, 14)
     assert {split: part.patients for split, part in audit.balance.items()} == {
         "training": 15,

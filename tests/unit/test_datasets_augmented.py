@@ -25,7 +25,13 @@ from lvseg.datasets.augmented import (
     study_counts,
 )
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
-from lvseg.manifest import Sample, read_manifest
+from lvseg.manifest import (
+    DatasetFacts,
+    Sample,
+    read_dataset_facts,
+    read_manifest,
+    write_dataset_facts,
+)
 
 LAW = settings(derandomize=True, deadline=None, max_examples=30)
 #: Nothing is drawn.
@@ -237,6 +243,13 @@ def test_originals_are_taken_over_byte_for_byte(dataset: Path, tmp_path: Path) -
     found = contents(tmp_path / "out")
     for name, content in contents(dataset).items():
         assert name == "manifest.csv" or found[name] == content
+
+
+def test_what_the_data_set_says_of_itself_is_taken_over(dataset: Path, tmp_path: Path) -> None:
+    facts = DatasetFacts(name="Blobs", licence="CC0-1.0")
+    write_dataset_facts(facts, dataset)
+    augment(dataset, tmp_path / "more", 12)
+    assert read_dataset_facts(tmp_path / "more") == facts
 
 
 def test_masks_of_copies_are_binary_and_empty_only_where_the_original_is(

@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from lvseg.datasets import prepare_sunnybrook
-from lvseg.datasets.patients import PATIENTS, canonical_id
+from lvseg.datasets.patients import PAIRS, PATIENTS, canonical_id
 from lvseg.datasets.sunnybrook import to_8_bit
 from lvseg.errors import DatasetError, UsageError
-from lvseg.manifest import read_manifest
+from lvseg.manifest import read_dataset_facts, read_manifest
 from lvseg.read.single_image import read_dicom_frame, read_frame_header
 
 PHASES, ROWS, COLUMNS = 4, 20, 24
@@ -120,6 +120,14 @@ def test_the_official_layout_becomes_a_data_set(official, tmp_path):
     assert (mask == 255).sum() == 9 * 9 - 4
     assert mask[10, 5] == mask[14, 9] == 255
     assert not np.asarray(Image.open(report.dataset / "masks" / samples[4].file)).any()
+
+
+def test_the_facts_of_the_set_are_written_as_they_are_for_its_masks(official, tmp_path):
+    facts = read_dataset_facts(prepare_sunnybrook(official, tmp_path / "set").dataset)
+    assert (facts.licence, facts.unknown) == ("CC0-1.0", ())
+    assert facts.outline_rule.startswith("pixel inside where at least half")
+    assert not any("contour line" in limit for limit in facts.limits)  # that of the PNG pairs
+    assert "fillPoly" in PAIRS.outline_rule
 
 
 def test_negatives_can_be_left_out(official, tmp_path):

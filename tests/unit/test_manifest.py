@@ -87,8 +87,8 @@ def test_a_header_without_the_three_columns_is_refused(text):
         subject.parse_manifest(text)
 
 
-def test_no_case_at_all_is_refused():
-    with pytest.raises(DatasetError, match="at least one case"):
+def test_no_sample_at_all_is_refused():
+    with pytest.raises(DatasetError, match="at least one sample"):
         subject.parse_manifest("file,patient_id,split\n")
 
 
@@ -192,3 +192,45 @@ def test_leaks_are_found_by_number_and_by_picture():
     (issue,) = subject.check_leaks([a, replace(b, patient_id="A"), c])
     assert issue.code == "patient-in-two-splits"
     assert "A stands in online, training" in issue.text
+
+
+FACTS = subject.DatasetFacts(
+    "A set", "CC0-1.0", "Roe J, 2020", "Ü centre", ("No children.",), "line"
+)
+
+
+def test_facts_come_back_as_written(tmp_path):
+    path = subject.write_dataset_facts(FACTS, tmp_path)
+    assert path == tmp_path / "dataset.json"
+    assert "Ü centre" in path.read_text("utf-8")
+    assert subject.read_dataset_facts(tmp_path) == FACTS
+    assert FACTS.unknown == ()
+
+
+def test_what_a_data_set_does_not_say_is_unknown(tmp_path):
+    nothing = subject.read_dataset_facts(tmp_path)
+    assert nothing == subject.DatasetFacts()
+    assert (nothing.name, nothing.licence, nothing.limits) == ("unknown", "unknown", ())
+    (tmp_path / "dataset.json").write_text('{"name": "A set", "licence": " ", "centre": null}')
+    facts = subject.read_dataset_facts(tmp_path)
+    assert facts == subject.DatasetFacts(name="A set")
+    assert facts.unknown == ("licence", "citation", "centre", "limits", "outline_rule")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{", "JSON object"),
+        ("[]", "object"),
+        ('{"license": "CC0-1.0"}', "key license"),
+        ('{"limits": "No children."}', "key limits"),
+        ('{"name": 3}', "key name"),
+        ('{"limits": [1]}', r"key limits\.0"),
+    ],
+)
+def test_broken_facts_are_one_line_that_names_the_file(tmp_path, text, named):
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(DatasetError, match=named) as caught:
+        subject.read_dataset_facts(tmp_path)
+    assert "dataset.json" in str(caught.value)
+    assert "\n" not in str(caught.value)

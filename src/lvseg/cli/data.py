@@ -70,16 +70,39 @@ def images(
         float | None, typer.Option(metavar="MM", help="Pixel spacing of all images.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides which patient goes where.")] = 0,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Name of the data set.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Its licence, as CC0-1.0.")
+    ] = None,
+    citation: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Publication to cite for it.")
+    ] = None,
+    centre: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Where the images were acquired.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SENTENCE", help="What the data do not cover; may be repeated."),
+    ] = None,
+    outline_rule: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="How a contour became a mask.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set.")] = False,
 ) -> int:
     """Make a data set of pictures and masks.
 
-    The splits are by patient, never by picture.
+    The splits are by patient, never by image. What is said of the data set goes to dataset.json and
+    from there to the card of every model trained on it; what is not said is "unknown".
     """
     from lvseg.datasets import prepare_images
+    from lvseg.manifest import DatasetFacts
 
+    said = {"name": name, "licence": licence, "citation": citation, "centre": centre}
+    said |= {"outline_rule": outline_rule}
+    facts = DatasetFacts.from_dict({**said, "limits": limit or []})
     chosen: dict[str, Any] = {} if splits is None else {"fractions": fractions(splits)}
     chosen |= {"patient": patient, "spacing_mm": spacing, "seed": seed, "overwrite": overwrite}
+    chosen |= {"facts": facts}
     with out.progress("preparing") as bar:
         report = prepare_images(pictures, masks, output, progress=staged(bar), **chosen)
     out.result(report.document(), report_text(report))
@@ -178,7 +201,8 @@ def check_dataset(
     """Audit a data set folder.
 
     Looks at pairing, empty or broken masks, identifiers left in files, duplicates, patients on
-    both sides of a split, and the balance by pathology, sex and age. Errors end with status 3.
+    both sides of a split, the balance by pathology, sex and age, and unknown facts (licence,
+    citation, ...). Errors end with status 3.
     """
     from lvseg.datasets import check
 

@@ -15,12 +15,15 @@ from lvseg.datasets.identifiers import identifier_findings
 from lvseg.errors import DatasetError, ReadError
 from lvseg.issues import Issue, Severity
 from lvseg.manifest import (
+    DATASET,
+    DatasetFacts,
     Sample,
     check_leaks,
     image_path,
     image_sha256,
     mask_path,
     patients,
+    read_dataset_facts,
     read_manifest,
 )
 from lvseg.read import read_picture
@@ -138,13 +141,14 @@ def check(dataset: Path, *, progress: Progress | None = None) -> Audit:
     """Audit a data set folder.
 
     Looks at pairing, broken or empty masks, identifiers left in files (kinds are reported, never
-    contents), equal and nearly equal pictures, patients on both sides of a split, and the balance
-    of the splits by pathology, sex and age.
+    contents), equal and nearly equal images, patients on both sides of a split, the balance of the
+    splits by pathology, sex and age, and facts that the data set does not state.
 
-    :raises DatasetError: no readable manifest.
+    :raises DatasetError: no readable manifest, or a broken ``dataset.json``.
     """
     dataset = Path(dataset)
     samples = read_manifest(dataset, allow_leaks=True)
+    facts = read_dataset_facts(dataset)
     faults = _Faults({})
     _check_pairing(dataset, samples, faults)
     hashes: dict[str, str] = {}
@@ -166,6 +170,7 @@ def check(dataset: Path, *, progress: Progress | None = None) -> Audit:
         *repeated(samples, thumbnails),
         *identifier_findings(dataset, samples),
         *_balance_findings(parts),
+        *_unknown_facts(facts),
     ]
     return Audit(
         dataset=dataset,
@@ -277,3 +282,10 @@ def _balance_findings(parts: Mapping[str, SplitBalance]) -> list[Issue]:
             )
         )
     return issues
+
+
+def _unknown_facts(facts: DatasetFacts) -> list[Issue]:
+    if not facts.unknown:
+        return []
+    text = f"{DATASET} does not state {', '.join(facts.unknown)}: a model card will say unknown"
+    return [Issue("unknown-facts", "info", text)]

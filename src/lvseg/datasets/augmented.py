@@ -32,8 +32,10 @@ from lvseg.manifest import (
     image_path,
     mask_path,
     patients,
+    read_dataset_facts,
     read_manifest,
     select,
+    write_dataset_facts,
     write_manifest,
 )
 from lvseg.read import read_mask, read_picture
@@ -224,6 +226,7 @@ def augment(
             if progress is not None:
                 progress(len(made), total)
         write_manifest(sorted(made, key=lambda sample: sample.file), folder)
+        write_dataset_facts(read_dataset_facts(dataset), folder)
     return AugmentReport(
         dataset=Path(output),
         originals=len(samples),

@@ -1,4 +1,4 @@
-"""A data set folder (``images``, ``masks``, ``manifest.csv``) appears whole or not at all."""
+"""Writing a data set folder: ``images``, ``masks``, ``manifest.csv`` and ``dataset.json``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from lvseg.atomic import atomic_folder
 from lvseg.errors import DatasetError
 from lvseg.issues import Issue
-from lvseg.manifest import MANIFEST, Sample, write_manifest
+from lvseg.manifest import (
+    MANIFEST,
+    DatasetFacts,
+    Sample,
+    write_dataset_facts,
+    write_manifest,
+)
 from lvseg.write.pictures import write_picture
 
 __all__ = ["Picture", "PrepareReport", "Progress", "write_dataset"]
@@ -81,14 +87,16 @@ def write_dataset(
     pictures: Sequence[Picture],
     *,
     layout: str,
+    facts: DatasetFacts,
     issues: tuple[Issue, ...] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PrepareReport:
-    """Write a data set folder, sorted by file name.
+    """Write a data set folder, sorted by file name, whole or not at all.
 
+    :param layout: how the source was understood. :param facts: what the data set says of itself.
     :raises DatasetError: no pictures, one file name twice, or a source that cannot be read.
-    :raises UsageError: the folder exists (see :func:`lvseg.write.atomic_folder`).
+    :raises UsageError: the folder exists (see :func:`lvseg.atomic.atomic_folder`).
     """
     if not pictures:
         raise DatasetError("expected at least one image with a mask, found none")
@@ -106,6 +114,7 @@ def write_dataset(
             if progress is not None:
                 progress(index + 1, len(ordered))
         write_manifest([picture.sample for picture in ordered], folder)
+        write_dataset_facts(facts, folder)
     samples = [picture.sample for picture in ordered]
     return PrepareReport(
         dataset=Path(dataset),

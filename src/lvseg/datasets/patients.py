@@ -1,4 +1,4 @@
-"""The 45 patients of the Sunnybrook set: identifiers and official sets.
+"""Facts of the Sunnybrook set: its licence, limits and masks; identifiers and sets of its patients.
 
 Facts of the distribution (Radau et al., The MIDAS Journal 2009; Cardiac Atlas Project). Each
 patient has a name in the contour files (``SC-HF-I-01``) and one in the DICOM files
@@ -8,10 +8,38 @@ patient has a name in the contour files (``SC-HF-I-01``) and one in the DICOM fi
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["PATIENTS", "SunnybrookPatient", "canonical_id"]
+from lvseg.manifest import DatasetFacts
+
+__all__ = ["OFFICIAL", "PAIRS", "PATIENTS", "SunnybrookPatient", "canonical_id"]
+
+#: The public PNG pairs.
+PAIRS = DatasetFacts(
+    name="Sunnybrook Cardiac Data",
+    licence="CC0-1.0",
+    citation="Radau P, Lu Y, Connelly K, Paul G, Dick AJ, Wright GA. Evaluation Framework for "
+    "Algorithms Segmenting Short Axis Cardiac MRI. The MIDAS Journal, 2009.",
+    centre="Sunnybrook Health Sciences Centre, Toronto",
+    limits=(
+        "One centre's scanner and one expert's endocardial contours at end-diastole and "
+        "end-systole.",
+        "Reference masks include the contour line, about half a pixel on each side, so areas come "
+        "out slightly large.",
+        "Frames without a cavity (above the base, below the apex) come from few patients.",
+        "No late enhancement, black blood, long-axis views, children or congenital disease.",
+    ),
+    outline_rule="polygon filled with its outline, coordinates cut to whole pixels "
+    "(OpenCV fillPoly)",
+)
+#: Made here from the official contours: the line is not part of these masks.
+OFFICIAL = replace(
+    PAIRS,
+    limits=tuple(limit for limit in PAIRS.limits if "contour line" not in limit),
+    outline_rule="pixel inside where at least half of it lies in the polygon",
+)
 
 _SPELLING = re.compile(r"^SC-(HF-NI|HF-I|HYP|N)-(\d{1,2})$", re.IGNORECASE)
 

@@ -14,7 +14,7 @@ from lvseg.datasets.folder import Picture, PrepareReport, Progress, write_datase
 from lvseg.datasets.sunnybrook import to_8_bit
 from lvseg.errors import DatasetError, UsageError
 from lvseg.issues import Issue
-from lvseg.manifest import Sample, split_by_patient
+from lvseg.manifest import DatasetFacts, Sample, split_by_patient
 from lvseg.read import read_picture
 
 __all__ = ["DEFAULT_FRACTIONS", "SUFFIXES", "mask_values", "patient_of", "prepare_images"]
@@ -123,6 +123,7 @@ def prepare_images(
     fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
     seed: int = 0,
     spacing_mm: float | None = None,
+    facts: DatasetFacts | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PrepareReport:
@@ -138,6 +139,7 @@ def prepare_images(
     :param fractions: split name -> its share of the patients.
     :param seed: which patients go to which split.
     :param spacing_mm: pixel spacing of all images; None = unknown.
+    :param facts: what is known of the data set; None = nothing.
     :raises DatasetError: unmatched files (listed), sizes that differ, a name the pattern misses.
     :raises UsageError: a broken pattern, or the data set folder exists.
     :raises ReadError: a picture that cannot be read, or is in colour.
@@ -164,6 +166,7 @@ def prepare_images(
         dataset,
         pictures,
         layout="images",
+        facts=facts or DatasetFacts(),
         issues=issues,
         overwrite=overwrite,
         progress=None if progress is None else _second_half(progress),

@@ -26,7 +26,7 @@ from lvseg.datasets.experts import (
     label_phases,
 )
 from lvseg.datasets.folder import Picture, PrepareReport, Progress, write_dataset
-from lvseg.datasets.patients import PATIENTS, canonical_id
+from lvseg.datasets.patients import OFFICIAL, PAIRS, PATIENTS, canonical_id
 from lvseg.datasets.stack import ImageStack, index_stack
 from lvseg.errors import DatasetError
 from lvseg.issues import Issue
@@ -80,14 +80,15 @@ def prepare_sunnybrook(
         raise DatasetError(f"expected a folder with the Sunnybrook set, found none at {source}")
     if all((source / name).is_dir() for name in ("images", "masks")):
         pictures, issues = _from_pairs(source, dicom, negatives)
-        layout = "png-pairs"
+        layout, facts = "png-pairs", PAIRS
     else:
         pictures, issues = _from_official(source, dicom or source, negatives)
-        layout = "official"
+        layout, facts = "official", OFFICIAL
     return write_dataset(
         dataset,
         pictures,
         layout=layout,
+        facts=facts,
         issues=tuple(issues),
         overwrite=overwrite,
         progress=progress,

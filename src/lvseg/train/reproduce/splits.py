@@ -19,9 +19,11 @@ from lvseg.manifest import (
     Sample,
     manifest_text,
     patients,
+    read_dataset_facts,
     read_manifest,
     select,
     split_by_patient,
+    write_dataset_facts,
 )
 from lvseg.train.reproduce.steps import Scale, Split
 
@@ -105,6 +107,7 @@ def _link(source: Path, samples: Sequence[Sample], folder: Path) -> None:
         place = Path(os.path.relpath(target, folder.resolve())) if inside else target
         (folder / name).symlink_to(place, target_is_directory=True)
     write_text(folder / MANIFEST, manifest_text(samples))
+    write_dataset_facts(read_dataset_facts(source), folder)
 
 
 def shared_patients(samples: Sequence[Sample], first: str, second: str) -> tuple[str, ...]:
