@@ -161,7 +161,7 @@ def read_dataset_facts(folder: Path) -> DatasetFacts:
 
 def write_dataset_facts(facts: DatasetFacts, folder: Path) -> Path:
     """Write ``dataset.json`` into a data set folder, whole or not at all; returns its path."""
-    text = json.dumps(facts.to_dict(), indent=2, ensure_ascii=False)
+    text = json.dumps(facts.to_dict(), indent=1, ensure_ascii=False)
     return write_text(Path(folder) / DATASET, text + "\n")
 
 

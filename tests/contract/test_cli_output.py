@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from lvseg.cli import main
-from lvseg.cli.output import Output, explain, one_line, plain, table
+from lvseg.cli.output import Output, explain, one_line, table
 from lvseg.errors import MissingExtraError, ModelHashError, NotACineError, UsageError
+from lvseg.json_text import jsonable
 
 
 def test_a_text_becomes_one_line() -> None:
@@ -38,7 +39,7 @@ def test_every_error_has_its_status(error: Exception, status: int) -> None:
 
 
 def test_json_values_are_plain() -> None:
-    found = plain(
+    found = jsonable(
         {"a": np.array([1.0, np.nan]), "b": Path("x"), "c": math.inf, 3: (np.float32(0.5), None)}
     )
     assert found == {"a": [1.0, None], "b": "x", "c": None, "3": [0.5, None]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lvseg.cli.app import command
-from lvseg.cli.output import Bar, Output, one_line, plain, staged, table
+from lvseg.cli.output import Bar, Output, one_line, staged, table
 from lvseg.cli.segment import FLIPS_HELP, MODEL_HELP, Runtime, load_predictor
 from lvseg.errors import MissingExtraError, UsageError
 
@@ -232,8 +231,9 @@ def save_json(document: dict[str, Any], path: Path | None) -> None:
     """Write a document as a JSON file, whole or not at all; nothing for None."""
     if path is not None:
         from lvseg.atomic import write_text
+        from lvseg.json_text import json_text
 
-        write_text(path, json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+        write_text(path, json_text(document, indent=1) + "\n")
 
 
 def evaluation_text(document: dict[str, Any]) -> str:

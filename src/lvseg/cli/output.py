@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lvseg.errors import LvsegError
 from lvseg.issues import Issue
+from lvseg.json_text import json_text
 
 __all__ = [
     "INTERRUPTED",
@@ -24,7 +22,6 @@ __all__ = [
     "explain",
     "finding_lines",
     "one_line",
-    "plain",
     "staged",
     "table",
 ]
@@ -65,23 +62,6 @@ def explain(error: BaseException) -> tuple[str, int]:
     return one_line(f"internal error, {kind}: {error}; run again with --debug and report it"), 1
 
 
-def plain(value: Any) -> Any:
-    """Make JSON values: arrays as lists, paths as text, NaN and infinity as null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def finding_lines(issues: Iterable[Issue], *, all_of_them: bool = True) -> list[str]:
     """Write one indented line a finding; without ``all_of_them`` only what asks to be looked at."""
     return [
@@ -119,7 +99,7 @@ class Output:
         """Print the result: the document with ``--json``, the text otherwise."""
         if self.as_json:
             self._printed = True
-            self._stdout(json.dumps(plain(document), allow_nan=False))
+            self._stdout(json_text(document))
         elif text:
             self._stdout(text)
 

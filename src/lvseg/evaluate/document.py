@@ -9,6 +9,7 @@ from typing import Any
 
 from lvseg import metrics
 from lvseg.evaluate.rows import REGIONS, Evaluation, ImageRow, PatientRow
+from lvseg.json_text import jsonable
 from lvseg.metrics import Summary
 
 __all__ = ["document", "table"]
@@ -58,7 +59,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "flips": evaluation.flips,
         "seed": seed,
     }
-    cleaned: dict[str, Any] = _clean(result)
+    cleaned: dict[str, Any] = jsonable(result)
     return cleaned
 
 
@@ -110,15 +111,6 @@ def _patient(row: PatientRow) -> dict[str, Any]:
 
 def _image(row: ImageRow) -> dict[str, Any]:
     return {**asdict(row), "good": row.good}
-
-
-def _clean(value: Any) -> Any:
-    """Replace what JSON cannot hold (NaN, infinity) by None."""
-    if isinstance(value, Mapping):
-        return {key: _clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
