@@ -26,7 +26,7 @@ from scipy import ndimage
 from lvseg import pipeline
 from lvseg.cine import Cine, Source, Study
 from lvseg.contours import slice_contours
-from lvseg.evaluate.stacks import stacks
+from lvseg.evaluate.phases_as_cine import phases_as_cine
 from lvseg.labels import Label
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.metrics import dice
@@ -74,7 +74,7 @@ def judged(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> 
         )
     rows = []
     together = {number: cine for number, (cine, _) in pairs.items()}
-    for cine, places in stacks(dict(enumerate(samples)), together):
+    for cine, places in phases_as_cine(dict(enumerate(samples)), together):
         result = pipeline.run(Study((cine,)), predictor, Settings(keep_probabilities=True))
         for number, place in places.items():
             single, expert = pairs[number]

@@ -30,7 +30,7 @@ from studies import STUDIES, order_to_experts
 from lvseg import model_store, postprocess, quality
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask, Source
-from lvseg.datasets import expert_volumes
+from lvseg.datasets import reference_volumes
 from lvseg.geometry import Grid, Plane
 from lvseg.inference import infer
 from lvseg.issues import Issue
@@ -300,7 +300,7 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: 
         predictor.card = card
         dicom = DATA / "sunnybrook-dicom" / name / "dicom"
         result = run(dicom, predictor)
-        experts = expert_volumes(DATA / "sunnybrook" / "contours" / patient, dicom)
+        experts = reference_volumes(DATA / "sunnybrook" / "contours" / patient, dicom)
         order = order_to_experts(result.cine, dicom)
         true, guess = [], []
         for frame in experts.frames:

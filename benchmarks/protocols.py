@@ -23,7 +23,7 @@ from typing import Any
 from header import save
 
 from lvseg import evaluate as judging
-from lvseg.datasets.folder import Picture, write_dataset
+from lvseg.datasets.folder import ImagePair, write_dataset
 from lvseg.evaluate.rows import finish
 from lvseg.manifest import folds as deal_patients
 from lvseg.manifest import image_path, mask_path, read_dataset_facts, read_manifest, select
@@ -57,7 +57,7 @@ def deal(dataset: Path, folder: Path) -> tuple[str, ...]:
         samples = select(read_manifest(dataset), "training+validation+online")
         dealt = chain.from_iterable(deal_patients(samples, FOLDS, seed=SEED))
         pictures = [
-            Picture(sample, image_path(dataset, sample), mask_path(dataset, sample))
+            ImagePair(sample, image_path(dataset, sample), mask_path(dataset, sample))
             for sample in dealt
         ]
         write_dataset(folder, pictures, layout="folds", facts=read_dataset_facts(dataset))

@@ -15,7 +15,7 @@ import numpy as np
 from header import DATA, save
 
 from lvseg import model_store
-from lvseg.datasets import expert_volumes
+from lvseg.datasets import reference_volumes
 from lvseg.measurement import ejection_fraction_percent
 from lvseg.pipeline import run
 from lvseg.predict import load_model
@@ -27,7 +27,7 @@ STUDIES = {"SCD0000101": "SC-HF-I-01", "SCD0000201": "SC-HF-I-02", "SCD0000301":
 def row(name: str, patient: str, predictor: Any) -> dict[str, Any]:
     """One study."""
     dicom: Path = DATA / "sunnybrook-dicom" / name / "dicom"
-    experts = expert_volumes(DATA / "sunnybrook" / "contours" / patient, dicom)
+    experts = reference_volumes(DATA / "sunnybrook" / "contours" / patient, dicom)
     result = run(dicom, predictor)
     ours = result.measurements
     areas = np.array(ours.area_mm2)
@@ -67,13 +67,13 @@ def row(name: str, patient: str, predictor: Any) -> dict[str, Any]:
 
 def order_to_experts(cine: Any, dicom: Path) -> list[int]:
     """The experts' slice index (order of image numbers) -> ours (order along the normal)."""
-    from lvseg.datasets.stack import index_stack
+    from lvseg.datasets.image_index import index_images
 
-    stack = index_stack(dicom, range(1, 1 + cine.shape[0] * cine.shape[1]))
+    index = index_images(dicom, range(1, 1 + cine.shape[0] * cine.shape[1]))
     places = np.array([plane.origin_mm for plane in cine.planes])
     return [
         int(np.linalg.norm(places - np.array(plane.origin_mm), axis=1).argmin())
-        for plane in stack.planes
+        for plane in index.planes
     ]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from lvseg import model_store
 from lvseg.cli import main
-from lvseg.datasets import ExpertVolumes, expert_volumes
+from lvseg.datasets import ReferenceVolumes, reference_volumes
 from lvseg.pipeline import run
 from lvseg.predict import Predictor, load_model
 from lvseg.results import LVMeasurements
@@ -49,16 +49,16 @@ TOO_LARGE = pytest.mark.xfail(
 @pytest.fixture(scope="module", params=STUDIES)
 def measured(
     request: pytest.FixtureRequest, data_dir: Path, predictor: Predictor
-) -> tuple[str, LVMeasurements, ExpertVolumes]:
+) -> tuple[str, LVMeasurements, ReferenceVolumes]:
     """One study: its name, what lvseg and what the experts measured."""
     dicom = data_dir / "sunnybrook-dicom" / request.param / "dicom"
     contours = data_dir / "sunnybrook" / "contours" / STUDIES[request.param]
     ours = run(dicom, predictor).measurements
-    return request.param, ours, expert_volumes(contours, dicom)
+    return request.param, ours, reference_volumes(contours, dicom)
 
 
 def test_ef_and_curve_stand_beside_the_experts(
-    measured: tuple[str, LVMeasurements, ExpertVolumes],
+    measured: tuple[str, LVMeasurements, ReferenceVolumes],
 ) -> None:
     _, ours, experts = measured
     assert ours.ef_percent == pytest.approx(experts.ef_percent, abs=6)
@@ -70,7 +70,7 @@ def test_ef_and_curve_stand_beside_the_experts(
 
 
 def test_edv_stands_beside_the_experts(
-    request: pytest.FixtureRequest, measured: tuple[str, LVMeasurements, ExpertVolumes]
+    request: pytest.FixtureRequest, measured: tuple[str, LVMeasurements, ReferenceVolumes]
 ) -> None:
     study, ours, experts = measured
     if study == "SCD0000201":

@@ -1,4 +1,4 @@
-"""Audit of a data set folder: what would spoil a training or a figure before anyone notices."""
+"""Audit of a data set folder: pairing, broken masks, PHI, duplicates, leaks, balance, facts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.datasets.duplicates import Thumbnail, repeated, thumbnail
-from lvseg.datasets.folder import Progress
-from lvseg.datasets.identifiers import identifier_findings
+from lvseg.datasets.folder import Progress, first_names
+from lvseg.datasets.phi_scan import phi_issues
 from lvseg.errors import DatasetError, ReadError
 from lvseg.issues import Issue, Severity
 from lvseg.manifest import (
@@ -99,11 +99,6 @@ class Audit:
         }
 
 
-def _listed(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:5]) + (f" and {len(ordered) - 5} more" if len(ordered) > 5 else "")
-
-
 @dataclass(slots=True)
 class _Faults:
     """File names by kind of fault."""
@@ -115,7 +110,7 @@ class _Faults:
 
     def issues(self) -> list[Issue]:
         return [
-            Issue(code, severity, f"{len(files)} {text}: {_listed(files)}")
+            Issue(code, severity, f"{len(files)} {text}: {first_names(files, 5)}")
             for code, (severity, text) in _FAULTS.items()
             if (files := self.names.get(code))
         ]
@@ -155,7 +150,7 @@ def check(dataset: Path, *, progress: Progress | None = None) -> Audit:
     thumbnails: dict[str, Thumbnail] = {}
     empty = 0
     for index, sample in enumerate(samples):
-        pixels = _check_case(dataset, sample, faults)
+        pixels = _check_sample(dataset, sample, faults)
         if pixels is not None:
             image, blank = pixels
             empty += blank
@@ -168,8 +163,8 @@ def check(dataset: Path, *, progress: Progress | None = None) -> Audit:
         *faults.issues(),
         *check_leaks(samples, hashes),
         *repeated(samples, thumbnails),
-        *identifier_findings(dataset, samples),
-        *_balance_findings(parts),
+        *phi_issues(dataset, samples),
+        *_balance_issues(parts),
         *_unknown_facts(facts),
     ]
     return Audit(
@@ -204,7 +199,7 @@ def _read(path: Path, code: str, sample: Sample, faults: _Faults) -> NDArray[np.
         return None
 
 
-def _check_case(
+def _check_sample(
     dataset: Path, sample: Sample, faults: _Faults
 ) -> tuple[NDArray[np.float32], bool] | None:
     """The image and whether its mask is empty; None where the image cannot be read."""
@@ -252,7 +247,7 @@ def balance(samples: Sequence[Sample]) -> dict[str, SplitBalance]:
     return result
 
 
-def _balance_findings(parts: Mapping[str, SplitBalance]) -> list[Issue]:
+def _balance_issues(parts: Mapping[str, SplitBalance]) -> list[Issue]:
     issues = []
     tables = {
         "pathology": {split: part.pathology for split, part in parts.items()},

@@ -1,4 +1,4 @@
-"""Pictures that occur more than once, exactly or nearly."""
+"""Duplicate images of a data set, exact or nearly so."""
 
 from __future__ import annotations
 

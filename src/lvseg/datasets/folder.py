@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,13 +23,13 @@ from lvseg.manifest import (
 )
 from lvseg.write.pictures import write_picture
 
-__all__ = ["Picture", "PrepareReport", "Progress", "write_dataset"]
+__all__ = ["ImagePair", "PrepareReport", "Progress", "first_names", "write_dataset"]
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class ImagePair:
     """One image with its mask, on disk (copied byte for byte) or in memory (uint8 [Y, X])."""
 
     sample: Sample
@@ -70,6 +70,17 @@ class PrepareReport:
         }
 
 
+def first_names(names: Iterable[str], most: int = 10) -> str:
+    """The first names in order, as text, and how many more there are.
+
+    >>> first_names(["b", "c", "a"], 2)
+    'a, b and 1 more'
+    """
+    ordered = sorted(names)
+    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return ", ".join(ordered[:most]) + more
+
+
 def _place(source: Path | NDArray[np.uint8], target: Path) -> None:
     if isinstance(source, Path):
         try:
@@ -84,7 +95,7 @@ def _place(source: Path | NDArray[np.uint8], target: Path) -> None:
 
 def write_dataset(
     dataset: Path,
-    pictures: Sequence[Picture],
+    pictures: Sequence[ImagePair],
     *,
     layout: str,
     facts: DatasetFacts,

@@ -1,4 +1,4 @@
-"""The Sunnybrook cardiac set -> a data set folder, from the PNG pairs or the official layout.
+"""Data set folder of the Sunnybrook cardiac set, from its PNG pairs or its official layout.
 
 The PNG pairs come with a manifest. The official layout is DICOM folders (``SCD0000101`` or
 ``SC-HF-I-01``, any nesting) and folders of contour files (``SC-HF-I-01/.../IM-0001-0048-icontour-
@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from lvseg.contours import area_px
 from lvseg.datasets.contours import fill, read_contour
-from lvseg.datasets.experts import (
+from lvseg.datasets.folder import ImagePair, PrepareReport, Progress, write_dataset
+from lvseg.datasets.image_index import ImageIndex, index_images
+from lvseg.datasets.reference_contours import (
     PhaseName,
     empty_frames,
     endocardial_contours,
     label_phases,
 )
-from lvseg.datasets.folder import Picture, PrepareReport, Progress, write_dataset
-from lvseg.datasets.patients import OFFICIAL, PAIRS, PATIENTS, canonical_id
-from lvseg.datasets.stack import ImageStack, index_stack
+from lvseg.datasets.sunnybrook_facts import OFFICIAL, PAIRS, PATIENTS, canonical_id
 from lvseg.errors import DatasetError
 from lvseg.issues import Issue
 from lvseg.manifest import Sample, parse_manifest
@@ -109,10 +109,10 @@ def _read_table(path: Path, needed: Iterable[str]) -> list[Row]:
     return rows
 
 
-def _with_spacings(sample: Sample, stack: ImageStack) -> Sample:
+def _with_spacings(sample: Sample, index: ImageIndex) -> Sample:
     """Spacings of a stack; pixels that are not square leave theirs unknown."""
-    rows_mm, columns_mm = stack.planes[0].pixel_spacing_mm
-    slices_mm = stack.slice_spacing_mm
+    rows_mm, columns_mm = index.planes[0].pixel_spacing_mm
+    slices_mm = index.slice_spacing_mm
     return replace(
         sample,
         pixel_spacing_mm=rows_mm if rows_mm == columns_mm else None,
@@ -120,8 +120,8 @@ def _with_spacings(sample: Sample, stack: ImageStack) -> Sample:
     )
 
 
-def _at(sample: Sample, file: str, name: PhaseName, number: int, slice_index: int) -> Sample:
-    """The case of one image of a patient."""
+def _sample_of(sample: Sample, file: str, name: PhaseName, number: int, slice_index: int) -> Sample:
+    """The sample of one image of a patient."""
     scd_id = dict(sample.extra).get("scd_id", "")
     return replace(
         sample,
@@ -153,26 +153,26 @@ def _patient_folders(root: Path) -> dict[str, Path]:
     return found
 
 
-def _empty_pictures(
-    stack: ImageStack, contoured: Mapping[int, PhaseName], patient: Sample, stem: str
-) -> list[Picture]:
+def _empty_pairs(
+    index: ImageIndex, contoured: Mapping[int, PhaseName], patient: Sample, stem: str
+) -> list[ImagePair]:
     pictures = []
-    for frame in empty_frames(stack, contoured):
-        image = to_8_bit(read_dicom_frame(stack.files[frame.image_number])[0])
+    for frame in empty_frames(index, contoured):
+        image = to_8_bit(read_dicom_frame(index.files[frame.image_number])[0])
         number, distance = frame.image_number, frame.distance_from_contoured
-        sample = _at(patient, f"{stem}-{number:04d}.png", frame.name, number, frame.slice)
+        sample = _sample_of(patient, f"{stem}-{number:04d}.png", frame.name, number, frame.slice)
         extra = (("empty", "1"), ("distance_from_contoured", str(distance)))
         sample = replace(sample, extra=sample.extra + extra)
-        pictures.append(Picture(sample, image, np.zeros(image.shape, np.uint8)))
+        pictures.append(ImagePair(sample, image, np.zeros(image.shape, np.uint8)))
     return pictures
 
 
 def _from_pairs(
     source: Path, dicom: Path | None, negatives: bool
-) -> tuple[list[Picture], list[Issue]]:
+) -> tuple[list[ImagePair], list[Issue]]:
     needed = ("file", "patient_id", "official_set", "image_number", "slice_index", "phase")
     rows = _read_table(source / "manifest.csv", needed)
-    samples = _cases(rows, source / "manifest.csv")
+    samples = _samples(rows, source / "manifest.csv")
     listed = {sample.file for sample in samples}
     for kind in ("images", "masks"):
         absent = sorted(listed - {path.name for path in (source / kind).iterdir()})
@@ -188,7 +188,7 @@ def _from_pairs(
             Issue("unlisted-images", "warning", f"{len(unlisted)} image(s) not in manifest.csv")
         )
     folders = _patient_folders(dicom) if dicom is not None else {}
-    pictures: list[Picture] = []
+    pictures: list[ImagePair] = []
     for patient in sorted({sample.patient_id for sample in samples}):
         own = [sample for sample in samples if sample.patient_id == patient]
         folder = folders.get(dict(own[0].extra).get("scd_id", "").upper()) or folders.get(patient)
@@ -200,7 +200,7 @@ def _from_pairs(
     return pictures, issues
 
 
-def _cases(rows: list[Row], path: Path) -> tuple[Sample, ...]:
+def _samples(rows: list[Row], path: Path) -> tuple[Sample, ...]:
     """The rows of the source's manifest with ``official_set`` as the split."""
     out = io.StringIO(newline="")
     keys = [key for key in rows[0] if key not in ("official_set", "split")]
@@ -212,22 +212,22 @@ def _cases(rows: list[Row], path: Path) -> tuple[Sample, ...]:
 
 def _patient_pairs(
     source: Path, samples: list[Sample], folder: Path | None, negatives: bool
-) -> list[Picture]:
+) -> list[ImagePair]:
     """The pairs of one patient, and the empty frames where the DICOM folder is known."""
     contoured: dict[int, PhaseName] = {
         int(dict(sample.extra)["image_number"]): "ED" if sample.phase == "ED" else "ES"
         for sample in samples
     }
-    stack = index_stack(folder, contoured) if folder is not None else None
-    if stack is not None:
-        samples = [_with_spacings(sample, stack) for sample in samples]
+    index = index_images(folder, contoured) if folder is not None else None
+    if index is not None:
+        samples = [_with_spacings(sample, index) for sample in samples]
     pictures = [
-        Picture(sample, source / "images" / sample.file, source / "masks" / sample.file)
+        ImagePair(sample, source / "images" / sample.file, source / "masks" / sample.file)
         for sample in samples
     ]
-    if stack is not None and negatives:
+    if index is not None and negatives:
         stem = samples[0].file.rpartition("-")[0]
-        pictures += _empty_pictures(stack, contoured, samples[0], stem)
+        pictures += _empty_pairs(index, contoured, samples[0], stem)
     return pictures
 
 
@@ -274,7 +274,9 @@ def _contour_folders(source: Path) -> dict[str, Path]:
     return found
 
 
-def _from_official(source: Path, dicom: Path, negatives: bool) -> tuple[list[Picture], list[Issue]]:
+def _from_official(
+    source: Path, dicom: Path, negatives: bool
+) -> tuple[list[ImagePair], list[Issue]]:
     contours = _contour_folders(source)
     strangers = sorted(set(contours) - set(PATIENTS))
     if strangers:
@@ -283,7 +285,7 @@ def _from_official(source: Path, dicom: Path, negatives: bool) -> tuple[list[Pic
             "remove their folders"
         )
     people, folders = _people(source), _patient_folders(dicom)
-    pictures: list[Picture] = []
+    pictures: list[ImagePair] = []
     absent = []
     for patient, folder in contours.items():
         person = people[patient]
@@ -310,7 +312,7 @@ def _from_official(source: Path, dicom: Path, negatives: bool) -> tuple[list[Pic
     return pictures, issues
 
 
-def _person_case(patient: str, person: Row) -> Sample:
+def _person_sample(patient: str, person: Row) -> Sample:
     """What is known of a patient; the file is filled in later."""
     age = person.get("age", "")
     return Sample(
@@ -326,20 +328,20 @@ def _person_case(patient: str, person: Row) -> Sample:
 
 def _patient_official(
     patient: str, person: Row, contours: Path, dicom: Path, negatives: bool
-) -> list[Picture]:
+) -> list[ImagePair]:
     files = endocardial_contours(contours)
-    stack = index_stack(dicom, files)
+    index = index_images(dicom, files)
     polygons = {number: read_contour(path) for number, path in files.items()}
     areas = {number: area_px(polygon) for number, polygon in polygons.items()}
-    names = label_phases(areas, stack.place)
-    common = _with_spacings(_person_case(patient, person), stack)
+    names = label_phases(areas, index.place)
+    common = _with_spacings(_person_sample(patient, person), index)
     pictures = []
     for number, polygon in polygons.items():
-        image = to_8_bit(read_dicom_frame(stack.files[number])[0])
+        image = to_8_bit(read_dicom_frame(index.files[number])[0])
         shape = (image.shape[0], image.shape[1])
         file = f"{patient}-IM-0001-{number:04d}.png"
-        sample = _at(common, file, names[number], number, stack.place[number][0])
-        pictures.append(Picture(sample, image, fill(polygon, shape) * np.uint8(255)))
+        sample = _sample_of(common, file, names[number], number, index.place[number][0])
+        pictures.append(ImagePair(sample, image, fill(polygon, shape) * np.uint8(255)))
     if negatives:
-        pictures += _empty_pictures(stack, names, common, f"{patient}-IM-0001")
+        pictures += _empty_pairs(index, names, common, f"{patient}-IM-0001")
     return pictures

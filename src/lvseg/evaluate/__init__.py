@@ -1,4 +1,4 @@
-"""The exported model on held-out patients, and any two masks or folders of masks.
+"""Evaluation of a model on held-out patients, and agreement of any two masks or folders of them.
 
 :func:`evaluate` and :func:`compare` give an :class:`Evaluation`; :func:`document` makes it the
 object that ``--json`` prints, :func:`table` the rows of the printed table. The definitions are in

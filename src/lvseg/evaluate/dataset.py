@@ -1,4 +1,4 @@
-"""A model on the pictures of a data set folder, full frame, exactly as ``segment`` runs it."""
+"""Evaluation of a model on the images of a data set folder, full frame, as ``segment`` runs it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from lvseg import manifest, pipeline
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError, GeometryMismatchError
+from lvseg.evaluate.phases_as_cine import phases_as_cine
 from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
-from lvseg.evaluate.stacks import stacks
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.manifest import Sample
@@ -56,7 +56,7 @@ def evaluate(
     for group in _groups(chosen, by_patient):
         pairs = {place: _read(folder, chosen[place]) for place in group}
         pictures = {place: cine for place, (cine, _) in pairs.items()}
-        for cine, places in stacks({place: chosen[place] for place in group}, pictures):
+        for cine, places in phases_as_cine({place: chosen[place] for place in group}, pictures):
             mask = pipeline.segment_mask(cine, predictor, settings)
             for place, at in places.items():
                 inside = mask.labels[at] == Label.LV_CAVITY

@@ -1,4 +1,4 @@
-"""What is known of each picture and of each patient after two masks were compared."""
+"""Metrics of each image and of each patient, from two masks."""
 
 from __future__ import annotations
 

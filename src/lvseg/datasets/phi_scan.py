@@ -1,4 +1,4 @@
-"""Traces of people in a data set folder. Kinds and counts are reported, never what they say."""
+"""Scan for protected health information (PHI) in a data set folder; kinds and counts only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from lvseg.issues import Issue
 from lvseg.manifest import Sample, image_path, mask_path
 
-__all__ = ["identifier_findings", "looks_like", "metadata_kinds"]
+__all__ = ["looks_like", "metadata_kinds", "phi_issues"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_KINDS = {
@@ -78,8 +78,8 @@ def _in_files(dataset: Path, samples: Sequence[Sample]) -> Counter[str]:
     return kinds
 
 
-def identifier_findings(dataset: Path, samples: Sequence[Sample]) -> list[Issue]:
-    """Metadata inside pictures (error), and names or columns that look personal (warning)."""
+def phi_issues(dataset: Path, samples: Sequence[Sample]) -> list[Issue]:
+    """Metadata inside images (error), and names or columns that look personal (warning)."""
     issues = [
         Issue(
             "picture-metadata",

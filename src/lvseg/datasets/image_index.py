@@ -1,4 +1,4 @@
-"""Which slice and which phase an image number of a DICOM folder stands for.
+"""Index of the images of a DICOM folder: image number -> slice and phase.
 
 Contours of the Sunnybrook set name images by number. Slices are told apart by position, counted in
 the order of their lowest number; the phase is the rank of a number within its slice.
@@ -19,14 +19,14 @@ from lvseg.errors import DatasetError, GeometryError
 from lvseg.geometry import Plane, slab_heights_mm, slice_spacing_mm, sort_order
 from lvseg.read.single_image import FrameHeader, read_frame_header
 
-__all__ = ["ImageStack", "index_stack", "slab_heights_of"]
+__all__ = ["ImageIndex", "index_images", "slab_heights_of"]
 
 _LAST_NUMBER = re.compile(r"(\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class ImageStack:
-    """A cine of single images.
+class ImageIndex:
+    """Where each numbered image of a cine of single images lies.
 
     :param place: image number -> (slice, phase), indices from 0.
     :param files: image number -> file.
@@ -36,11 +36,6 @@ class ImageStack:
     place: Mapping[int, tuple[int, int]]
     files: Mapping[int, Path]
     planes: tuple[Plane, ...]
-
-    @property
-    def phases(self) -> int:
-        """The largest number of phases of a slice."""
-        return 1 + max(phase for _, phase in self.place.values())
 
     def number_at(self, slice_index: int, phase: int) -> int | None:
         """The image number at a place; None where the slice has no such phase."""
@@ -74,7 +69,7 @@ def _number(path: Path, header: FrameHeader) -> int | None:
     return int(match.group(1)) if match else header.number
 
 
-def index_stack(folder: Path, wanted: Collection[int] = ()) -> ImageStack:
+def index_images(folder: Path, wanted: Collection[int] = ()) -> ImageIndex:
     """Index the ``*.dcm`` files under a folder.
 
     With several series, the one that holds every wanted number is taken; of several such series
@@ -109,15 +104,15 @@ def index_stack(folder: Path, wanted: Collection[int] = ()) -> ImageStack:
             f"expected one series that fits the contours, found {len(fit)} alike in {folder}: "
             "leave only the short-axis cine there"
         )
-    return _stack(fit[0])
+    return _indexed(fit[0])
 
 
-def _stack(images: Mapping[int, tuple[Path, Plane]]) -> ImageStack:
+def _indexed(images: Mapping[int, tuple[Path, Plane]]) -> ImageIndex:
     slices: dict[tuple[float, ...], list[int]] = defaultdict(list)
     for number in sorted(images):
         position = images[number][1].origin_mm
         slices[tuple(round(value, 1) for value in position)].append(number)
-    return ImageStack(
+    return ImageIndex(
         place={
             number: (index, phase)
             for index, numbers in enumerate(slices.values())

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from lvseg.datasets import expert_volumes, negative_frames
-from lvseg.datasets.experts import empty_frames, endocardial_contours, label_phases
-from lvseg.datasets.stack import ImageStack
+from lvseg.datasets import reference_volumes
+from lvseg.datasets.image_index import ImageIndex, index_images
+from lvseg.datasets.reference_contours import empty_frames, endocardial_contours, label_phases
 from lvseg.errors import DatasetError
 from lvseg.geometry import Plane
 
 PHASES = 5
 
 
-def stack_of(slices: int) -> ImageStack:
+def stack_of(slices: int) -> ImageIndex:
     """Image number 5 z + t + 1 is slice z, phase t; slices 7.5 mm apart."""
     place = {z * PHASES + t + 1: (z, t) for z in range(slices) for t in range(PHASES)}
     planes = tuple(
         Plane((0.0, 0.0, 7.5 * z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (1.25, 1.5))
         for z in range(slices)
     )
-    return ImageStack(place, {number: Path(f"{number}.dcm") for number in place}, planes)
+    return ImageIndex(place, {number: Path(f"{number}.dcm") for number in place}, planes)
 
 
 def test_the_larger_contour_of_a_slice_is_end_diastole():
@@ -81,7 +81,7 @@ def test_only_endocardial_files_count_and_one_an_image(tmp_path):
 
 def test_a_folder_without_contours_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="found none"):
-        expert_volumes(tmp_path, tmp_path)
+        reference_volumes(tmp_path, tmp_path)
 
 
 @pytest.mark.data
@@ -96,7 +96,7 @@ def test_a_folder_without_contours_is_refused(tmp_path):
 def test_the_three_studies_with_contours(data_dir, patient, scd_id, slices, empty):
     contours = data_dir / "sunnybrook" / "contours" / patient
     dicom = data_dir / "sunnybrook-dicom" / scd_id
-    volumes = expert_volumes(contours, dicom)
+    volumes = reference_volumes(contours, dicom)
     assert volumes.slices("ED") == tuple(slices)
     assert volumes.slices("ES") == tuple(slices)
     numbers = {frame.image_number for frame in volumes.frames}
@@ -108,11 +108,13 @@ def test_the_three_studies_with_contours(data_dir, patient, scd_id, slices, empt
     assert volumes.esv_ml < volumes.edv_ml
     expected = 100 * (1 - volumes.esv_ml / volumes.edv_ml)
     assert volumes.ef_percent == pytest.approx(expected)
-    assert {frame.image_number for frame in negative_frames(contours, dicom)} == empty
+    drawn = {frame.image_number: frame.name for frame in volumes.frames}
+    found = empty_frames(index_images(dicom, drawn), drawn)
+    assert {frame.image_number for frame in found} == empty
 
 
 @pytest.mark.data
 def test_contours_of_another_study_are_refused(data_dir):
     contours = data_dir / "sunnybrook" / "contours" / "SC-HF-I-02"
     with pytest.raises(DatasetError, match="is this the study"):
-        expert_volumes(contours, data_dir / "sunnybrook-dicom" / "SCD0000301")
+        reference_volumes(contours, data_dir / "sunnybrook-dicom" / "SCD0000301")

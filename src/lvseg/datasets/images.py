@@ -1,4 +1,4 @@
-"""Any folder of images and any folder of masks -> a data set folder."""
+"""Data set folder of any folder of images and any folder of masks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.datasets.folder import Picture, PrepareReport, Progress, write_dataset
+from lvseg.datasets.folder import ImagePair, PrepareReport, Progress, first_names, write_dataset
 from lvseg.datasets.sunnybrook import to_8_bit
 from lvseg.errors import DatasetError, UsageError
 from lvseg.issues import Issue
@@ -69,10 +69,6 @@ def _by_stem(folder: Path, *, masks: bool) -> dict[str, Path]:
     return found
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
 def _pairs(images: Path, masks: Path) -> dict[str, tuple[Path, Path]]:
     """Stem -> (image, mask). When both lie in one folder, a mask is what ends in _mask."""
     image_of, mask_of = _by_stem(images, masks=False), _by_stem(masks, masks=True)
@@ -84,9 +80,9 @@ def _pairs(images: Path, masks: Path) -> dict[str, tuple[Path, Path]]:
         orphans = [mask_of[s].name for s in unmatched if s in mask_of]
         parts = []
         if lone:
-            parts.append(f"{len(lone)} image(s) without a mask: {_listed(lone)}")
+            parts.append(f"{len(lone)} image(s) without a mask: {first_names(lone)}")
         if orphans:
-            parts.append(f"{len(orphans)} mask(s) without an image: {_listed(orphans)}")
+            parts.append(f"{len(orphans)} mask(s) without an image: {first_names(orphans)}")
         raise DatasetError(
             f"expected one mask an image of the same name (with or without _mask), found "
             f"{'; '.join(parts)}: add or remove these files"
@@ -148,20 +144,20 @@ def prepare_images(
         raise UsageError(f"expected a positive pixel spacing in mm, found {spacing_mm}")
     pairs = _pairs(Path(images), Path(masks))
     samples = split_by_patient(
-        _named_cases(list(pairs), patient, spacing_mm), fractions, seed=seed, stratify=False
+        _named_samples(list(pairs), patient, spacing_mm), fractions, seed=seed, stratify=False
     )
-    pictures: list[Picture] = []
+    pictures: list[ImagePair] = []
     grey: list[str] = []
     for index, (sample, (stem, (image, mask))) in enumerate(
         zip(samples, pairs.items(), strict=True)
     ):
         pixels, labels, many = _read_pair(stem, image, mask)
-        pictures.append(Picture(sample, pixels, labels))
+        pictures.append(ImagePair(sample, pixels, labels))
         if many:
             grey.append(mask.name)
         if progress is not None:
             progress(index + 1, 2 * len(pairs))
-    issues = _findings(samples, grey)
+    issues = _issues(samples, grey)
     return write_dataset(
         dataset,
         pictures,
@@ -177,7 +173,7 @@ def _second_half(progress: Progress) -> Progress:
     return lambda done, total: progress(total + done, 2 * total)
 
 
-def _named_cases(stems: list[str], patient: str | None, spacing_mm: float | None) -> list[Sample]:
+def _named_samples(stems: list[str], patient: str | None, spacing_mm: float | None) -> list[Sample]:
     try:
         pattern = None if patient is None else re.compile(patient)
     except re.error as error:
@@ -187,7 +183,7 @@ def _named_cases(stems: list[str], patient: str | None, spacing_mm: float | None
     if missed:
         raise DatasetError(
             f"expected a patient in every file name, found none in {len(missed)} of {len(ids)}: "
-            f"{_listed(missed)}; correct the pattern"
+            f"{first_names(missed)}; correct the pattern"
         )
     return [
         Sample(f"{stem}.png", str(found), "unassigned", pixel_spacing_mm=spacing_mm)
@@ -195,7 +191,7 @@ def _named_cases(stems: list[str], patient: str | None, spacing_mm: float | None
     ]
 
 
-def _findings(samples: tuple[Sample, ...], grey: list[str]) -> tuple[Issue, ...]:
+def _issues(samples: tuple[Sample, ...], grey: list[str]) -> tuple[Issue, ...]:
     issues = []
     if len(samples) > 1 and len({sample.patient_id for sample in samples}) == len(samples):
         issues.append(
@@ -212,7 +208,7 @@ def _findings(samples: tuple[Sample, ...], grey: list[str]) -> tuple[Issue, ...]
                 "mask-values",
                 "warning",
                 f"{len(grey)} mask(s) held more than two values and were cut at 128: "
-                + _listed(grey),
+                + first_names(grey),
             )
         )
     return tuple(issues)

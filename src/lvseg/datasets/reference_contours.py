@@ -1,4 +1,4 @@
-"""What experts drew on a study: volumes of their contours, and the frames they left without one."""
+"""Reference contours of a study: their volumes, and the frames that the experts left empty."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ import numpy as np
 
 from lvseg.contours import area_px
 from lvseg.datasets.contours import read_contour
-from lvseg.datasets.stack import ImageStack, index_stack, slab_heights_of
+from lvseg.datasets.image_index import ImageIndex, index_images, slab_heights_of
 from lvseg.errors import DatasetError
 
 __all__ = [
     "ContouredFrame",
     "EmptyFrame",
-    "ExpertVolumes",
     "PhaseName",
+    "ReferenceVolumes",
     "empty_frames",
     "endocardial_contours",
-    "expert_volumes",
     "label_phases",
-    "negative_frames",
+    "reference_volumes",
 ]
 
 PhaseName = Literal["ED", "ES"]
@@ -45,7 +44,7 @@ class ContouredFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class ExpertVolumes:
+class ReferenceVolumes:
     """Volumes of the experts' endocardial contours of one study.
 
     :param frames: every contour, in the order of image numbers.
@@ -125,10 +124,10 @@ def label_phases(
     for number in areas:
         slices.setdefault(place[number][0], []).append(number)
     names: dict[int, PhaseName] = {}
-    for index, numbers in slices.items():
+    for z, numbers in slices.items():
         if len(numbers) > 2:
             raise DatasetError(
-                f"expected contours at two phases a slice, found {len(numbers)} on slice {index}"
+                f"expected contours at two phases a slice, found {len(numbers)} on slice {z}"
             )
         if len(numbers) == 2:
             small, large = sorted(numbers, key=lambda number: areas[number])
@@ -159,7 +158,7 @@ def _nearest(phase: int, usual: Mapping[str, int | None], cycle: int) -> PhaseNa
     return "ES" if distance("ES") < distance("ED") else "ED"
 
 
-def expert_volumes(contours: Path, dicom: Path) -> ExpertVolumes:
+def reference_volumes(contours: Path, dicom: Path) -> ReferenceVolumes:
     """Volumes and ejection fraction of the endocardial contours of one study.
 
     Area: the shoelace formula on the polygon itself, times the pixel area. Volume: Simpson's rule
@@ -172,47 +171,47 @@ def expert_volumes(contours: Path, dicom: Path) -> ExpertVolumes:
     :raises DatasetError: no contours, images that do not fit them, or one phase only.
     """
     files = endocardial_contours(contours)
-    stack = index_stack(dicom, files)
+    index = index_images(dicom, files)
     areas = {}
     for number, path in files.items():
-        rows_mm, columns_mm = stack.planes[stack.place[number][0]].pixel_spacing_mm
+        rows_mm, columns_mm = index.planes[index.place[number][0]].pixel_spacing_mm
         areas[number] = area_px(read_contour(path)) * rows_mm * columns_mm
-    names = label_phases(areas, stack.place)
+    names = label_phases(areas, index.place)
     if set(names.values()) != {"ED", "ES"}:
         raise DatasetError(f"expected contours at two phases, found one phase in {contours}")
     heights: dict[int, float] = {}
     for name in ("ED", "ES"):
-        heights |= _heights([n for n, given in names.items() if given == name], stack)
+        heights |= _heights([n for n, given in names.items() if given == name], index)
     frames = tuple(
-        ContouredFrame(number, *stack.place[number], names[number], areas[number], heights[number])
+        ContouredFrame(number, *index.place[number], names[number], areas[number], heights[number])
         for number in sorted(files)
     )
     edv_ml, esv_ml = (
         sum(f.area_mm2 * f.slab_height_mm for f in frames if f.name == name) / 1000
         for name in ("ED", "ES")
     )
-    return ExpertVolumes(
+    return ReferenceVolumes(
         frames=frames,
-        ed_phase=_usual_phase(names, stack.place, "ED") or 0,
-        es_phase=_usual_phase(names, stack.place, "ES") or 0,
+        ed_phase=_usual_phase(names, index.place, "ED") or 0,
+        es_phase=_usual_phase(names, index.place, "ES") or 0,
         edv_ml=edv_ml,
         esv_ml=esv_ml,
         ef_percent=100 * (edv_ml - esv_ml) / edv_ml,
     )
 
 
-def _heights(numbers: Collection[int], stack: ImageStack) -> dict[int, float]:
-    slices = sorted({stack.place[number][0] for number in numbers})
+def _heights(numbers: Collection[int], index: ImageIndex) -> dict[int, float]:
+    slices = sorted({index.place[number][0] for number in numbers})
     if len(slices) == 1:
-        whole = slab_heights_of(stack.planes)
+        whole = slab_heights_of(index.planes)
         height_of = {slices[0]: float(whole[slices[0]])}
     else:
-        values = slab_heights_of(tuple(stack.planes[index] for index in slices))
+        values = slab_heights_of(tuple(index.planes[z] for z in slices))
         height_of = dict(zip(slices, values.tolist(), strict=True))
-    return {number: height_of[stack.place[number][0]] for number in numbers}
+    return {number: height_of[index.place[number][0]] for number in numbers}
 
 
-def empty_frames(stack: ImageStack, contoured: Mapping[int, PhaseName]) -> tuple[EmptyFrame, ...]:
+def empty_frames(index: ImageIndex, contoured: Mapping[int, PhaseName]) -> tuple[EmptyFrame, ...]:
     """Frames at the usual ED and ES phase of a stack that are not among the contoured ones.
 
     A slice whose contour of that name lies at another phase counts as contoured.
@@ -222,30 +221,14 @@ def empty_frames(stack: ImageStack, contoured: Mapping[int, PhaseName]) -> tuple
     frames: list[EmptyFrame] = []
     names: tuple[PhaseName, ...] = ("ED", "ES")
     for name in names:
-        phase = _usual_phase(contoured, stack.place, name)
+        phase = _usual_phase(contoured, index.place, name)
         if phase is None:
             continue
-        drawn = {stack.place[number][0] for number, given in contoured.items() if given == name}
-        for index in range(len(stack.planes)):
-            number = stack.number_at(index, phase)
-            if index in drawn or number is None or number in contoured:
+        drawn = {index.place[number][0] for number, given in contoured.items() if given == name}
+        for z in range(len(index.planes)):
+            number = index.number_at(z, phase)
+            if z in drawn or number is None or number in contoured:
                 continue
-            distance = min(abs(index - other) for other in drawn)
-            frames.append(EmptyFrame(number, index, phase, name, distance))
+            distance = min(abs(z - other) for other in drawn)
+            frames.append(EmptyFrame(number, z, phase, name, distance))
     return tuple(sorted(frames, key=lambda frame: frame.image_number))
-
-
-def negative_frames(contours: Path, dicom: Path) -> tuple[EmptyFrame, ...]:
-    """The frames of one study at ED and ES that the experts left without a contour.
-
-    They are true negatives: slices above the base and below the apex. Next to the last contour
-    (``distance_from_contoured`` 1) part of the ventricle may still be visible.
-
-    :param contours: see :func:`expert_volumes`.
-    :param dicom: see :func:`expert_volumes`.
-    :raises DatasetError: no contours, or images that do not fit them.
-    """
-    files = endocardial_contours(contours)
-    stack = index_stack(dicom, files)
-    areas = {number: area_px(read_contour(path)) for number, path in files.items()}
-    return empty_frames(stack, label_phases(areas, stack.place))

@@ -1,4 +1,4 @@
-"""Pictures of a data set as the cine they were taken from: end-diastole and end-systole."""
+"""Images of a data set put together as the cine they came from: end-diastole, end-systole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lvseg.cine import Cine
 from lvseg.geometry import Grid
 from lvseg.manifest import Sample
 
-__all__ = ["stacks"]
+__all__ = ["phases_as_cine"]
 
 PHASES = ("ED", "ES")
 
@@ -21,7 +21,7 @@ PHASES = ("ED", "ES")
 Places = dict[int, tuple[int, int]]
 
 
-def stacks(
+def phases_as_cine(
     samples: Mapping[int, Sample], pictures: Mapping[int, Cine]
 ) -> Iterator[tuple[Cine, Places]]:
     """Pictures of one patient and pixel spacing as cines.
@@ -30,7 +30,7 @@ def stacks(
     a slice has no picture of one phase, that of the other stands in. Every other picture, and a
     second one of the same place, is a cine by itself.
 
-    :param cases, pictures: under the same numbers; a picture is a cine of one frame.
+    :param samples, pictures: under the same numbers; a picture is a cine of one frame.
     """
     held = defaultdict[tuple[int, ...], dict[tuple[int, int], int]](dict)
     for number, sample in samples.items():
