@@ -31,7 +31,7 @@ def scores(part: Part, model: Path, by_patient: bool) -> dict[str, float]:
     found = judging.evaluate(part.dataset, part.judged, load_model(model), by_patient=by_patient)
     if found.leaked_patients:
         raise SystemExit(f"{part.name}: the model was taught {', '.join(found.leaked_patients)}")
-    return {row.file: row.dice for row in found.images if row.reference_px}
+    return {row.file: row.dice for row in found.of().images if row.reference_px}
 
 
 def compared(chosen: list[tuple[Part, Path]]) -> dict[str, Any]:

@@ -106,13 +106,15 @@ def judged(part: Part, model: Path, by_patient: bool, flips: bool) -> judging.Ev
 
 def together(found: Sequence[judging.Evaluation], protocol: str) -> dict[str, Any]:
     """One document over all parts, of the pictures with a contour; one line a picture."""
-    images, patients = finish(row for each in found for row in each.images if row.reference_px)
+    images, patients = finish(row for each in found for row in each.of().images if row.reference_px)
     every = replace(found[0], images=images, patients=patients, split=protocol, seed=SEED)
     document = judging.document(every)
     document["false_positives"] = {
-        "pictures_without_cavity": sum(not row.reference_px for e in found for row in e.images),
+        "pictures_without_cavity": sum(
+            not row.reference_px for e in found for row in e.of().images
+        ),
         "with_a_mask": sum(
-            row.prediction_px > 0 for e in found for row in e.images if not row.reference_px
+            row.prediction_px > 0 for e in found for row in e.of().images if not row.reference_px
         ),
     }
     document["per_image"] = {row["file"]: round(row["dice"], 4) for row in document["per_image"]}

@@ -76,7 +76,7 @@ def dice_of(look: Path, dataset: Path, split: str) -> dict[str, float]:
     if not kept.is_file():
         model = export(look, look / "model", overwrite=True)
         found = judging.evaluate(dataset, split, load_model(model, threads=1))
-        kept.write_text(json.dumps({row.file: row.dice for row in found.images}))
+        kept.write_text(json.dumps({row.file: row.dice for row in found.of().images}))
     dice: dict[str, float] = json.loads(kept.read_text())
     return dice
 

@@ -21,6 +21,15 @@ class Label(IntEnum):
     BACKGROUND = 0
     LV_CAVITY = 1
 
+    @property
+    def word(self) -> str:
+        """The label as one word of a sentence.
+
+        >>> Label.LV_CAVITY.word
+        'cavity'
+        """
+        return self.name.rpartition("_")[2].lower()
+
 
 @dataclass(frozen=True, slots=True)
 class CodedConcept:

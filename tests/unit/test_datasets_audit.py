@@ -130,6 +130,15 @@ def test_masks_of_0_and_1_are_accepted(dataset):
     assert codes(dataset) == {}
 
 
+def test_masks_of_labels_are_accepted(dataset, scar):
+    both = blob() // 255
+    both[:3, :4] = scar
+    save(dataset, "masks", "p0-0.png", both)
+    assert codes(dataset) == {}
+    save(dataset, "masks", "p0-0.png", both * 2)
+    assert codes(dataset) == {"mask-values": "error"}
+
+
 def test_empty_masks_are_fine_when_marked(dataset):
     save(dataset, "masks", "p0-0.png", blob() * 0)
     assert codes(dataset) == {"empty-mask": "warning"}

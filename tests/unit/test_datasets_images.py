@@ -69,6 +69,16 @@ def test_masks_of_0_and_1_and_of_0_and_255_mean_the_same():
     assert mask_values(np.zeros((1, 2), np.float32)).tolist() == [[0, 0]]
 
 
+def test_masks_of_several_labels_stay_as_they_are(folders, tmp_path, scar):
+    both = blob() // 255
+    both[0:2, 0:3] = scar
+    assert mask_values(both.astype(np.float32)).tolist() == both.tolist()
+    Image.fromarray(both).save(folders[1] / "p03_1_mask.png")
+    report = prepare_images(*folders, tmp_path / "set")
+    assert report.issues == ()
+    assert (np.asarray(Image.open(report.dataset / "masks" / "p03_1.png")) == both).all()
+
+
 def test_pairs_become_a_data_set_split_by_patient(folders, tmp_path):
     report = prepare_images(*folders, tmp_path / "set", spacing_mm=1.3, seed=5)
     assert (report.images, report.patients, report.layout) == (20, 10, "images")

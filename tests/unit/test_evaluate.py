@@ -17,6 +17,7 @@ from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError, LvsegError, PatientLeakError
 from lvseg.evaluate.compare import _who
 from lvseg.geometry import Grid
+from lvseg.labels import Label
 from lvseg.manifest import Sample, image_sha256, read_manifest, write_manifest
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 
@@ -501,3 +502,66 @@ def test_the_heart_is_found_on_all_pictures_of_a_patient_together(tmp_path):
     assert by_slice(alone, 2) == by_slice(together, 2)
     assert [row.file for row in together.images] == [row.file for row in alone.images]
     assert [subject.document(found)["by_patient"] for found in (alone, together)] == [False, True]
+
+
+def test_one_label_stands_at_the_top_and_under_its_name(tmp_path):
+    first, second = ventricle(), ventricle(0.8)
+    nifti(first, tmp_path / "a.nii.gz")
+    nifti(second, tmp_path / "b.nii.gz")
+    found = subject.document(subject.compare(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"))
+    (name,) = found["by_label"]
+    assert name == "LV_CAVITY"
+    assert found["by_label"][name] == {key: found[key] for key in found["by_label"][name]}
+    assert "label" not in found["per_image"][0]
+    assert "label" not in found["per_patient"][0]
+    assert not any(row[0] == name for row in subject.table(found))
+
+
+def test_another_label_has_its_own_figures_and_changes_none_of_the_cavity(tmp_path, scar):
+    before = np.zeros((1, 2, SIZE, SIZE), np.uint8)
+    before[0, 0, 10:20, 10:22] = Label.LV_CAVITY
+    after = before.copy()
+    after[0, 0, 10:20, 20:22] = 0
+    for name, volume in (("a", before), ("b", after)):
+        nifti(volume, tmp_path / f"{name}.nii.gz")
+    alone = subject.document(subject.compare(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"))
+    # Scar: 4 x 6 pixels against 4 x 3 of them, on slice 1 where there is no cavity.
+    before[0, 1, 30:34, 10:16] = scar
+    after[0, 1, 30:34, 10:13] = scar
+    for name, volume in (("a", before), ("b", after)):
+        nifti(volume, tmp_path / f"{name}.nii.gz")
+    evaluation = subject.compare(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+    found = subject.document(evaluation)
+    assert evaluation.labels == (Label.LV_CAVITY, scar)
+    assert [row.slice_index for row in evaluation.of(scar).images] == [1]
+    assert found["by_label"]["LV_SCAR"]["dice"]["mean"] == pytest.approx(2 * 12 / (24 + 12))
+    assert found["by_label"]["LV_CAVITY"]["dice"]["mean"] == pytest.approx(2 * 100 / 220)
+    del found["by_label"], alone["by_label"]
+    assert found == alone
+    lines = subject.table(subject.document(evaluation))
+    assert [row[0] for row in lines[-2:]] == ["LV_CAVITY", "LV_SCAR"]
+
+
+def test_a_data_set_of_label_masks_is_judged_label_by_label(tmp_path, exact, scar):
+    samples = heart("A", slices=1)
+    folder = data_set(tmp_path, samples, lambda _: square(10), lambda _: square(10))
+    labels = square(10)
+    labels[2:4, 2:5] = scar
+    save(labels, folder / "masks" / samples[0].file)  # 0, 1 and 2 instead of 0 and 255
+    evaluation = subject.evaluate(folder, "online", Threshold())
+    assert [row.dice for row in evaluation.of().images] == [1.0, 1.0]
+    missed, absent = evaluation.of(scar).images
+    assert (missed.dice, missed.reference_px, missed.prediction_px) == (0.0, 6, 0)
+    assert (absent.dice, absent.reference_px) == (1.0, 0)  # both empty: they agree
+    assert [row.label for row in evaluation.patients] == [Label.LV_CAVITY, scar]
+    assert evaluation.issues == ()
+
+
+def test_a_label_without_any_reference_is_said(tmp_path, scar):
+    labels = square(10)
+    save(labels, tmp_path / "a.png")
+    labels[2:4, 2:5] = scar
+    save(labels, tmp_path / "b.png")
+    (issue,) = subject.compare(tmp_path / "a.png", tmp_path / "b.png").issues
+    assert (issue.code, issue.severity) == ("label-without-reference", "info")
+    assert "LV_SCAR" in issue.text

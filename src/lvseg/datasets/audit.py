@@ -14,6 +14,7 @@ from lvseg.datasets.folder import Progress, first_names
 from lvseg.datasets.phi_scan import phi_issues
 from lvseg.errors import DatasetError, ReadError
 from lvseg.issues import Issue, Severity
+from lvseg.labels import Label
 from lvseg.manifest import (
     DATASET,
     DatasetFacts,
@@ -125,7 +126,7 @@ _FAULTS: Mapping[str, tuple[Severity, str]] = {
     "unreadable-mask": ("error", "mask(s) cannot be read as grey pictures"),
     "constant-image": ("error", "image(s) have one grey value throughout"),
     "size-mismatch": ("error", "mask(s) differ in size from their image"),
-    "mask-values": ("error", "mask(s) hold values other than 0 and 255"),
+    "mask-values": ("error", "mask(s) hold values other than 0 and 255, or labels"),
     "empty-mask": ("warning", "mask(s) are empty without being marked so (column empty = 1)"),
     "not-empty": ("error", "mask(s) are marked empty and are not"),
     "full-mask": ("error", "mask(s) cover more than half of the image"),
@@ -212,7 +213,7 @@ def _check_sample(
         if image is not None and image.shape != mask.shape:
             faults.add("size-mismatch", sample.file)
         values = set(np.unique(mask).tolist())
-        if not (values <= {0.0, 255.0} or values <= {0.0, 1.0}):
+        if not (values <= {0.0, 255.0} or values <= set(Label)):
             faults.add("mask-values", sample.file)
         blank = values == {0.0}
         marked = dict(sample.extra).get("empty") == "1"

@@ -14,6 +14,7 @@ from lvseg.datasets.folder import ImagePair, PrepareReport, Progress, first_name
 from lvseg.datasets.sunnybrook import to_8_bit
 from lvseg.errors import DatasetError, UsageError
 from lvseg.issues import Issue
+from lvseg.labels import Label
 from lvseg.manifest import DatasetFacts, Sample, split_by_patient
 from lvseg.read import read_picture
 
@@ -46,7 +47,13 @@ def patient_of(stem: str, pattern: re.Pattern[str] | None = None) -> str | None:
 
 
 def mask_values(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Mask 0 / 255 of a picture [Y, X]: inside from 128 on; from 1 on if it holds only 0 and 1."""
+    """Mask to store of a picture [Y, X].
+
+    A mask of our labels (:class:`lvseg.labels.Label`) stays as it is. A cavity alone becomes 0 and
+    255: inside from 128 on, from 1 on if the picture holds only 0 and 1.
+    """
+    if 1 < pixels.max(initial=0) <= max(Label):
+        return pixels.astype(np.uint8)
     inside = pixels >= (1 if pixels.max(initial=0) <= 1 else 128)
     return np.where(inside, 255, 0).astype(np.uint8)
 
@@ -100,14 +107,15 @@ def _eight_bit(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _read_pair(
     stem: str, image: Path, mask: Path
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
-    """Image and mask as 8 bit, and whether the mask held more than two values."""
+    """Image and mask as 8 bit, and whether the mask was cut from more than two values."""
     pixels, labels = read_picture(image), read_picture(mask)
     if pixels.shape != labels.shape:
         raise DatasetError(
             f"expected a mask of the size {pixels.shape[::-1]} of its image, found "
             f"{labels.shape[::-1]} for {stem}: export the mask at full size"
         )
-    return _eight_bit(pixels), mask_values(labels), len(np.unique(labels)) > 2
+    cut = len(np.unique(labels)) > 2 and labels.max() > max(Label)
+    return _eight_bit(pixels), mask_values(labels), cut
 
 
 def prepare_images(
@@ -126,7 +134,7 @@ def prepare_images(
     """Make a data set folder of pictures and their masks, split by patient.
 
     Pictures are written anew as grey 8-bit PNG, so metadata in the source files does not follow.
-    Masks: inside from grey 128 on (from 1 on in masks of 0 and 1).
+    Masks: our labels as they are; else inside from grey 128 on.
 
     :param images: folder of PNG, JPEG or TIFF pictures.
     :param masks: folder of masks with the same names; an ending ``_mask`` or ``-mask`` is ignored.

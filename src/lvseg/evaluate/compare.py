@@ -1,4 +1,4 @@
-"""Agreement of two masks, or of two folders of masks matched by file name: any tool's output."""
+"""Agreement of two masks, or of two folders of masks matched by file name, by any tool."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lvseg import manifest
 from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError
-from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
+from lvseg.evaluate.rows import (
+    Evaluation,
+    ImageRow,
+    compare_slice,
+    finish,
+    foreground,
+    without_reference,
+)
 from lvseg.formats import FORMATS
 from lvseg.issues import Issue
 from lvseg.labels import Label
@@ -66,7 +74,7 @@ def compare(
     does ``segmentation.dcm``, which counts where there is no NIfTI mask of that name. Where the
     reference is a data set folder, its manifest gives patient, phase and pixel spacing of a mask.
 
-    A row is one slice of one phase where either mask has a cavity.
+    A row is one label in one slice of one phase where either mask has it.
 
     :param progress: called with (pairs done, pairs). :param seed: of the bootstrap.
     :raises DatasetError: nothing to compare, or nothing matched.
@@ -96,7 +104,7 @@ def compare(
         if progress is not None:
             progress(done, len(pairs))
     images, patients = finish(rows)
-    return Evaluation(images, patients, issues=tuple(issues), seed=seed)
+    return Evaluation(images, patients, issues=(*issues, *without_reference(images)), seed=seed)
 
 
 def _strip(name: str) -> tuple[str, bool]:
@@ -223,37 +231,51 @@ def _rows(
     key: str, first: Path, second: Path, sample: Sample | None, issues: list[Issue]
 ) -> list[ImageRow]:
     reference, prediction = read_mask(first), read_mask(second)
-    a, b = reference.labels == Label.LV_CAVITY, prediction.labels == Label.LV_CAVITY
-    if a.shape != b.shape:
+    shapes = reference.labels.shape, prediction.labels.shape
+    if shapes[0] != shapes[1]:
         raise GeometryMismatchError(
             f"expected both masks of '{key}' on one grid, found [phase, slice, row, column] "
-            f"{a.shape} in {first} and {b.shape} in {second}"
+            f"{shapes[0]} in {first} and {shapes[1]} in {second}"
         )
     spacing = _spacing(key, reference, prediction, issues)
     if spacing is None and sample is not None and sample.pixel_spacing_mm is not None:
         spacing = (sample.pixel_spacing_mm, sample.pixel_spacing_mm)
-    phases = _annotated(key, a.any(axis=(1, 2, 3)), issues)
     patient, phase_name = (sample.patient_id, sample.phase) if sample else _who(key)
-    either = (a | b).any(axis=(2, 3))
-    places = [(t, z) for t in phases for z in range(a.shape[1]) if either[t, z]]
     rows = []
-    for t, z in places or [(0, 0)]:
-        row = compare_slice(
-            a[t, z], b[t, z], file=key, patient_id=patient, pixel_spacing_mm=spacing
-        )
-        rows.append(
-            replace(
-                row,
-                phase=phase_name if len(a) == 1 else int(t),
-                slice_index=z if a.shape[1] > 1 else (sample.slice_index if sample else None),
-                pathology=sample.pathology if sample else None,
+    for label in foreground():
+        a, b = reference.of(label), prediction.of(label)
+        for t, z in _places(key, label, a, b, issues):
+            row = compare_slice(
+                a[t, z],
+                b[t, z],
+                file=key,
+                patient_id=patient,
+                label=label,
+                pixel_spacing_mm=spacing,
             )
-        )
+            rows.append(
+                replace(
+                    row,
+                    phase=phase_name if len(a) == 1 else t,
+                    slice_index=z if a.shape[1] > 1 else (sample.slice_index if sample else None),
+                    pathology=sample.pathology if sample else None,
+                )
+            )
     return rows
 
 
-def _annotated(key: str, holds: np.ndarray, issues: list[Issue]) -> list[int]:
-    """Phases to compare: a cavity never vanishes, so a phase without one was not annotated."""
+def _places(
+    key: str, label: Label, a: NDArray[np.bool_], b: NDArray[np.bool_], issues: list[Issue]
+) -> list[tuple[int, int]]:
+    """(phase, slice) where either mask [T, Z, Y, X] has a label; the first if there is none."""
+    drawn: NDArray[np.bool_] = np.asarray(a.any(axis=(1, 2, 3)))
+    phases = _annotated(key, label, drawn, issues)
+    either: NDArray[np.bool_] = np.asarray((a | b).any(axis=(2, 3)))
+    return [(t, z) for t in phases for z in range(a.shape[1]) if either[t, z]] or [(0, 0)]
+
+
+def _annotated(key: str, label: Label, holds: NDArray[np.bool_], issues: list[Issue]) -> list[int]:
+    """Phases to compare: a ventricle never vanishes, so a phase without it was not annotated."""
     chosen = [int(t) for t in np.flatnonzero(holds)]
     if not chosen or len(chosen) == len(holds):
         return list(range(len(holds)))
@@ -261,8 +283,8 @@ def _annotated(key: str, holds: np.ndarray, issues: list[Issue]) -> list[int]:
         Issue(
             "phases-not-annotated",
             "info",
-            f"the reference of '{key}' has a cavity in {len(chosen)} of {len(holds)} phases: only "
-            "these are compared",
+            f"the reference of '{key}' has a {label.word} in {len(chosen)} of {len(holds)} phases: "
+            "only these are compared",
         )
     )
     return chosen

@@ -14,7 +14,14 @@ from lvseg import manifest, pipeline
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError, GeometryMismatchError
 from lvseg.evaluate.phases_as_cine import phases_as_cine
-from lvseg.evaluate.rows import Evaluation, ImageRow, compare_slice, finish
+from lvseg.evaluate.rows import (
+    Evaluation,
+    ImageRow,
+    compare_slice,
+    finish,
+    foreground,
+    without_reference,
+)
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.manifest import Sample
@@ -52,19 +59,21 @@ def evaluate(
     every = manifest.read_manifest(folder)
     chosen = manifest.select(every, split)
     leaked = leaked_patients(folder, chosen, predictor.card)
-    rows = dict[int, ImageRow]()
+    rows = dict[int, list[ImageRow]]()
     for group in _groups(chosen, by_patient):
         pairs = {place: _read(folder, chosen[place]) for place in group}
         pictures = {place: cine for place, (cine, _) in pairs.items()}
         for cine, places in phases_as_cine({place: chosen[place] for place in group}, pictures):
             mask = pipeline.segment_mask(cine, predictor, settings)
             for place, at in places.items():
-                inside = mask.labels[at] == Label.LV_CAVITY
-                rows[place] = _row(chosen[place], cine, pairs[place][1], inside)
+                rows[place] = [
+                    _row(chosen[place], cine, label, pairs[place][1] == label, mask.of(label)[at])
+                    for label in foreground()
+                ]
             if progress is not None:
                 progress(len(rows), len(chosen))
-    images, patients = finish([rows[place] for place in sorted(rows)])
-    issues = tuple(
+    images, patients = finish(row for place in sorted(rows) for row in rows[place])
+    issues = without_reference(images) + tuple(
         Issue("training-patient", "warning", f"patient {name} is among the model's training data")
         for name in leaked
     )
@@ -92,15 +101,15 @@ def _groups(samples: Sequence[Sample], by_patient: bool) -> list[list[int]]:
     return list(found.values())
 
 
-def _read(folder: Path, sample: Sample) -> tuple[Cine, NDArray[np.bool_]]:
-    """A picture as a cine of one frame, and its cavity [Y, X]."""
+def _read(folder: Path, sample: Sample) -> tuple[Cine, NDArray[np.uint8]]:
+    """A picture as a cine of one frame, and the labels of its mask [Y, X]."""
     paths = manifest.image_path(folder, sample), manifest.mask_path(folder, sample)
     for path in paths:
         if not path.is_file():
             raise DatasetError(
                 f"expected {path} as the manifest says, found no such file: run  lvseg check"
             )
-    picture, reference = read_picture(paths[0]), _cavity(paths[1])
+    picture, reference = read_picture(paths[0]), _labels(paths[1])
     if picture.shape != reference.shape:
         raise GeometryMismatchError(
             f"expected a mask of {picture.shape[0]} x {picture.shape[1]} pixels like its picture, "
@@ -112,13 +121,18 @@ def _read(folder: Path, sample: Sample) -> tuple[Cine, NDArray[np.bool_]]:
 
 
 def _row(
-    sample: Sample, cine: Cine, reference: NDArray[np.bool_], inside: NDArray[np.bool_]
+    sample: Sample,
+    cine: Cine,
+    label: Label,
+    reference: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
 ) -> ImageRow:
     row = compare_slice(
         reference,
         inside,
         file=sample.file,
         patient_id=sample.patient_id,
+        label=label,
         pixel_spacing_mm=cine.pixel_spacing_mm,
     )
     return replace(
@@ -126,10 +140,10 @@ def _row(
     )
 
 
-def _cavity(path: Path) -> NDArray[np.bool_]:
-    """Cavity of a mask picture, [Y, X]."""
+def _labels(path: Path) -> NDArray[np.uint8]:
+    """Labels of a mask picture, [Y, X]."""
     labels = read_mask(path).labels
     if labels.shape[:2] != (1, 1):
         raise DatasetError(f"expected a mask of one picture, found shape {labels.shape}: {path}")
-    result: NDArray[np.bool_] = labels[0, 0] == Label.LV_CAVITY
+    result: NDArray[np.uint8] = labels[0, 0]
     return result

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lvseg import metrics
-from lvseg.evaluate.rows import REGIONS, Evaluation, ImageRow, PatientRow
+from lvseg.evaluate.rows import HEADLINE, REGIONS, Evaluation, ImageRow, PatientRow
 from lvseg.json_text import jsonable
 from lvseg.metrics import Summary
 
@@ -25,17 +25,21 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
     """Object that ``evaluate --json`` and ``compare --json`` print; valid JSON.
 
     What is unknown or infinite is None; ``n_infinite`` and ``n_unknown`` count what a mean leaves
-    out. Millimetres are None where no spacing is known; pixels are given besides.
+    out. The figures are those of :data:`lvseg.evaluate.rows.HEADLINE`; ``by_label`` has a group for
+    every label that a mask holds. Millimetres are None where no spacing is known; pixels are given
+    besides.
     """
-    images, patients = evaluation.images, evaluation.patients
     seed = evaluation.seed
+    by_label = {label: evaluation.of(label) for label in (HEADLINE, *evaluation.labels)}
+    groups = {label: _group(part.images, seed) for label, part in by_label.items()}
+    images, patients = by_label[HEADLINE].images, by_label[HEADLINE].patients
     ef = metrics.ef_agreement(
         [row.ef_reference_percent for row in patients],
         [row.ef_prediction_percent for row in patients],
     )
     pathologies = sorted({row.pathology for row in images if row.pathology})
     result = {
-        **_group(images, seed),
+        **groups[HEADLINE],
         "per_patient_mean": _over_patients(patients, seed),
         "good_only": _group([row for row in images if row.good], seed),
         "labelled_only": _group([row for row in images if row.reference_px], seed),
@@ -50,6 +54,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
             name: _group([row for row in images if row.pathology == name], seed)
             for name in pathologies
         },
+        "by_label": {label.name: group for label, group in groups.items() if group["n_images"]},
         "ef": asdict(ef),
         "leaked_patients": list(evaluation.leaked_patients),
         "findings": [issue.to_dict() for issue in evaluation.issues],
@@ -104,13 +109,18 @@ def _without_cavity(rows: Sequence[ImageRow]) -> dict[str, int]:
 
 
 def _patient(row: PatientRow) -> dict[str, Any]:
-    result = asdict(row)
+    result = _values(row)
     result["dice_3d"] = [{"phase": phase, "dice": value} for phase, value in row.dice_3d]
     return result
 
 
 def _image(row: ImageRow) -> dict[str, Any]:
-    return {**asdict(row), "good": row.good}
+    return {**_values(row), "good": row.good}
+
+
+def _values(row: ImageRow | PatientRow) -> dict[str, Any]:
+    """A row without its label, which its place in the document says."""
+    return {key: value for key, value in asdict(row).items() if key != "label"}
 
 
 def table(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -127,7 +137,10 @@ def table(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
         rows.append(_line("slices with a reference contour", document["labelled_only"]))
     if document["good_only"]["n_images"]:
         rows.append(_line("good contours only", document["good_only"]))
-    for kind in ("by_region", "by_pathology"):
+    kinds = ["by_region", "by_pathology"]
+    if len(document["by_label"]) > 1:
+        kinds.append("by_label")
+    for kind in kinds:
         for name, group in document[kind].items():
             if group["n_images"]:
                 rows.append(_line(name, group))

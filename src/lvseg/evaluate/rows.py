@@ -1,4 +1,4 @@
-"""Metrics of each image and of each patient, from two masks."""
+"""Metrics of each image and of each patient, label by label, from two masks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from lvseg import metrics
 from lvseg.cine import base_first
 from lvseg.errors import GeometryMismatchError
 from lvseg.issues import Issue
+from lvseg.labels import Label
 
 __all__ = [
+    "HEADLINE",
     "REGIONS",
     "Evaluation",
     "ImageRow",
@@ -22,7 +24,12 @@ __all__ = [
     "Region",
     "compare_slice",
     "finish",
+    "foreground",
+    "without_reference",
 ]
+
+#: The label whose figures stand at the top of a document; the others stand under ``by_label``.
+HEADLINE = Label.LV_CAVITY
 
 Region = Literal["base", "mid", "apex"]
 REGIONS: tuple[Region, ...] = ("base", "mid", "apex")
@@ -31,7 +38,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """Agreement on one slice of one phase.
+    """Agreement on one label in one slice of one phase.
 
     :param phase: "ED", "ES", another name, a phase index from 0, or None.
     :param slice_index: from 0, either end may be the base. :param region: third of the ventricle.
@@ -42,6 +49,7 @@ class ImageRow:
 
     file: str
     patient_id: str
+    label: Label
     dice: float
     jaccard: float
     apd_mm: float
@@ -64,13 +72,14 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class PatientRow:
-    """Means over the slices of one patient, overlap of whole phases, and ejection fractions.
+    """Means over the slices of one patient for one label, overlap of whole phases, and EF.
 
     :param dice_3d: (phase, Dice over all slices of that phase together).
     :param ef_reference_percent: from areas summed over slices; None without two phases.
     """
 
     patient_id: str
+    label: Label
     pathology: str | None
     n_images: int
     dice: float
@@ -86,7 +95,7 @@ class PatientRow:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything that the document and the table are made from.
+    """Everything that the document and the table are made from; rows of all labels.
 
     :param by_patient: the pictures of a patient went together, as a study.
     :param flips: four mirror images were averaged.
@@ -102,6 +111,24 @@ class Evaluation:
     by_patient: bool = False
     flips: bool = False
 
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels that have rows, by value."""
+        return tuple(sorted({row.label for row in self.images}))
+
+    def of(self, label: Label = HEADLINE) -> Evaluation:
+        """The same with the rows of one label."""
+        return replace(
+            self,
+            images=tuple(row for row in self.images if row.label == label),
+            patients=tuple(row for row in self.patients if row.label == label),
+        )
+
+
+def foreground() -> tuple[Label, ...]:
+    """Every label that a mask can hold, by value."""
+    return tuple(label for label in Label if label != Label.BACKGROUND)
+
 
 def compare_slice(
     reference: NDArray[Any],
@@ -109,11 +136,12 @@ def compare_slice(
     *,
     file: str,
     patient_id: str,
+    label: Label,
     pixel_spacing_mm: tuple[float, float] | None,
 ) -> ImageRow:
-    """Every metric of one slice.
+    """Every metric of one label in one slice.
 
-    :param reference: bool or 0/1, [Y, X]; ``prediction`` the same shape.
+    :param reference: where the label is, bool or 0/1, [Y, X]; ``prediction`` the same shape.
     :raises GeometryMismatchError: shapes differ.
     """
     if reference.shape != prediction.shape:
@@ -126,6 +154,7 @@ def compare_slice(
     return ImageRow(
         file=file,
         patient_id=patient_id,
+        label=label,
         dice=metrics.dice(*inside),
         jaccard=metrics.jaccard(*inside),
         apd_mm=apd_mm,
@@ -139,13 +168,35 @@ def compare_slice(
 
 
 def finish(rows: Iterable[ImageRow]) -> tuple[tuple[ImageRow, ...], tuple[PatientRow, ...]]:
-    """Give each row its region and sum up each patient; patients in the order of their rows."""
-    groups: dict[str, list[ImageRow]] = {}
-    for row in rows:
-        groups.setdefault(row.patient_id, []).append(row)
-    placed = {name: _with_regions(own) for name, own in groups.items()}
-    images = tuple(row for own in placed.values() for row in own)
-    return images, tuple(_patient(own) for own in placed.values())
+    """Give each row its region and sum up each patient and label, in the order of their rows.
+
+    Rows of a label that no mask holds anywhere are left out, apart from :data:`HEADLINE`.
+    """
+    every = tuple(rows)
+    held = {row.label for row in every if row.reference_px or row.prediction_px} | {HEADLINE}
+    groups: dict[tuple[str, Label], list[ImageRow]] = {}
+    for row in every:
+        if row.label in held:
+            groups.setdefault((row.patient_id, row.label), []).append(row)
+    placed = [_with_regions(own) for own in groups.values()]
+    images = tuple(row for own in placed for row in own)
+    return images, tuple(_patient(own) for own in placed)
+
+
+def without_reference(images: Iterable[ImageRow]) -> tuple[Issue, ...]:
+    """One issue for each label that predictions hold and no reference does."""
+    rows = tuple(images)
+    drawn = {row.label for row in rows if row.reference_px}
+    found = sorted({row.label for row in rows if row.prediction_px} - drawn)
+    return tuple(
+        Issue(
+            "label-without-reference",
+            "info",
+            f"no reference holds the label {label.name}: its figures say nothing of the prediction",
+        )
+        for label in found
+        if label != HEADLINE
+    )
 
 
 def _areas(rows: Sequence[ImageRow], side: str) -> dict[str | int | None, int]:
@@ -161,7 +212,7 @@ def _phase_named(areas: dict[str | int | None, int], name: str) -> str | int | N
 
 
 def _with_regions(rows: list[ImageRow]) -> list[ImageRow]:
-    """Thirds of the slices on which the reference has a cavity; the larger end at ED is the base.
+    """Thirds of the slices on which the reference has the label; the larger end at ED is the base.
 
     A slice beyond them belongs to the end next to it. Fewer than three slices have no thirds.
     """
@@ -202,6 +253,7 @@ def _patient(rows: Sequence[ImageRow]) -> PatientRow:
     ef = _ejection_fractions(reference, prediction)
     return PatientRow(
         patient_id=rows[0].patient_id,
+        label=rows[0].label,
         pathology=next((row.pathology for row in rows if row.pathology), None),
         n_images=len(rows),
         dice=_mean(row.dice for row in rows),

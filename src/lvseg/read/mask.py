@@ -1,4 +1,4 @@
-"""Existing masks: NIfTI label images, DICOM Segmentations and black-and-white pictures."""
+"""Existing masks: NIfTI label images, DICOM Segmentations, label and black-and-white pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError
+from lvseg.labels import Label
 from lvseg.read.sources import HEAD_BYTES, Blob, Files, sniff
 
 __all__ = ["read_mask"]
@@ -20,10 +21,10 @@ WHITE = 128
 
 
 def read_mask(path: Path, *, like: Cine | None = None) -> Mask:
-    """Read a mask of the left ventricle cavity, 1 = cavity.
+    """Read a mask of the left ventricle, 1 = cavity (:class:`lvseg.labels.Label`).
 
-    NIfTI of two to four dimensions with the labels 0 and 1; DICOM Segmentation of any type; a
-    picture of 0 and 255, or of 0 and 1. An empty mask is read as such.
+    NIfTI of two to four dimensions with our labels; DICOM Segmentation of any type; a picture of
+    our labels, or of 0 and 255 = cavity. An empty mask is read as such.
 
     :param like: the cine that the mask belongs to; its geometry is taken over, its sizes must fit.
         A mask of one phase counts as phase 0 of it, but a DICOM Segmentation says itself which
@@ -55,10 +56,11 @@ def _from_nifti(content: bytes, path: Path) -> Mask:
     volume = read_volume(content, str(path))
     labels = np.rint(volume.data)
     found = np.unique(labels).tolist()
-    if np.abs(labels - volume.data).max() > LABEL_TOLERANCE or not set(found) <= {0.0, 1.0}:
+    if np.abs(labels - volume.data).max() > LABEL_TOLERANCE or not set(found) <= set(Label):
         shown = ", ".join(f"{value:g}" for value in np.unique(volume.data)[:6])
+        ours = " and ".join(f"{label:d} ({label.word})" for label in Label if label)
         raise ReadError(
-            f"expected the labels 0 and 1 (cavity), found {shown} in {path}: keep the cavity only"
+            f"expected the labels 0 and {ours}, found {shown} in {path}: keep these only"
         )
     return Mask(
         labels=labels.astype(np.uint8),
@@ -71,12 +73,14 @@ def _from_picture(content: bytes, path: Path) -> Mask:
     from lvseg.read.picture import decode
 
     values, _ = decode(content, str(path))
-    return Mask(labels=_binary(values)[None, None], phases=(0,))
+    return Mask(labels=_labels(values)[None, None], phases=(0,))
 
 
-def _binary(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    limit = 1 if values.max() <= 1 else WHITE
-    return (values >= limit).astype(np.uint8)
+def _labels(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Our labels as they are; anything brighter is black and white."""
+    if values.max() <= max(Label):
+        return values.clip(min=0).astype(np.uint8)
+    return np.where(values >= WHITE, Label.LV_CAVITY, Label.BACKGROUND).astype(np.uint8)
 
 
 def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
