@@ -28,6 +28,7 @@ __all__ = [
     "ALL",
     "DATASET",
     "MANIFEST",
+    "ORIGINAL",
     "UNKNOWN",
     "DatasetFacts",
     "Sample",
@@ -44,6 +45,7 @@ __all__ = [
     "read_manifest",
     "select",
     "split_by_patient",
+    "unaugmented",
     "write_dataset_facts",
     "write_manifest",
 ]
@@ -52,6 +54,8 @@ MANIFEST = "manifest.csv"
 DATASET = "dataset.json"
 #: What a data set does not say of itself.
 UNKNOWN = "unknown"
+#: Column of an augmented image: file name of the image it was made of; blank for all others.
+ORIGINAL = "original"
 #: A split expression that selects every sample.
 ALL = "all"
 
@@ -355,6 +359,11 @@ def select(samples: Sequence[Sample], expression: str) -> tuple[Sample, ...]:
             f"'{unknown[0]}' in '{expression}'"
         )
     return tuple(sample for sample in samples if sample.split in wanted)
+
+
+def unaugmented(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """Samples that are no augmented copy (column :data:`ORIGINAL`), in their order."""
+    return tuple(sample for sample in samples if not dict(sample.extra).get(ORIGINAL))
 
 
 def _assignment(

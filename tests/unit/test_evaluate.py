@@ -15,7 +15,7 @@ from lvseg import evaluate as subject
 from lvseg import pipeline
 from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError, LvsegError, PatientLeakError
-from lvseg.evaluate.compare import _who
+from lvseg.evaluate.compare import _patient_and_phase
 from lvseg.geometry import Grid
 from lvseg.labels import Label
 from lvseg.manifest import Sample, image_sha256, read_manifest, write_manifest
@@ -424,7 +424,7 @@ def test_a_data_set_folder_as_reference_brings_its_patients(tmp_path):
     ],
 )
 def test_patient_and_phase_told_by_a_name(key, expected):
-    assert _who(key) == expected
+    assert _patient_and_phase(key) == expected
 
 
 def test_grids_turned_or_spaced_otherwise_are_reported(tmp_path):

@@ -138,6 +138,12 @@ def test_select_joins_splits_with_a_plus():
         subject.select(samples, "online+test")
 
 
+def test_copies_of_an_augmentation_are_told_by_their_column():
+    plain, blank = Sample("a", "A", "x"), Sample("b", "A", "x", extra=(("original", ""),))
+    copy = Sample("c", "A", "x", extra=(("original", "a"),))
+    assert subject.unaugmented([plain, copy, blank]) == (plain, blank)
+
+
 def test_split_by_patient_keeps_shares_and_strata():
     dealt = subject.split_by_patient(many(), {"training": 3, "test": 1}, seed=5)
     split_of = {sample.patient_id: sample.split for sample in dealt}

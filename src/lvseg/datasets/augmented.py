@@ -28,6 +28,7 @@ from lvseg.errors import DatasetError, UsageError
 from lvseg.labels import Label
 from lvseg.manifest import (
     MANIFEST,
+    ORIGINAL,
     Sample,
     image_path,
     mask_path,
@@ -54,8 +55,6 @@ __all__ = [
     "study_counts",
 ]
 
-#: Column of the manifest: file name of the picture a copy was made of; blank for an original.
-ORIGINAL = "original"
 #: Draws until the cavity stays in the picture.
 ATTEMPTS = 100
 _MODES = {"nearest": "nearest", "zero": "grid-constant"}

@@ -14,7 +14,7 @@ from lvseg.manifest import Sample
 
 __all__ = ["NEAR_CORRELATION", "Thumbnail", "repeated", "thumbnail"]
 
-#: Between patients of the Sunnybrook set (45, 819 images) likeness never exceeds 0.83; one picture
+#: Between patients of the Sunnybrook set (45, 819 images) likeness never exceeds 0.83; one image
 #: saved again as JPEG, at half size, shifted by a pixel, with noise or gamma 0.8 stays above 0.98.
 NEAR_CORRELATION = 0.97
 _EDGE = 24
@@ -23,9 +23,9 @@ _ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Thumbnail:
-    """A picture boiled down: a digest of its pixels, and 24 x 24 means of zero mean and length 1.
+    """An image boiled down: a digest of its pixels, and 24 x 24 means of zero mean and length 1.
 
-    A constant picture has all-zero means and resembles nothing.
+    A constant image has all-zero means and resembles nothing.
     """
 
     digest: str
@@ -33,7 +33,7 @@ class Thumbnail:
 
 
 def thumbnail(image: NDArray[np.float32]) -> Thumbnail:
-    """Boil a picture [Y, X] down; the means ignore scale and shift of the grey values."""
+    """Boil an image [Y, X] down; the means ignore scale and shift of the grey values."""
     digest = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
     blocks = image.astype(np.float64)
     for axis in (0, 1):
@@ -53,7 +53,7 @@ def thumbnail(image: NDArray[np.float32]) -> Thumbnail:
 
 
 def repeated(samples: Sequence[Sample], thumbnails: Mapping[str, Thumbnail]) -> list[Issue]:
-    """Equal pictures anywhere, and nearly equal pictures of two different patients.
+    """Equal images anywhere, and nearly equal images of two different patients.
 
     Neighbouring slices and phases of one patient resemble each other and are not compared. A
     repetition across splits is an error, within one split a warning.

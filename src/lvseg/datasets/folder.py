@@ -95,7 +95,7 @@ def _place(source: Path | NDArray[np.uint8], target: Path) -> None:
 
 def write_dataset(
     dataset: Path,
-    pictures: Sequence[ImagePair],
+    pairs: Sequence[ImagePair],
     *,
     layout: str,
     facts: DatasetFacts,
@@ -106,27 +106,27 @@ def write_dataset(
     """Write a data set folder, sorted by file name, whole or not at all.
 
     :param layout: how the source was understood. :param facts: what the data set says of itself.
-    :raises DatasetError: no pictures, one file name twice, or a source that cannot be read.
+    :raises DatasetError: no pairs, one file name twice, or a source that cannot be read.
     :raises UsageError: the folder exists (see :func:`lvseg.atomic.atomic_folder`).
     """
-    if not pictures:
+    if not pairs:
         raise DatasetError("expected at least one image with a mask, found none")
-    ordered = sorted(pictures, key=lambda picture: picture.sample.file)
-    names = Counter(picture.sample.file for picture in ordered)
+    ordered = sorted(pairs, key=lambda pair: pair.sample.file)
+    names = Counter(pair.sample.file for pair in ordered)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise DatasetError(f"expected one image a file name, found {twice[0]} more than once")
     with atomic_folder(dataset, MANIFEST, overwrite=overwrite) as folder:
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
-        for index, picture in enumerate(ordered):
-            _place(picture.image, folder / "images" / picture.sample.file)
-            _place(picture.mask, folder / "masks" / picture.sample.file)
+        for index, pair in enumerate(ordered):
+            _place(pair.image, folder / "images" / pair.sample.file)
+            _place(pair.mask, folder / "masks" / pair.sample.file)
             if progress is not None:
                 progress(index + 1, len(ordered))
-        write_manifest([picture.sample for picture in ordered], folder)
+        write_manifest([pair.sample for pair in ordered], folder)
         write_dataset_facts(facts, folder)
-    samples = [picture.sample for picture in ordered]
+    samples = [pair.sample for pair in ordered]
     return PrepareReport(
         dataset=Path(dataset),
         layout=layout,

@@ -47,10 +47,10 @@ def patient_of(stem: str, pattern: re.Pattern[str] | None = None) -> str | None:
 
 
 def mask_values(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Mask to store of a picture [Y, X].
+    """Mask to store of an image [Y, X].
 
     A mask of our labels (:class:`lvseg.labels.Label`) stays as it is. A cavity alone becomes 0 and
-    255: inside from 128 on, from 1 on if the picture holds only 0 and 1.
+    255: inside from 128 on, from 1 on if it holds only 0 and 1.
     """
     if 1 < pixels.max(initial=0) <= max(Label):
         return pixels.astype(np.uint8)
@@ -131,12 +131,12 @@ def prepare_images(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PrepareReport:
-    """Make a data set folder of pictures and their masks, split by patient.
+    """Make a data set folder of images and their masks, split by patient.
 
-    Pictures are written anew as grey 8-bit PNG, so metadata in the source files does not follow.
+    Images are written anew as grey 8-bit PNG, so metadata in the source files does not follow.
     Masks: our labels as they are; else inside from grey 128 on.
 
-    :param images: folder of PNG, JPEG or TIFF pictures.
+    :param images: folder of PNG, JPEG or TIFF images.
     :param masks: folder of masks with the same names; an ending ``_mask`` or ``-mask`` is ignored.
     :param patient: regular expression on the name without suffix; its first group (or the whole
         match) is the patient. Default: the name up to its last ``- _ .`` or space.
@@ -146,7 +146,7 @@ def prepare_images(
     :param facts: what is known of the data set; None = nothing.
     :raises DatasetError: unmatched files (listed), sizes that differ, a name the pattern misses.
     :raises UsageError: a broken pattern, or the data set folder exists.
-    :raises ReadError: a picture that cannot be read, or is in colour.
+    :raises ReadError: an image that cannot be read, or is in colour.
     """
     if spacing_mm is not None and not spacing_mm > 0:
         raise UsageError(f"expected a positive pixel spacing in mm, found {spacing_mm}")
@@ -154,13 +154,13 @@ def prepare_images(
     samples = split_by_patient(
         _named_samples(list(pairs), patient, spacing_mm), fractions, seed=seed, stratify=False
     )
-    pictures: list[ImagePair] = []
+    made: list[ImagePair] = []
     grey: list[str] = []
     for index, (sample, (stem, (image, mask))) in enumerate(
         zip(samples, pairs.items(), strict=True)
     ):
         pixels, labels, many = _read_pair(stem, image, mask)
-        pictures.append(ImagePair(sample, pixels, labels))
+        made.append(ImagePair(sample, pixels, labels))
         if many:
             grey.append(mask.name)
         if progress is not None:
@@ -168,7 +168,7 @@ def prepare_images(
     issues = _issues(samples, grey)
     return write_dataset(
         dataset,
-        pictures,
+        made,
         layout="images",
         facts=facts or DatasetFacts(),
         issues=issues,

@@ -46,7 +46,7 @@ def looks_like(text: str) -> tuple[str, ...]:
 
 
 def metadata_kinds(data: bytes) -> tuple[str, ...]:
-    """Kinds of metadata in the bytes of a picture file: text, EXIF, time of change; sorted.
+    """Kinds of metadata in the bytes of an image file: text, EXIF, time of change; sorted.
 
     PNG is walked chunk by chunk (PNG specification, section 5.3); JPEG and TIFF are searched for
     their EXIF and comment marks. Anything else, or nothing found: empty.

@@ -79,14 +79,14 @@ def prepare_sunnybrook(
     if not source.is_dir():
         raise DatasetError(f"expected a folder with the Sunnybrook set, found none at {source}")
     if all((source / name).is_dir() for name in ("images", "masks")):
-        pictures, issues = _from_pairs(source, dicom, negatives)
+        pairs, issues = _from_pairs(source, dicom, negatives)
         layout, facts = "png-pairs", PAIRS
     else:
-        pictures, issues = _from_official(source, dicom or source, negatives)
+        pairs, issues = _from_official(source, dicom or source, negatives)
         layout, facts = "official", OFFICIAL
     return write_dataset(
         dataset,
-        pictures,
+        pairs,
         layout=layout,
         facts=facts,
         issues=tuple(issues),
@@ -156,15 +156,15 @@ def _patient_folders(root: Path) -> dict[str, Path]:
 def _empty_pairs(
     index: ImageIndex, contoured: Mapping[int, PhaseName], patient: Sample, stem: str
 ) -> list[ImagePair]:
-    pictures = []
+    pairs = []
     for frame in empty_frames(index, contoured):
         image = to_8_bit(read_dicom_frame(index.files[frame.image_number])[0])
         number, distance = frame.image_number, frame.distance_from_contoured
         sample = _sample_of(patient, f"{stem}-{number:04d}.png", frame.name, number, frame.slice)
         extra = (("empty", "1"), ("distance_from_contoured", str(distance)))
         sample = replace(sample, extra=sample.extra + extra)
-        pictures.append(ImagePair(sample, image, np.zeros(image.shape, np.uint8)))
-    return pictures
+        pairs.append(ImagePair(sample, image, np.zeros(image.shape, np.uint8)))
+    return pairs
 
 
 def _from_pairs(
@@ -188,16 +188,16 @@ def _from_pairs(
             Issue("unlisted-images", "warning", f"{len(unlisted)} image(s) not in manifest.csv")
         )
     folders = _patient_folders(dicom) if dicom is not None else {}
-    pictures: list[ImagePair] = []
+    pairs: list[ImagePair] = []
     for patient in sorted({sample.patient_id for sample in samples}):
         own = [sample for sample in samples if sample.patient_id == patient]
         folder = folders.get(dict(own[0].extra).get("scd_id", "").upper()) or folders.get(patient)
-        pictures += _patient_pairs(source, own, folder, negatives)
-    if dicom is not None and not any(picture.sample.slice_spacing_mm for picture in pictures):
+        pairs += _patient_pairs(source, own, folder, negatives)
+    if dicom is not None and not any(pair.sample.slice_spacing_mm for pair in pairs):
         raise DatasetError(
             f"expected DICOM folders of these patients (SCD0000101 ...), found none in {dicom}"
         )
-    return pictures, issues
+    return pairs, issues
 
 
 def _samples(rows: list[Row], path: Path) -> tuple[Sample, ...]:
@@ -221,14 +221,14 @@ def _patient_pairs(
     index = index_images(folder, contoured) if folder is not None else None
     if index is not None:
         samples = [_with_spacings(sample, index) for sample in samples]
-    pictures = [
+    pairs = [
         ImagePair(sample, source / "images" / sample.file, source / "masks" / sample.file)
         for sample in samples
     ]
     if index is not None and negatives:
         stem = samples[0].file.rpartition("-")[0]
-        pictures += _empty_pairs(index, contoured, samples[0], stem)
-    return pictures
+        pairs += _empty_pairs(index, contoured, samples[0], stem)
+    return pairs
 
 
 def _people(source: Path) -> dict[str, Row]:
@@ -285,7 +285,7 @@ def _from_official(
             "remove their folders"
         )
     people, folders = _people(source), _patient_folders(dicom)
-    pictures: list[ImagePair] = []
+    pairs: list[ImagePair] = []
     absent = []
     for patient, folder in contours.items():
         person = people[patient]
@@ -293,8 +293,8 @@ def _from_official(
         if images is None:
             absent.append(patient)
             continue
-        pictures += _patient_official(patient, person, folder, images, negatives)
-    if not pictures:
+        pairs += _patient_official(patient, person, folder, images, negatives)
+    if not pairs:
         raise DatasetError(
             f"expected DICOM folders named after the patients ({absent[0]} or "
             f"{people[absent[0]]['scd_id']}), found none in {dicom}"
@@ -309,7 +309,7 @@ def _from_official(
                 + ", ".join(absent),
             )
         )
-    return pictures, issues
+    return pairs, issues
 
 
 def _person_sample(patient: str, person: Row) -> Sample:
@@ -335,13 +335,13 @@ def _patient_official(
     areas = {number: area_px(polygon) for number, polygon in polygons.items()}
     names = label_phases(areas, index.place)
     common = _with_spacings(_person_sample(patient, person), index)
-    pictures = []
+    pairs = []
     for number, polygon in polygons.items():
         image = to_8_bit(read_dicom_frame(index.files[number])[0])
         shape = (image.shape[0], image.shape[1])
         file = f"{patient}-IM-0001-{number:04d}.png"
         sample = _sample_of(common, file, names[number], number, index.place[number][0])
-        pictures.append(ImagePair(sample, image, fill(polygon, shape) * np.uint8(255)))
+        pairs.append(ImagePair(sample, image, fill(polygon, shape) * np.uint8(255)))
     if negatives:
-        pictures += _empty_pairs(index, names, common, f"{patient}-IM-0001")
-    return pictures
+        pairs += _empty_pairs(index, names, common, f"{patient}-IM-0001")
+    return pairs

@@ -38,7 +38,7 @@ DICOM = ".dcm"
 MASK_WORDS = ("_mask", "_seg", "_gt")
 #: Names of the masks of a study, whose folder carries its name -> what they add to that name.
 STUDY_MASKS = {name: added for each in FORMATS for name, added in each.masks}
-#: Pictures for people that ``lvseg segment`` writes beside its masks.
+#: Images for people that ``lvseg segment`` writes beside its masks.
 OVERLAYS = ("overlays", "_overlay")
 #: Names of the two phases, as a word of a file name.
 PHASES = ("ED", "ES")
@@ -208,10 +208,10 @@ def _once(found: Iterable[_Found]) -> dict[str, str]:
     return {name: own[0] for name, own in keys.items() if len(own) == 1}
 
 
-def _who(key: str) -> tuple[str, str | None]:
-    """Patient and phase told by a name: the word ED or ES is a phase, the rest is the patient.
+def _patient_and_phase(key: str) -> tuple[str, str | None]:
+    """Patient and phase that a name states: the word ED or ES is a phase, the rest is the patient.
 
-    >>> _who("p05/ED_lv"), _who("p05_ES"), _who("p05")
+    >>> _patient_and_phase("p05/ED_lv"), _patient_and_phase("p05_ES"), _patient_and_phase("p05")
     (('p05', 'ED'), ('p05', 'ES'), ('p05', None))
     """
     folder, _, name = key.rpartition("/")
@@ -223,7 +223,7 @@ def _who(key: str) -> tuple[str, str | None]:
     return (folder or bare or name), phase
 
 
-def _by(spacing_mm: tuple[float, float]) -> str:
+def _spacing_text(spacing_mm: tuple[float, float]) -> str:
     return " x ".join(f"{value:.4g}" for value in spacing_mm)
 
 
@@ -240,7 +240,7 @@ def _rows(
     spacing = _spacing(key, reference, prediction, issues)
     if spacing is None and sample is not None and sample.pixel_spacing_mm is not None:
         spacing = (sample.pixel_spacing_mm, sample.pixel_spacing_mm)
-    patient, phase_name = (sample.patient_id, sample.phase) if sample else _who(key)
+    patient, phase_name = (sample.patient_id, sample.phase) if sample else _patient_and_phase(key)
     rows = []
     for label in foreground():
         a, b = reference.of(label), prediction.of(label)
@@ -300,8 +300,8 @@ def _spacing(
             Issue(
                 "spacing-differs",
                 "warning",
-                f"'{key}': pixel spacing {_by(own)} mm in the reference and {_by(other)} mm "
-                "in the prediction: the reference's is used",
+                f"'{key}': pixel spacing {_spacing_text(own)} mm in the reference and "
+                f"{_spacing_text(other)} mm in the prediction: the reference's is used",
             )
         )
     if reference.planes and prediction.planes and not _same_place(reference, prediction):

@@ -43,18 +43,18 @@ def evaluate(
     by_patient: bool = False,
     seed: int = 0,
 ) -> Evaluation:
-    """Judge a model on the cases of a split.
+    """Judge a model on the samples of a split.
 
-    Each picture goes full frame through :func:`lvseg.pipeline.segment`, with the pixel spacing that
+    Each image goes full frame through :func:`lvseg.pipeline.segment`, with the pixel spacing that
     the manifest states for it, or none.
 
     :param split: split names joined by '+', or 'all'. :param seed: of the bootstrap.
-    :param by_patient: the pictures of a patient go together, as a study of two phases: the heart is
+    :param by_patient: the images of a patient go together, as a study of two phases: the heart is
         looked for on all of them, intensities are scaled and masks cleaned as of a study.
-    :param progress: called with (pictures done, pictures).
+    :param progress: called with (images done, images).
     :raises DatasetError: a broken folder. PatientLeakError: a patient in two splits.
     :raises UsageError: a split that the manifest does not have.
-    :raises GeometryMismatchError: a mask that does not fit its picture.
+    :raises GeometryMismatchError: a mask that does not fit its image.
     """
     every = manifest.read_manifest(folder)
     chosen = manifest.select(every, split)
@@ -62,8 +62,8 @@ def evaluate(
     rows = dict[int, list[ImageRow]]()
     for group in _groups(chosen, by_patient):
         pairs = {place: _read(folder, chosen[place]) for place in group}
-        pictures = {place: cine for place, (cine, _) in pairs.items()}
-        for cine, places in phases_as_cine({place: chosen[place] for place in group}, pictures):
+        cines = {place: cine for place, (cine, _) in pairs.items()}
+        for cine, places in phases_as_cine({place: chosen[place] for place in group}, cines):
             mask = pipeline.segment_mask(cine, predictor, settings)
             for place, at in places.items():
                 rows[place] = [
@@ -83,17 +83,17 @@ def evaluate(
 
 
 def leaked_patients(folder: Path, samples: Sequence[Sample], card: ModelCard) -> tuple[str, ...]:
-    """Patients that taught the model: by number, or by the bytes of any of their pictures."""
-    taught, pictures = set(card.training.patients), set(card.training.image_sha256)
-    leaked = {sample.patient_id for sample in samples if sample.patient_id in taught}
-    if pictures:
+    """Patients the model was trained on: by number, or by the bytes of any of their images."""
+    trained, known = set(card.training.patients), set(card.training.image_sha256)
+    leaked = {sample.patient_id for sample in samples if sample.patient_id in trained}
+    if known:
         hashes = manifest.image_hashes(folder, samples)
-        leaked |= {sample.patient_id for sample in samples if hashes[sample.file] in pictures}
+        leaked |= {sample.patient_id for sample in samples if hashes[sample.file] in known}
     return tuple(sorted(leaked))
 
 
 def _groups(samples: Sequence[Sample], by_patient: bool) -> list[list[int]]:
-    """Places of the cases, one by one or those of a patient and a pixel spacing together."""
+    """Places of the samples, one by one or those of a patient and a pixel spacing together."""
     found = defaultdict[object, list[int]](list)
     for place, sample in enumerate(samples):
         key = (sample.patient_id, sample.pixel_spacing_mm) if by_patient else place
@@ -102,22 +102,22 @@ def _groups(samples: Sequence[Sample], by_patient: bool) -> list[list[int]]:
 
 
 def _read(folder: Path, sample: Sample) -> tuple[Cine, NDArray[np.uint8]]:
-    """A picture as a cine of one frame, and the labels of its mask [Y, X]."""
+    """An image as a cine of one frame, and the labels of its mask [Y, X]."""
     paths = manifest.image_path(folder, sample), manifest.mask_path(folder, sample)
     for path in paths:
         if not path.is_file():
             raise DatasetError(
                 f"expected {path} as the manifest says, found no such file: run  lvseg check"
             )
-    picture, reference = read_picture(paths[0]), _labels(paths[1])
-    if picture.shape != reference.shape:
+    image, reference = read_picture(paths[0]), _labels(paths[1])
+    if image.shape != reference.shape:
         raise GeometryMismatchError(
-            f"expected a mask of {picture.shape[0]} x {picture.shape[1]} pixels like its picture, "
+            f"expected a mask of {image.shape[0]} x {image.shape[1]} pixels like its picture, "
             f"found {reference.shape[0]} x {reference.shape[1]}: {paths[1]}"
         )
     spacing = None if sample.pixel_spacing_mm is None else (sample.pixel_spacing_mm,) * 2
     source = Source(format="picture", name=Path(sample.file).stem, location=str(paths[0]))
-    return Cine.of_image(picture, source, spacing), reference
+    return Cine.of_image(image, source, spacing), reference
 
 
 def _row(
@@ -141,7 +141,7 @@ def _row(
 
 
 def _labels(path: Path) -> NDArray[np.uint8]:
-    """Labels of a mask picture, [Y, X]."""
+    """Labels of a mask image, [Y, X]."""
     labels = read_mask(path).labels
     if labels.shape[:2] != (1, 1):
         raise DatasetError(f"expected a mask of one picture, found shape {labels.shape}: {path}")

@@ -17,38 +17,36 @@ __all__ = ["phases_as_cine"]
 
 PHASES = ("ED", "ES")
 
-#: Where each picture is in its cine: number of the picture -> (phase, slice).
+#: Where each image is in its cine: number of the image -> (phase, slice).
 Places = dict[int, tuple[int, int]]
 
 
 def phases_as_cine(
-    samples: Mapping[int, Sample], pictures: Mapping[int, Cine]
+    samples: Mapping[int, Sample], images: Mapping[int, Cine]
 ) -> Iterator[tuple[Cine, Places]]:
-    """Pictures of one patient and pixel spacing as cines.
+    """Images of one patient and pixel spacing as cines.
 
     Those of one size whose phase and slice the manifest states make one cine of two phases; where
-    a slice has no picture of one phase, that of the other stands in. Every other picture, and a
+    a slice has no image of one phase, that of the other stands in. Every other image, and a
     second one of the same place, is a cine by itself.
 
-    :param samples, pictures: under the same numbers; a picture is a cine of one frame.
+    :param samples, images: under the same numbers; an image is a cine of one frame.
     """
     held = defaultdict[tuple[int, ...], dict[tuple[int, int], int]](dict)
     for number, sample in samples.items():
-        there, index = held[pictures[number].shape], sample.slice_index
+        there, index = held[images[number].shape], sample.slice_index
         if sample.phase in PHASES and index is not None:
             key = (PHASES.index(sample.phase), index)
             if there.setdefault(key, number) == number:
                 continue
-        yield pictures[number], {number: (0, 0)}
+        yield images[number], {number: (0, 0)}
     for there in held.values():
         if there:
-            yield _stack(there, pictures)
+            yield _stack(there, images)
 
 
-def _stack(
-    there: Mapping[tuple[int, int], int], pictures: Mapping[int, Cine]
-) -> tuple[Cine, Places]:
-    """One cine of the pictures at (phase, slice index)."""
+def _stack(there: Mapping[tuple[int, int], int], images: Mapping[int, Cine]) -> tuple[Cine, Places]:
+    """One cine of the images at (phase, slice index)."""
     phases = sorted({phase for phase, _ in there})
     slices = sorted({index for _, index in there})
 
@@ -56,7 +54,7 @@ def _stack(
         number = there.get((phase, index))
         if number is None:
             number = next(there[other, index] for other in phases if (other, index) in there)
-        found: NDArray[np.float32] = pictures[number].frames[0, 0]
+        found: NDArray[np.float32] = images[number].frames[0, 0]
         return found
 
     frames = np.stack([[frame(phase, index) for index in slices] for phase in phases])
@@ -64,6 +62,6 @@ def _stack(
         number: (phases.index(phase), slices.index(index))
         for (phase, index), number in there.items()
     }
-    one = pictures[next(iter(there.values()))]
+    one = images[next(iter(there.values()))]
     grid = Grid.of(frames, pixel_spacing_mm=one.pixel_spacing_mm)
     return replace(one, frames=frames, grid=grid), places

@@ -97,7 +97,7 @@ class PatientRow:
 class Evaluation:
     """Everything that the document and the table are made from; rows of all labels.
 
-    :param by_patient: the pictures of a patient went together, as a study.
+    :param by_patient: the images of a patient went together, as a study.
     :param flips: four mirror images were averaged.
     """
 

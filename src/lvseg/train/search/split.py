@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lvseg.errors import UsageError
-from lvseg.manifest import Sample, folds, patients, select, write_manifest
+from lvseg.manifest import Sample, folds, patients, select, unaugmented, write_manifest
 from lvseg.train.dataset import Slices
 from lvseg.train.monitor import validate
 from lvseg.train.options import TrainOptions
@@ -55,10 +55,9 @@ def split_samples(
             f"expected other patients in '{options.validation_split}' than in "
             f"'{options.train_split}', found {len(both)} in both: choose other splits"
         )
-    unaugmented = [sample for sample in validation if not dict(sample.extra).get("original")]
     return (
         *(replace(sample, split=TRAINING) for sample in training),
-        *(replace(sample, split=VALIDATION) for sample in unaugmented),
+        *(replace(sample, split=VALIDATION) for sample in unaugmented(validation)),
     )
 
 
