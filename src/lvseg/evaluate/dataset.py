@@ -45,7 +45,7 @@ def evaluate(
 ) -> Evaluation:
     """Judge a model on the samples of a split.
 
-    Each image goes full frame through :func:`lvseg.pipeline.segment`, with the pixel spacing that
+    Each image goes full frame through :func:`lvseg.pipeline.segment_mask`, with the spacing that
     the manifest states for it, or none.
 
     :param split: split names joined by '+', or 'all'. :param seed: of the bootstrap.
