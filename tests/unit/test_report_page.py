@@ -13,18 +13,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mask_maker import TWO_LABELS, WALL, TwoLabelMask
 from PIL import Image
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.contours import signed_area_px, slice_contours, smooth_contour
+from lvseg.display import heart_box
 from lvseg.errors import GeometryMismatchError
+from lvseg.geometry import Box
 from lvseg.issues import Issue
+from lvseg.labels import Label
 from lvseg.measurement import measure
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.report import to_html
 from lvseg.report.curve import curve, ticks
 from lvseg.report.figures import figures, number, result_line
-from lvseg.report.frames import Window, atlas, contours, heart_window
+from lvseg.report.sprites import frame_contours, sprite_sheets
 from lvseg.results import Confidence, LVMeasurements, Phases, StudyResult
 
 SMALL = PhantomOptions(
@@ -309,24 +313,6 @@ def test_a_beat_takes_as_long_as_it_does(phantom, page):
 # What it draws
 
 
-def test_the_window_is_square_in_mm_inside_the_image_and_holds_the_cavity(phantom):
-    window = heart_window(phantom.mask)
-    assert window.rows * 2.3 == pytest.approx(window.columns * 2.1, abs=2.3)
-    _, _, rows, columns = np.nonzero(phantom.mask.labels)
-    assert window.top < rows.min() <= rows.max() < window.top + window.rows
-    assert window.left < columns.min() <= columns.max() < window.left + window.columns
-    assert 0 <= window.top <= 88 - window.rows or window.rows > 88
-    assert 0 <= window.left <= 100 - window.columns or window.columns > 100
-
-
-def test_a_window_moves_into_the_image_from_its_border():
-    labels = np.zeros((1, 1, 200, 300), np.uint8)
-    labels[0, 0, :30, 280:] = 1  # 30 rows: 30 * 2.1 = 63, at least 72 pixels
-    assert heart_window(Mask(labels, (0,))) == Window(0, 228, 72, 72)
-    nothing = heart_window(Mask(np.zeros_like(labels), (0,)))
-    assert nothing == Window(0, 50, 200, 200)
-
-
 def sheet_of(address: str) -> np.ndarray:
     head, data = address.split(",")
     assert head == "data:image/jpeg;base64"
@@ -339,7 +325,7 @@ def test_every_frame_stands_where_the_script_looks_for_it():
     for phase in range(5):
         frames[phase, 0, :, 10 + 6 * phase :] = 50
         frames[phase, 1, 10 + 6 * phase :] = 50
-    sheets = atlas(Cine(frames, Source("array", "steps")), Window(0, 0, 80, 80))
+    sheets = sprite_sheets(Cine(frames, Source("array", "steps")), Box(0, 0, 80, 80))
     assert (sheets.edge_px, sheets.columns, sheets.rows) == (160, 3, 2)  # twice the pixels
     for index, image in enumerate(map(sheet_of, sheets.images)):
         assert image.shape == (320, 480)
@@ -354,7 +340,7 @@ def test_every_frame_stands_where_the_script_looks_for_it():
 
 def test_long_cines_have_smaller_frames():
     frames = np.zeros((40, 24, 40, 40), np.float32)
-    sheets = atlas(Cine(frames, Source("array", "long")), Window(0, 0, 90, 90))
+    sheets = sprite_sheets(Cine(frames, Source("array", "long")), Box(0, 0, 90, 90))
     # sqrt(240 * 160^2 / 960) = 80, whole blocks of 8
     assert sheets.edge_px == 80
 
@@ -362,19 +348,19 @@ def test_long_cines_have_smaller_frames():
 def test_what_lies_outside_the_image_is_dark():
     frames = np.full((1, 1, 20, 30), 5.0, np.float32)
     frames[0, 0, 0, 0] = 1.0
-    sheets = atlas(Cine(frames, Source("array", "small")), Window(-5, -5, 40, 40))
+    sheets = sprite_sheets(Cine(frames, Source("array", "small")), Box(-5, -5, 40, 40))
     image = sheet_of(sheets.images[0])
     assert image[30, 40] > 240
     assert image[2, 2] < 12
 
 
-def test_outlines_lie_on_the_mask(phantom):
-    window = heart_window(phantom.mask)
-    drawn = contours(phantom.mask, phantom.cine, window, 160)
-    scale = np.array([160 / window.columns, 160 / window.rows])
+def test_contours_lie_on_the_mask(phantom):
+    box = heart_box(phantom.mask)
+    drawn = frame_contours(phantom.mask, phantom.cine, box, 160)[Label.LV_CAVITY]
+    scale = np.array([160 / box.columns, 160 / box.rows])
     for phase, index in ((0, 3), (5, 2)):
         (steps,) = drawn[phase][index]
-        points = unpacked(steps) / 10 / scale + (window.left, window.top) - 0.5
+        points = unpacked(steps) / 10 / scale + (box.left, box.top) - 0.5
         inside = phantom.mask.labels[phase, index] > 0
         rows, columns = np.nonzero(inside)
         # x and y reach from half a pixel before the first centre to half a pixel behind the last
@@ -407,16 +393,41 @@ def test_smoothing_moves_no_outline_by_a_pixel(cells):
         assert max(distance_to(drawn_in_order(points), point) for point in polygon) < 1
 
 
-def test_a_hole_has_its_own_outline():
+def test_a_hole_has_its_own_contour():
     labels = np.zeros((1, 1, 40, 44), np.uint8)
     labels[0, 0, 10:30, 12:32] = 1
     labels[0, 0, 16:24, 18:26] = 0
     mask, cine = Mask(labels, (0,)), Cine(labels.astype(np.float32), Source("array", "ring"))
-    outer, inner = contours(mask, cine, Window(0, 0, 40, 40), 80)[0][0]
+    found = frame_contours(mask, cine, Box(0, 0, 40, 40), 80)
+    outer, inner = found[Label.LV_CAVITY][0][0]
     areas = [signed_area_px(unpacked(steps) / 20) for steps in (outer, inner)]
     assert areas[0] > 0 > areas[1]
     # 20 x 20 and 8 x 8, whose corners are rounded
     assert areas == pytest.approx([400, -64], rel=0.1)
+
+
+def test_every_label_has_contours_in_its_colour(phantom, page, monkeypatch):
+    assert "swatch" not in page.split("</style>")[1]
+    monkeypatch.setattr("lvseg.report.page.LABELS", TWO_LABELS)
+    labels = phantom.mask.labels.copy()
+    labels[:, 3, 20:70, 20:70] += (labels[:, 3, 20:70, 20:70] == 0) * np.uint8(WALL)
+    text = to_html(replace(phantom, mask=TwoLabelMask(phantom.mask, labels)))
+    cavity, wall = player_of(text)["contours"]
+    assert (cavity["colour"], wall["colour"]) == (None, "rgb(60 120 230)")
+    assert len(wall["frames"][0][3]) == 2  # around the square and around its hole
+    assert wall["frames"][0][2] == []
+    styles = [
+        attributes.get("style")
+        for tag, attributes in Elements(text).found
+        if attributes.get("class") == "contour"
+    ]
+    assert styles.count("stroke: rgb(60 120 230)") == 4  # two at each moment
+    assert styles.count(None) == sum(
+        phantom.measurements.area_px[phase][index] > 0
+        for phase in (player_of(text)["ed"], player_of(text)["es"])
+        for index in range(7)
+    )
+    assert "Colours: left ventricle cavity, wall." in words_of(text)
 
 
 # The curve

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mask_maker import TWO_LABELS, WALL, TwoLabelMask
 from PIL import Image
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError
 from lvseg.write.pictures import (
-    OverlayOptions,
     montage,
     picture_overlay,
     write_overlay,
@@ -77,8 +77,7 @@ def test_a_picture_overlay_keeps_the_size_and_draws_on_the_edge(tmp_path):
 
 def test_a_montage_shows_every_slice_of_the_phase(tmp_path):
     cine, mask = study()
-    options = OverlayOptions(tile_px=120)
-    pixels = montage(cine, mask, phase=1, title="end-diastole", options=options)
+    pixels = montage(cine, mask, phase=1, title="end-diastole", tile_px=120)
     # 5 tiles: 3 columns x 2 rows, 2 px between tiles, a head of 120 / 8 = 15 px
     assert pixels.shape == (15 + 2 * 122 - 2, 3 * 122 - 2, 3)
     drawn = red(pixels)
@@ -88,7 +87,7 @@ def test_a_montage_shows_every_slice_of_the_phase(tmp_path):
     assert not drawn[137:, 244:].any()  # the sixth place is empty
 
 
-def test_ed_and_es_of_a_study_show_the_same_window():
+def test_ed_and_es_of_a_study_show_the_same_crop():
     cine, mask = study()
     labels = mask.labels.copy()
     labels[2, :, :40] = 0
@@ -126,3 +125,16 @@ def test_a_phase_or_grid_that_does_not_fit_is_refused():
         montage(cine, Mask(mask.labels[:2], (0, 2)), phase=1)
     with pytest.raises(GeometryMismatchError, match="a mask on the cine"):
         montage(cine, study(rows=91)[1], phase=0)
+
+
+def test_every_label_is_drawn_in_its_colour(monkeypatch):
+    cine, mask = study(1, 1, format_="picture")
+    labels = mask.labels.copy()
+    labels[0, 0, 60:80, 40:65] = WALL
+    monkeypatch.setattr("lvseg.write.pictures.LABELS", TWO_LABELS)
+    pixels = picture_overlay(cine, TwoLabelMask(mask, labels)).astype(int)
+    blue = pixels[..., 2] - pixels[..., 0] > 60
+    assert red(pixels)[29:51].any()
+    assert not red(pixels)[55:].any()
+    assert blue[59:81].any()
+    assert not blue[:55].any()

@@ -197,7 +197,7 @@ def test_every_frame_shows_its_own_picture_and_outline(browser, tmp_path):
     values = measure(mask)
     with opened(browser, tmp_path, StudyResult(cine, mask, values, (), None)) as seen:
         shown = seen.page.evaluate(EVERY_FRAME, [7, 3])
-    # the window: 48 * (1 + 2 * 0.55) = 100.8, so 101 pixels; it begins at (144 - 101) // 2 = 21
+    # the crop: 48 * (1 + 2 * 0.55) = 100.8, so 101 pixels; it begins at (144 - 101) // 2 = 21
     for (phase, index), (grey, left, right, top, bottom) in zip(
         np.ndindex(7, 3), shown, strict=True
     ):
@@ -225,7 +225,7 @@ def test_keys_move_the_cine(report, phantom):
         assert report.at() == place
     outlined = report.picture()
     keys.press("c")
-    assert report.pressed("#outline") == "false"
+    assert report.pressed("#contour") == "false"
     assert report.picture() != outlined
     keys.press("c")
     assert report.picture() == outlined
@@ -233,9 +233,9 @@ def test_keys_move_the_cine(report, phantom):
     assert report.page.get_by_role("button", name="Pause").count() == 1
     keys.press("Space")
     assert report.page.get_by_role("button", name="Play").count() == 1
-    report.page.locator("#outline").focus()
+    report.page.locator("#contour").focus()
     keys.press("Space")  # the button's own key
-    assert report.pressed("#outline") == "false"
+    assert report.pressed("#contour") == "false"
     assert report.page.get_by_role("button", name="Play").count() == 1
 
 

@@ -1,4 +1,4 @@
-"""A result for programs (``measurements.json``) and for people (``report.html``)."""
+"""Reports of a result: ``measurements.json`` for programs, ``report.html`` for people."""
 
 from lvseg.report.document import SCHEMA, mask_document, measurements_document, to_json
 from lvseg.report.page import to_html

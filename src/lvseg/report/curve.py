@@ -1,4 +1,4 @@
-"""The volume of every phase as a drawing: where lines, marks and words stand."""
+"""The volume-time curve of a study: where its lines, marks and words stand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lvseg.results import LVMeasurements, StudyResult
 
 __all__ = ["Curve", "Mark", "Point", "curve", "summed", "ticks"]
 
-#: Size of the drawing and of its margins, in its own units; the page scales it.
+#: Size of the chart and of its margins, in its own units; the page scales it.
 WIDTH, HEIGHT = 460, 284
 RIGHT, TOP, BOTTOM = 14, 30, 38
 #: Left margin: this much, and this much for each character of the longest number there.
@@ -24,7 +24,7 @@ ABOVE, BELOW = 10, 21
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One phase: its index in the cine, place in the drawing and value."""
+    """One phase: its index in the cine, place in the chart and value."""
 
     phase: int
     x: float
@@ -46,7 +46,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A drawing of ``width`` x ``height``; axes from ``left`` to ``right``, ``top`` to ``bottom``.
+    """A chart of ``width`` x ``height``; axes from ``left`` to ``right``, ``top`` to ``bottom``.
 
     :param what: ``"Volume"`` or ``"Summed area"``; :param x_words: name and unit of the x axis.
     :param lines: paths; neighbouring phases are joined, phases without a mask leave a gap.
@@ -79,7 +79,7 @@ def summed(values: LVMeasurements) -> tuple[str, str, tuple[float, ...]]:
 
 
 def curve(result: StudyResult) -> Curve | None:
-    """Draw the curve of a study; None with fewer than two phases or without any cavity."""
+    """Lay out the curve of a study; None with fewer than two phases or without any cavity."""
     what, unit, values = summed(result.measurements)
     phases = result.mask.phases
     if len(phases) < 2 or max(values) <= 0:

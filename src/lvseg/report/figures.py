@@ -1,4 +1,4 @@
-"""The numbers of a page as words: value and unit, or why it is unknown."""
+"""The measurements of a report as words: value and unit, or why it is unknown."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 "use strict";
-// The cine player: pictures and outlines on a canvas, one state, one drawing function.
+// The cine player: images and contours on a canvas, one state, one drawing function.
 (() => {
   const byId = (id) => document.getElementById(id);
   const study = JSON.parse(byId("study").textContent);
@@ -7,14 +7,14 @@
   const player = byId("cine"), chart = byId("chart");
   if (!pen) return; // no canvas: the still pictures say everything
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
-  const colour = getComputedStyle(document.documentElement).getPropertyValue("--outline");
+  const colour = getComputedStyle(document.documentElement).getPropertyValue("--contour");
   const state = {
     phase: study.phase, slice: study.slice,
-    playing: false, all: false, outline: true, speed: 1,
+    playing: false, all: false, contour: true, speed: 1,
   };
-  const sheets = Array.from({ length: study.slices }, (_, index) => {
+  const sprites = Array.from({ length: study.slices }, (_, index) => {
     const image = new Image();
-    image.src = byId(`atlas-${index}`).getAttribute("href");
+    image.src = byId(`sprites-${index}`).getAttribute("href");
     return image;
   });
 
@@ -24,13 +24,10 @@
   const within = (value, count) => Math.min(Math.max(value, 0), count - 1);
   const around = (value, count) => ((value % count) + count) % count;
 
-  // Outlines are curves through the middles between their points, in pixels of a frame.
-  const paths = new Map();
-  function outlinesOf(phase, slice) {
-    const key = phase * study.slices + slice;
-    if (paths.has(key)) return paths.get(key);
+  // Contours are curves through the middles between their points, in pixels of a frame.
+  function curveOf(contours) {
     const path = new Path2D();
-    for (const steps of study.outlines[phase][slice]) {
+    for (const steps of contours) {
       const points = [];
       for (let at = 0, x = 0, y = 0; at < steps.length; at += 2) {
         x += steps[at];
@@ -43,8 +40,16 @@
         path.quadraticCurveTo(...point, ...middle(point, points[(at + 1) % points.length])));
       path.closePath();
     }
-    paths.set(key, path);
     return path;
+  }
+  const paths = new Map();
+  function contoursOf(phase, slice) {
+    const key = phase * study.slices + slice;
+    if (!paths.has(key)) {
+      paths.set(key, study.contours.map((label) =>
+        ({ colour: label.colour || colour, path: curveOf(label.frames[phase][slice]) })));
+    }
+    return paths.get(key);
   }
 
   // Where slices stand on the stage; all of them fill it as well as squares can.
@@ -60,7 +65,7 @@
     }
     const left = (width - columns * edge) / 2;
     const top = (height - Math.ceil(study.slices / columns) * edge) / 2;
-    return sheets.map((_, slice) => ({
+    return sprites.map((_, slice) => ({
       slice, edge, x: left + (slice % columns) * edge, y: top + Math.floor(slice / columns) * edge,
     }));
   }
@@ -70,9 +75,9 @@
     const column = state.phase % study.columns, row = Math.floor(state.phase / study.columns);
     const gap = state.all ? ratio : 0, size = edge - 2 * gap;
     pen.drawImage(
-      sheets[slice], column * source + inset, row * source + inset, source - 2 * inset,
+      sprites[slice], column * source + inset, row * source + inset, source - 2 * inset,
       source - 2 * inset, x + gap, y + gap, size, size);
-    if (state.outline) {
+    if (state.contour) {
       const scale = size / (source - 2 * inset);
       pen.save();
       pen.beginPath();
@@ -81,9 +86,11 @@
       pen.translate(x + gap - inset * scale, y + gap - inset * scale);
       pen.scale(scale, scale);
       pen.lineJoin = "round";
-      pen.strokeStyle = colour;
       pen.lineWidth = ((state.all ? 1.6 : 2.2) * ratio) / scale;
-      pen.stroke(outlinesOf(state.phase, slice));
+      for (const label of contoursOf(state.phase, slice)) {
+        pen.strokeStyle = label.colour;
+        pen.stroke(label.path);
+      }
       pen.restore();
     }
     if (state.all) {
@@ -212,9 +219,9 @@
     stage.classList.toggle("all", state.all);
     draw();
   }
-  function showOutline(outline) {
-    state.outline = outline;
-    press("outline", outline);
+  function showContour(contour) {
+    state.contour = contour;
+    press("contour", contour);
     draw();
   }
 
@@ -225,7 +232,7 @@
   on("go-es", "click", () => stopAt({ phase: study.es }));
   on("one", "click", () => showAll(false));
   on("all", "click", () => showAll(true));
-  on("outline", "click", () => showOutline(!state.outline));
+  on("contour", "click", () => showContour(!state.contour));
   on("speed", "change", (event) => { state.speed = Number(event.target.value); });
   on("phase", "input", (event) => stopAt({ phase: Number(event.target.value) }));
   on("slice", "input", (event) => go({ slice: Number(event.target.value) }));
@@ -267,7 +274,7 @@
     const tag = at ? at.tagName : "";
     const acts = {
       " ": () => play(!state.playing),
-      c: () => showOutline(!state.outline),
+      c: () => showContour(!state.contour),
       ArrowLeft: () => stopAt({ phase: state.phase - 1 }),
       ArrowRight: () => stopAt({ phase: state.phase + 1 }),
       ArrowUp: () => go({ slice: state.slice - 1 }),
@@ -312,7 +319,7 @@
   player.hidden = false;
   if (study.plot) openChart();
   new ResizeObserver(draw).observe(stage);
-  Promise.all(sheets.map((image) => image.decode())).then(() => {
+  Promise.all(sprites.map((image) => image.decode())).then(() => {
     ready = true;
     draw();
     document.documentElement.dataset.ready = "true";

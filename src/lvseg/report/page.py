@@ -1,9 +1,10 @@
-"""A result as a page for people: one HTML file that works without a network."""
+"""The HTML report of a study: one file that works without a network."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvseg.cine import Cine, base_first
+from lvseg.display import heart_box
 from lvseg.issues import Issue, Severity, Verdict
+from lvseg.labels import LABELS, Label
 from lvseg.modelcard import ModelCard
 from lvseg.report.curve import Curve, curve, summed
 from lvseg.report.figures import figures, number, result_line
-from lvseg.report.frames import STEPS, Atlas, atlas, contours, heart_window
+from lvseg.report.sprites import STEPS, Contours, SpriteSheets, frame_contours, sprite_sheets
 from lvseg.results import StudyResult
 from lvseg.version import __version__
 
@@ -37,19 +40,20 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 BEAT_MS = 1000.0
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-#: Outlines of a frame as the script draws them: x, y of the first point, then steps.
-Outlines = list[list[int]]
-
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One slice of a montage: where its frame lies in the atlas, outlines as SVG paths, words."""
+    """One slice of a montage.
+
+    :param x, y: where its frame begins in the sprite sheet of the slice.
+    :param paths: its contours, (colour, SVG path); colours are those of :func:`_colour`.
+    """
 
     slice: int
     phase: int
     x: int
     y: int
-    paths: tuple[str, ...]
+    paths: tuple[tuple[str | None, str], ...]
     area: str
     label: str
 
@@ -74,16 +78,16 @@ def to_html(result: StudyResult) -> str:
 
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
-    window = heart_window(result.mask)
-    sheets = atlas(result.cine, window)
-    drawn = contours(result.mask, result.cine, window, sheets.edge_px)
-    drawing = curve(result)
-    script = _text("page.js")
+    box = heart_box(result.mask)
+    sprites = sprite_sheets(result.cine, box)
+    contours = frame_contours(result.mask, result.cine, box, sprites.edge_px)
+    volume_curve = curve(result)
+    script = _resource("page.js")
     return _template().render(
         name=result.cine.source.name,
         kind="picture" if result.cine.source.format == "picture" else "cine",
         version=__version__,
-        style=_text("page.css"),
+        style=_resource("page.css"),
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         line=result_line(result),
@@ -91,17 +95,18 @@ def to_html(result: StudyResult) -> str:
         verdict_words=VERDICTS[result.verdict],
         findings=_issues(result),
         figures=figures(result),
-        curve=drawing,
-        atlas=sheets,
-        montages=_montages(result, sheets, drawn),
-        outline_steps=STEPS,
-        player=_player(result, sheets, drawn, drawing),
+        curve=volume_curve,
+        sprites=sprites,
+        montages=_montages(result, sprites, contours),
+        labels=[(LABELS[label].name, _colour(label)) for label in contours],
+        contour_steps=STEPS,
+        player=_player(result, sprites, contours, volume_curve),
         facts=_facts(result),
     )
 
 
 @cache
-def _text(name: str) -> str:
+def _resource(name: str) -> str:
     return resources.files("lvseg.report").joinpath(name).read_text("utf-8")
 
 
@@ -113,7 +118,7 @@ def _template() -> Template:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    return environment.from_string(_text("page.html"))
+    return environment.from_string(_resource("page.html"))
 
 
 def _issues(result: StudyResult) -> list[dict[str, Any]]:
@@ -133,7 +138,7 @@ def _issues(result: StudyResult) -> list[dict[str, Any]]:
 
 
 def _montages(
-    result: StudyResult, sheets: Atlas, drawn: list[list[Outlines]]
+    result: StudyResult, sprites: SpriteSheets, contours: Mapping[Label, Contours]
 ) -> tuple[Montage, ...]:
     """End-diastole and end-systole, or the first phase of the mask where they are unknown."""
     found = result.measurements.phases
@@ -145,7 +150,9 @@ def _montages(
         columns = min(4, isqrt(slices - 1) + 1)
     montages = []
     for title, phase in (known or {"All slices": result.mask.phases[0]}).items():
-        tiles = tuple(_tile(result, sheets, drawn, title, phase, each) for each in range(slices))
+        tiles = tuple(
+            _tile(result, sprites, contours, title, phase, each) for each in range(slices)
+        )
         words = f"phase {phase}"
         if result.cine.times_ms is not None:
             words += f", {number(result.cine.times_ms[phase], 0)} ms"
@@ -155,8 +162,8 @@ def _montages(
 
 def _tile(
     result: StudyResult,
-    sheets: Atlas,
-    drawn: list[list[Outlines]],
+    sprites: SpriteSheets,
+    contours: Mapping[Label, Contours],
     title: str,
     phase: int,
     index: int,
@@ -165,13 +172,25 @@ def _tile(
     area = _areas(result)[result.mask.phases.index(phase)][index] if held else 0
     words = f"{number(area, 0)} {_area_unit(result)}" if area else ""
     label = f"Slice {index}, {title.lower()}, {f'cavity {words}' if words else 'no cavity'}"
-    paths = tuple(_path(outline) for outline in drawn[phase][index])
-    return Tile(index, phase, *sheets.corner_px(phase), paths, words, label)
+    paths = tuple(
+        (_colour(each), _path(contour))
+        for each, frames in contours.items()
+        for contour in frames[phase][index]
+    )
+    return Tile(index, phase, *sprites.corner_px(phase), paths, words, label)
 
 
-def _path(outline: list[int]) -> str:
-    """An outline as an SVG path: a curve through the middles between its points."""
-    xs, ys = accumulate(outline[::2]), accumulate(outline[1::2])
+def _colour(label: Label) -> str | None:
+    """The CSS colour of a label's contours; None: the bright red of the page, for the cavity."""
+    if label == Label.LV_CAVITY:
+        return None
+    red, green, blue = LABELS[label].colour
+    return f"rgb({red} {green} {blue})"
+
+
+def _path(contour: list[int]) -> str:
+    """A contour as an SVG path: a curve through the middles between its points."""
+    xs, ys = accumulate(contour[::2]), accumulate(contour[1::2])
     points = list(zip(xs, ys, strict=True))
     middles = [
         ((x + next_x) / 2, (y + next_y) / 2)
@@ -192,7 +211,10 @@ def _area_unit(result: StudyResult) -> str:
 
 
 def _player(
-    result: StudyResult, sheets: Atlas, drawn: list[list[Outlines]], drawing: Curve | None
+    result: StudyResult,
+    sprites: SpriteSheets,
+    contours: Mapping[Label, Contours],
+    volume_curve: Curve | None,
 ) -> dict[str, Any]:
     """What the script needs; phases and slices of the cine, null where the mask has no phase."""
     cine, mask, found = result.cine, result.mask, result.measurements.phases
@@ -211,10 +233,12 @@ def _player(
     return {
         "slices": slices,
         "phases": phases,
-        "edge": sheets.edge_px,
-        "columns": sheets.columns,
+        "edge": sprites.edge_px,
+        "columns": sprites.columns,
         "steps": STEPS,
-        "outlines": drawn,
+        "contours": [
+            {"colour": _colour(label), "frames": frames} for label, frames in contours.items()
+        ],
         "areas": areas,
         "areaUnit": _area_unit(result),
         "dice": dice,
@@ -228,11 +252,14 @@ def _player(
         "base": _base(by_slice),
         "slice": held[(len(held) - 1) // 2] if held else slices // 2,
         "phase": mask.phases[0] if found.end_diastole is None else found.end_diastole,
-        "plot": drawing
-        and {"left": drawing.left, "right": drawing.right, "width": drawing.width}
-        | {"x": [point.x for point in drawing.points], "y": [point.y for point in drawing.points]}
-        | {"phase": [point.phase for point in drawing.points]},
+        "plot": volume_curve and _plot(volume_curve),
     }
+
+
+def _plot(chart: Curve) -> dict[str, Any]:
+    """Where the points of the curve are, for the cursor."""
+    points = {name: [getattr(each, name) for each in chart.points] for name in ("x", "y", "phase")}
+    return {"left": chart.left, "right": chart.right, "width": chart.width, **points}
 
 
 def _base(by_slice: list[float]) -> str | None:
@@ -264,7 +291,7 @@ def _facts(result: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
 def _study(result: StudyResult) -> list[tuple[str, str]]:
     cine, values = result.cine, result.measurements
     formats = {"dicom": "DICOM", "nifti": "NIfTI", "picture": "picture", "array": "array"}
-    pixels, between = cine.pixel_spacing_mm, cine.slice_spacing_mm
+    pixels, between = cine.grid.pixel_spacing_mm, cine.grid.slice_spacing_mm
     total = sum(seconds for stage, seconds in result.seconds.items() if stage != "total")
 
     def extent(slices: tuple[int, int] | None) -> str:
@@ -272,7 +299,7 @@ def _study(result: StudyResult) -> list[tuple[str, str]]:
 
     facts = [
         ("source", formats[cine.source.format]),
-        ("slices", f"{cine.shape[1]}" + ("" if cine.complete else ", some are missing")),
+        ("slices", f"{cine.shape[1]}" + ("" if cine.grid.complete else ", some are missing")),
         ("phases", f"{cine.shape[0]}"),
         ("image", f"{cine.shape[2]} {TIMES} {cine.shape[3]} pixels"),
         (
