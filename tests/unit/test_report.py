@@ -158,6 +158,14 @@ def test_what_is_unknown_is_null():
     assert document["area_px"] == [[7]]
 
 
+def test_settings_stand_there_where_they_are_known():
+    assert "settings" not in measurements_document(result())
+    chosen = {"postprocess": {"threshold": 0.4}}
+    document = measurements_document(result(settings=chosen))
+    assert document["settings"] == chosen
+    assert "settings" not in mask_document("m.nii.gz", result().mask, result().measurements, ())
+
+
 def test_slices_at_uneven_distances_have_no_single_spacing():
     whole = result()
     planes = tuple(

@@ -1,4 +1,4 @@
-"""A result as text: the content of ``measurements.json``."""
+"""The JSON document of a result: the content of ``measurements.json``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lvseg.cine import Cine, Mask
+from lvseg.geometry import Grid
 from lvseg.issues import Issue, verdict_of
 from lvseg.results import Confidence, LVMeasurements, StudyResult
 from lvseg.version import __version__
@@ -26,24 +27,19 @@ def measurements_document(result: StudyResult) -> dict[str, Any]:
     rates 1, seconds and Dice 3, spacings 4.
     ``volume_ml``, ``area_mm2`` and ``quality.expected_dice_by_slice`` have one entry per phase in
     ``phase_index``; they are null where they cannot be known, and so is every other value.
-    ``seconds.total`` is the sum of the stages.
+    ``seconds.total`` is the sum of the stages. ``settings`` stands there where the result has some.
     """
-    values = result.measurements
-    return {
-        "schema": SCHEMA,
-        "lvseg": __version__,
-        "model": (
-            None
-            if result.card is None
-            else {"name": result.card.name, "sha256": result.card.sha256}
-        ),
-        "study": _study(result.cine),
-        **_figures(values),
-        "quality": _quality(result.issues, result.confidence),
-        "seconds": _seconds(result.seconds),
-        "phase_index": list(result.mask.phases),
-        **_details(values),
-    }
+    card = result.card
+    model = None if card is None else {"name": card.name, "sha256": card.sha256}
+    return _document(
+        {"model": model, "study": _study(result.cine)},
+        result.measurements,
+        {
+            "quality": _quality(result.issues, result.confidence),
+            "seconds": _seconds(result.seconds),
+        },
+        result.mask.phases,
+    ) | ({"settings": dict(result.settings)} if result.settings else {})
 
 
 def mask_document(
@@ -54,15 +50,24 @@ def mask_document(
     :param source: the path of the mask; :param issues: everything noticed, those of the
         measurements included.
     """
-    phases, slices = mask.labels.shape[:2]
-    size = {"slices": slices, "phases": phases}
+    study = {"source": source, **_size(len(mask.phases), mask.grid)}
+    return _document({"study": study}, values, {"quality": _quality(issues)}, mask.phases)
+
+
+def _document(
+    origin: Mapping[str, Any],
+    values: LVMeasurements,
+    judgement: Mapping[str, Any],
+    phases: tuple[int, ...],
+) -> dict[str, Any]:
+    """The keys of both documents in their order."""
     return {
         "schema": SCHEMA,
         "lvseg": __version__,
-        "study": {"source": source, **size, **_spacings(mask)},
+        **origin,
         **_figures(values),
-        "quality": _quality(issues),
-        "phase_index": list(mask.phases),
+        **judgement,
+        "phase_index": list(phases),
         **_details(values),
     }
 
@@ -124,17 +129,17 @@ def _study(cine: Cine) -> dict[str, Any]:
     return {
         "source": cine.source.location or cine.source.name,
         "format": cine.source.format,
-        "slices": cine.shape[1],
-        "phases": cine.shape[0],
-        **_spacings(cine),
+        **_size(cine.shape[0], cine.grid),
         "order_rule": cine.source.order_rule or None,
         "complete": cine.complete,
     }
 
 
-def _spacings(grid: Cine | Mask) -> dict[str, Any]:
+def _size(phases: int, grid: Grid) -> dict[str, Any]:
     pixels = grid.pixel_spacing_mm
     return {
+        "slices": grid.slices,
+        "phases": phases,
         "pixel_spacing_mm": None if pixels is None else [_rounded(mm, 4) for mm in pixels],
         "slice_spacing_mm": _rounded(grid.slice_spacing_mm, 4),
     }
