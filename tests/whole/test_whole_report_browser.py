@@ -308,9 +308,11 @@ def test_nothing_scrolls_sideways(browser, phantom, tmp_path):
     long = "anamewithoutanyplacetobreak" * 5
     named = replace(phantom.cine, source=replace(phantom.cine.source, name=long))
     with opened(browser, tmp_path, replace(phantom, cine=named), viewport=PHONE) as seen:
-        for width in (375, 320, 700, 960, 1280):
-            seen.page.set_viewport_size({"width": width, "height": 812})
-            assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        for spacing in ("normal", "1px"):  # the fonts installed, and wider ones
+            seen.page.add_style_tag(content=f"* {{ letter-spacing: {spacing} !important }}")
+            for width in (375, 320, 280, 621, 700, 960, 1280):
+                seen.page.set_viewport_size({"width": width, "height": 812})
+                assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_dark_changes_paper_and_ink(report):
