@@ -38,7 +38,7 @@ class LVMeasurements:
     :param peak_ejection_rate_ml_s: fastest fall of the volume curve, as a positive number.
     :param peak_filling_rate_ml_s: fastest rise of the volume curve.
     :param slices_ed: (first, last) slice index that holds cavity at end-diastole, likewise ``es``.
-    :param conventions: name -> the rule applied (volume, papillary muscles, base, apex, phases).
+    :param methods: name -> the rule applied (volume, papillary muscles, base, apex, phases).
     """
 
     phases: Phases
@@ -55,7 +55,7 @@ class LVMeasurements:
     peak_filling_rate_ml_s: float | None = None
     slices_ed: tuple[int, int] | None = None
     slices_es: tuple[int, int] | None = None
-    conventions: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
 
 

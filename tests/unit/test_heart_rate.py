@@ -190,7 +190,7 @@ def test_cardiac_output_and_rates_of_a_mask() -> None:
     assert values.peak_ejection_rate_ml_s == pytest.approx(18.0)
     assert values.peak_filling_rate_ml_s == pytest.approx(16.2)
     assert values.issues == ()
-    assert "heart rate" in values.conventions["cardiac_output"]
+    assert "heart rate" in values.methods["cardiac_output"]
 
 
 def test_phases_that_end_before_the_cycle_does_fill_slowly_at_its_end() -> None:

@@ -85,10 +85,10 @@ def test_base_apex_and_the_slices_that_count_are_recorded():
     values = measure(mask_of(BEAT, planes=planes_at(0, 8, 18)))
     assert values.slices_ed == (0, 2)
     assert values.slices_es == (0, 1)
-    assert values.conventions["base_end"] == "slice 0"
-    assert values.conventions["papillary_muscles"] == "counted as cavity"
+    assert values.methods["base_end"] == "slice 0"
+    assert values.methods["papillary_muscles"] == "counted as cavity"
     turned = measure(mask_of(np.fliplr(BEAT), planes=planes_at(0, 8, 18)))
-    assert turned.conventions["base_end"] == "slice 2"
+    assert turned.methods["base_end"] == "slice 2"
 
 
 def test_slices_of_ed_leaves_out_what_is_empty_at_end_diastole():
@@ -99,7 +99,7 @@ def test_slices_of_ed_leaves_out_what_is_empty_at_end_diastole():
     fixed = measure(mask, MeasurementSettings(base_rule="slices-of-ed"))
     assert fixed.esv_ml == pytest.approx(0.576)
     assert fixed.edv_ml == measure(mask).edv_ml
-    assert "end-diastole" in fixed.conventions["base"]
+    assert "end-diastole" in fixed.methods["base"]
 
 
 def test_phases_are_numbers_of_the_cine():

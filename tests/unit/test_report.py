@@ -63,7 +63,7 @@ def result(**changes):
         ef_percent=60.00466651,
         slices_ed=(0, 2),
         slices_es=(0, 2),
-        conventions={"papillary_muscles": "counted as cavity"},
+        methods={"papillary_muscles": "counted as cavity"},
     )
     whole = StudyResult(cine, mask, values, FINDINGS, CARD, {"read": 0.12345, "predict": 2.0})
     return replace(whole, **changes)

@@ -123,7 +123,7 @@ def test_the_policy_lets_only_our_script_run(page):
 )
 def test_words_from_outside_stay_words(phantom, evil):
     cine = replace(phantom.cine, source=replace(phantom.cine.source, name=evil, order_rule=evil))
-    values = replace(phantom.measurements, conventions={evil: evil})
+    values = replace(phantom.measurements, methods={evil: evil})
     found = (Issue(evil, "warning", evil, 1, 2),)
     text = to_html(replace(phantom, cine=cine, measurements=values, issues=found))
     tags = [tag for tag, _ in Elements(text).found]

@@ -1,7 +1,7 @@
 """Physiology of a mask: areas, volumes, end-diastole, end-systole, ejection fraction.
 
 What is counted and which rules are applied is explained in docs/conventions.md; every result
-carries the same rules in its ``conventions``.
+carries the same rules in its ``methods``.
 """
 
 from __future__ import annotations
@@ -147,15 +147,15 @@ def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
     pixels = areas_px(mask)
     areas = _areas_mm2(mask, pixels)
     issues: list[Issue] = []
-    conventions = _conventions(chosen)
+    methods = _methods(chosen)
     if not pixels.any():
         issues.append(
             Issue("no-cavity", "error", "No left ventricle cavity was found in any frame.")
         )
-        return _unmeasured(pixels, areas, issues, conventions)
+        return _unmeasured(pixels, areas, issues, methods)
     heights = _known_heights(mask, issues)
     if not mask.complete:
-        return _unmeasured(pixels, areas, issues, conventions)
+        return _unmeasured(pixels, areas, issues, methods)
     volumes = None if heights is None or areas is None else areas * heights / 1000  # [F, Z]
     counted, what = (pixels, "summed area in pixels") if areas is None else (areas, "summed area")
     if volumes is not None:
@@ -163,12 +163,12 @@ def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
     phases = _phases(counted.sum(axis=1), what, chosen, issues)
     if phases.end_diastole is None or phases.end_systole is None:
         curve = None if volumes is None else _floats(volumes.sum(axis=1))
-        return _unmeasured(pixels, areas, issues, conventions, volume_ml=curve)
+        return _unmeasured(pixels, areas, issues, methods, volume_ml=curve)
     if chosen.base_rule == "slices-of-ed":
         counted = counted * (pixels[phases.end_diastole] > 0)
         phases = _phases(counted.sum(axis=1), what, chosen, issues)
         volumes = counted if volumes is not None else None
-    return _measured(mask, pixels, areas, volumes, phases, issues, conventions)
+    return _measured(mask, pixels, areas, volumes, phases, issues, methods)
 
 
 def _measured(
@@ -178,15 +178,15 @@ def _measured(
     volumes: FloatArray | None,
     phases: Phases,
     issues: list[Issue],
-    conventions: dict[str, str],
+    methods: dict[str, str],
 ) -> LVMeasurements:
     """Put the values together; ``phases`` are rows of the arrays and become numbers of the cine."""
     ed, es = phases.end_diastole, phases.end_systole
     if ed is None or es is None:
-        return _unmeasured(pixels, areas, issues, conventions)
+        return _unmeasured(pixels, areas, issues, methods)
     curve = None if volumes is None else _floats(volumes.sum(axis=1))
     edv, esv = (None, None) if curve is None else (curve[ed], curve[es])
-    conventions["base_end"] = _base_end(pixels[ed])
+    methods["base_end"] = _base_end(pixels[ed])
     return LVMeasurements(
         phases=Phases(mask.phases[ed], mask.phases[es], phases.how),
         volume_ml=curve,
@@ -198,7 +198,7 @@ def _measured(
         ef_percent=None if edv is None or esv is None else ejection_fraction_percent(edv, esv),
         slices_ed=_extent(pixels[ed]),
         slices_es=_extent(pixels[es]),
-        conventions=conventions,
+        methods=methods,
         issues=tuple(issues),
     )
 
@@ -207,7 +207,7 @@ def _unmeasured(
     pixels: IntArray,
     areas: FloatArray | None,
     issues: list[Issue],
-    conventions: dict[str, str],
+    methods: dict[str, str],
     *,
     volume_ml: tuple[float, ...] | None = None,
 ) -> LVMeasurements:
@@ -221,7 +221,7 @@ def _unmeasured(
         esv_ml=None,
         sv_ml=None,
         ef_percent=None,
-        conventions=conventions,
+        methods=methods,
         issues=tuple(issues),
     )
 
@@ -305,7 +305,7 @@ def _areas_mm2(mask: Mask, pixels: IntArray) -> FloatArray | None:
     return result
 
 
-def _conventions(options: MeasurementSettings) -> dict[str, str]:
+def _methods(options: MeasurementSettings) -> dict[str, str]:
     counted = {
         "every-slice": "every slice with cavity counts, phase by phase",
         "slices-of-ed": "only slices with cavity at end-diastole count, in every phase",

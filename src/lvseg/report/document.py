@@ -97,7 +97,7 @@ def _details(values: LVMeasurements) -> dict[str, Any]:
         "phases_rule": values.phases.how,
         "slices_ed": None if values.slices_ed is None else list(values.slices_ed),
         "slices_es": None if values.slices_es is None else list(values.slices_es),
-        "conventions": dict(values.conventions),
+        "conventions": dict(values.methods),
         "area_px": [list(row) for row in values.area_px],
     }
 

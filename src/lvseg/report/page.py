@@ -279,7 +279,7 @@ def _beat_ms(cine: Cine) -> float | None:
 def _facts(result: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
     """Headings with (name, words) below them."""
     values = result.measurements
-    rules = [(key.replace("_", " "), rule) for key, rule in values.conventions.items()]
+    rules = [(key.replace("_", " "), rule) for key, rule in values.methods.items()]
     facts = [("Study", _study(result))]
     if rules:
         facts.append(("How it was measured", rules))

@@ -359,7 +359,7 @@ def _evaluations(result: StudyResult) -> Any:
     """Verdict, purpose, issues and rules (TID 1500, Qualitative Evaluations)."""
     from highdicom import sr
 
-    rules = {key: rule for key, rule in result.measurements.conventions.items() if rule}
+    rules = {key: rule for key, rule in result.measurements.methods.items() if rule}
     rules.pop("base_end", None)  # it counts slices from 0
     comments = [RESEARCH, *map(_sentence, result.issues)]
     if rules:
