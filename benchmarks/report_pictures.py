@@ -1,4 +1,4 @@
-"""Make the pictures of docs/report.md: the page of one real study in a browser.
+"""Screenshots of docs/report.md: the report of one real study in a browser.
 
 Needs Chromium, the Python package playwright and the data; the study (Sunnybrook, CC0) is one of
 the model's training patients.
@@ -33,7 +33,7 @@ PHONE = {
     "is_mobile": True,
     "has_touch": True,
 }
-#: A picture in the docs has this many greys and other colours; more only makes the file larger.
+#: A screenshot in the docs has this many greys and other colours; more only makes the file larger.
 GREYS, HUES = 56, 96
 
 
@@ -48,7 +48,7 @@ def every_slice_at_end_systole(page: Any) -> None:
 
 
 def with_few_colours(image: Image.Image) -> Image.Image:
-    """Keep the hues: chosen among all pixels they would drown in the greys of the pictures."""
+    """Keep the hues: chosen among all pixels they would drown in the greys of the images."""
     pixels = np.asarray(image).reshape(-1, 3)
     hued = pixels[np.ptp(pixels.astype(int), axis=1) > 10]
     hues = np.reshape(Image.fromarray(hued[None]).quantize(HUES).getpalette(), (-1, 3))
@@ -79,7 +79,7 @@ def take(browser: Any, page_file: Path, name: str, act: Callable[[Any], None], *
 
 
 def main() -> int:
-    """Segment the study, write its page, take three pictures."""
+    """Segment the study, write its report, take three screenshots."""
     from playwright.sync_api import sync_playwright
 
     source = DATA / "sunnybrook-dicom" / STUDY / "dicom"

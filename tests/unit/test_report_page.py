@@ -412,7 +412,7 @@ def test_every_label_has_contours_in_its_colour(phantom, page, monkeypatch):
     labels = phantom.mask.labels.copy()
     labels[:, 3, 20:70, 20:70] += (labels[:, 3, 20:70, 20:70] == 0) * np.uint8(WALL)
     text = to_html(replace(phantom, mask=TwoLabelMask(phantom.mask, labels)))
-    cavity, wall = player_of(text)["contours"]
+    wall, cavity = player_of(text)["contours"]
     assert (cavity["colour"], wall["colour"]) == (None, "rgb(60 120 230)")
     assert len(wall["frames"][0][3]) == 2  # around the square and around its hole
     assert wall["frames"][0][2] == []

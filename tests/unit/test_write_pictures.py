@@ -130,11 +130,14 @@ def test_a_phase_or_grid_that_does_not_fit_is_refused():
 def test_every_label_is_drawn_in_its_colour(monkeypatch):
     cine, mask = study(1, 1, format_="picture")
     labels = mask.labels.copy()
-    labels[0, 0, 60:80, 40:65] = WALL
+    labels[0, 0, 50:80, 40:65] = WALL  # below the cavity, which ends at row 49
     monkeypatch.setattr("lvseg.write.pictures.LABELS", TWO_LABELS)
     pixels = picture_overlay(cine, TwoLabelMask(mask, labels)).astype(int)
     blue = pixels[..., 2] - pixels[..., 0] > 60
-    assert red(pixels)[29:51].any()
+    assert red(pixels)[28:51].any()
     assert not red(pixels)[55:].any()
-    assert blue[59:81].any()
-    assert not blue[:55].any()
+    assert blue[78:82].any()
+    assert not blue[:45].any()
+    # the border of both belongs to the inner label
+    assert red(pixels)[48:52, 45:60].any()
+    assert not blue[48:52, 45:60].any()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -98,7 +97,7 @@ def to_html(result: StudyResult) -> str:
         curve=volume_curve,
         sprites=sprites,
         montages=_montages(result, sprites, contours),
-        labels=[(LABELS[label].name, _colour(label)) for label in contours],
+        labels=[(LABELS[label].name, _colour(label)) for label in reversed(contours)],
         contour_steps=STEPS,
         player=_player(result, sprites, contours, volume_curve),
         facts=_facts(result),
@@ -138,7 +137,7 @@ def _issues(result: StudyResult) -> list[dict[str, Any]]:
 
 
 def _montages(
-    result: StudyResult, sprites: SpriteSheets, contours: Mapping[Label, Contours]
+    result: StudyResult, sprites: SpriteSheets, contours: dict[Label, Contours]
 ) -> tuple[Montage, ...]:
     """End-diastole and end-systole, or the first phase of the mask where they are unknown."""
     found = result.measurements.phases
@@ -163,7 +162,7 @@ def _montages(
 def _tile(
     result: StudyResult,
     sprites: SpriteSheets,
-    contours: Mapping[Label, Contours],
+    contours: dict[Label, Contours],
     title: str,
     phase: int,
     index: int,
@@ -213,7 +212,7 @@ def _area_unit(result: StudyResult) -> str:
 def _player(
     result: StudyResult,
     sprites: SpriteSheets,
-    contours: Mapping[Label, Contours],
+    contours: dict[Label, Contours],
     volume_curve: Curve | None,
 ) -> dict[str, Any]:
     """What the script needs; phases and slices of the cine, null where the mask has no phase."""

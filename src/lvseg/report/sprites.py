@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil, isqrt, sqrt
@@ -84,12 +83,13 @@ def _edge_px(frames: int, box: Box) -> int:
     return max(SMALLEST_EDGE_PX, int(most) // BLOCK_PX * BLOCK_PX)
 
 
-def frame_contours(mask: Mask, cine: Cine, box: Box, edge_px: int) -> Mapping[Label, Contours]:
+def frame_contours(mask: Mask, cine: Cine, box: Box, edge_px: int) -> dict[Label, Contours]:
     """List the contours of each label present, phase and slice, in tenths of a frame's pixel.
 
     Every second point of the smoothed contour, to be drawn as a curve, in one flat list: x and y of
     the first point, then the steps to the next ones. A frame without the label, or that the mask
-    does not hold, has none.
+    does not hold, has none. The last label comes first, so that an inner one is drawn over the
+    inner border of one around it.
 
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
@@ -103,7 +103,7 @@ def frame_contours(mask: Mask, cine: Cine, box: Box, edge_px: int) -> Mapping[La
         return flat
 
     found: dict[Label, Contours] = {}
-    for label in mask.labels_present:
+    for label in reversed(mask.labels_present):
         found[label] = [[[] for _ in range(cine.shape[1])] for _ in cine.frames]
         for slices, phase in zip(mask.of(label), mask.phases, strict=True):
             found[label][phase] = [[steps(each) for each in slice_contours(one)] for one in slices]
