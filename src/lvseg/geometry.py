@@ -38,6 +38,7 @@ __all__ = [
     "mm_to_index",
     "normal",
     "planes_from_affine",
+    "same_plane",
     "slab_heights_mm",
     "slice_positions_mm",
     "slice_spacing_mm",
@@ -51,6 +52,8 @@ FloatArray = NDArray[np.float64]
 PARALLEL_TOLERANCE = 1e-3
 #: Positions are written to about 0.01 mm; no scanner places two slices closer than 1 mm.
 POSITION_TOLERANCE_MM = 0.1
+#: Two tools may write the direction cosines and the spacing of one slice this differently.
+_SAME_DIRECTION, _SAME_SPACING = 0.01, 0.01
 #: A distance this much above the usual one means that a slice is missing between two neighbours.
 GAP_FACTOR = 1.5
 
@@ -146,12 +149,7 @@ class Grid:
             return False
         if self.planes is None or other.planes is None or self.planes is other.planes:
             return True
-        return all(
-            np.allclose(one.origin_mm, two.origin_mm, atol=POSITION_TOLERANCE_MM)
-            and are_parallel((one, two))
-            and np.allclose(one.pixel_spacing_mm, two.pixel_spacing_mm, rtol=1e-3)
-            for one, two in zip(self.planes, other.planes, strict=True)
-        )
+        return all(map(same_plane, self.planes, other.planes))
 
 
 def _regular_spacing_mm(planes: tuple[Plane, ...]) -> float | None:
@@ -256,6 +254,23 @@ def normal(plane: Plane) -> FloatArray:
     cross = np.cross(np.asarray(plane.column_step), np.asarray(plane.row_step))
     result: FloatArray = cross / np.linalg.norm(cross)
     return result
+
+
+def same_plane(one: Plane, other: Plane, *, within_px: float = 0.0) -> bool:
+    """Whether two slices have the same pixels: equal spacing, turned alike, at one place.
+
+    :param within_px: how far apart they may be in the plane, where a tool may have rounded; never
+        less than :data:`POSITION_TOLERANCE_MM`, which holds along the normal.
+    """
+    offset = np.subtract(one.origin_mm, other.origin_mm)
+    far_mm = max(within_px * min(other.pixel_spacing_mm), POSITION_TOLERANCE_MM)
+    directions = (*one.row_step, *one.column_step), (*other.row_step, *other.column_step)
+    return bool(
+        np.linalg.norm(offset) <= far_mm
+        and abs(float(offset @ normal(other))) <= POSITION_TOLERANCE_MM
+        and np.allclose(*directions, rtol=0, atol=_SAME_DIRECTION)
+        and np.allclose(one.pixel_spacing_mm, other.pixel_spacing_mm, rtol=_SAME_SPACING)
+    )
 
 
 def are_parallel(planes: Sequence[Plane]) -> bool:

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid, Plane
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
-from lvseg.read import original_headers, read_study
+from lvseg.read import read_source_headers, read_study
 from lvseg.results import LVMeasurements, Phases, StudyResult
 from lvseg.write import write_dicom_cine
 
@@ -88,4 +88,4 @@ def study(
     """The cine as DICOM files, read back; and the headers of these files."""
     write_dicom_cine(cine or drawn_cine(), folder, enhanced=enhanced, patient_id=PATIENT)
     read = read_study(folder).short_axis()
-    return read, original_headers(folder, read)
+    return read, read_source_headers(folder, read)

@@ -26,7 +26,7 @@ from lvseg.measurement import measure
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.read import read_study
 from lvseg.read.dicom import study_from_datasets
-from lvseg.read.originals import original_headers
+from lvseg.read.source_headers import read_source_headers
 from lvseg.results import StudyResult
 from lvseg.write.report_codes import VALUES
 from lvseg.write.structured_report import write_structured_report
@@ -414,7 +414,7 @@ def test_of_a_real_study_only_its_own_uids_are_invalid(data_dir: Path, tmp_path:
     if not folder.is_dir():
         pytest.skip(f"missing: {folder.name} of sunnybrook-dicom")
     cine = read_study(folder).short_axis()
-    originals = original_headers(folder, cine)
+    originals = read_source_headers(folder, cine)
     issues = write_structured_report(result_of(cine), tmp_path / "a.dcm", originals)
     with pydicom.config.disable_value_validation():
         assert "dicom-tag-kept" in {issue.code for issue in issues}

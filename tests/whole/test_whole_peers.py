@@ -33,7 +33,7 @@ from lvseg.cli import main
 from lvseg.labels import Label
 from lvseg.measurement import measure
 from lvseg.modelcard import ModelCard
-from lvseg.read import original_headers, read_mask, read_study
+from lvseg.read import read_mask, read_source_headers, read_study
 from lvseg.results import StudyResult
 from lvseg.write.segmentation import SegOptions, write_segmentations
 from lvseg.write.structured_report import write_structured_report
@@ -80,7 +80,7 @@ def phantom(name: str, folder: Path) -> tuple[Path, StudyResult]:
 
 def of_phantom(name: str, folder: Path) -> Made:
     source, result = phantom(name, folder)
-    originals = original_headers(source, result.cine)
+    originals = read_source_headers(source, result.cine)
     ((segmentation,), _) = write_segmentations(result, folder, originals)
     write_structured_report(result, folder / "report.dcm", originals, [segmentation])
     values = result.measurements
@@ -125,7 +125,7 @@ def check_validator(case: Made) -> None:
 @pytest.mark.parametrize("name", ["tilted", "missing-slices", "odd-tags", "enhanced"])
 def test_the_validator_accepts_one_object_a_phase_and_fractions(tmp_path: Path, name: str) -> None:
     source, result = phantom(name, tmp_path)
-    originals = original_headers(source, result.cine)
+    originals = read_source_headers(source, result.cine)
     cine = result.cine
     broken = Made(source, cine, result.mask.labels, source, source, {}).broken_uids()
     pair, _ = write_segmentations(result, tmp_path, originals, SegOptions(phases="ed-es"))

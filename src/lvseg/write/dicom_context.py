@@ -14,7 +14,7 @@ from lvseg.cine import Cine, InstanceRef
 from lvseg.modelcard import ModelCard
 from lvseg.version import __version__
 from lvseg.write.dicom import attributes
-from lvseg.write.dicom_header import hushed, lasting_uid, repaired_header, text_of
+from lvseg.write.dicom_header import lasting_uid, repaired_header, text_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -23,7 +23,6 @@ __all__ = [
     "algorithm_identification",
     "equipment",
     "fresh_uid",
-    "hushed",
     "lasting_uid",
     "referenced_series",
     "repaired_header",

@@ -8,25 +8,23 @@ out. Each such tag is one issue, which names the tag and never its value.
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import uuid
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from lvseg.cine import Cine, InstanceRef
 from lvseg.issues import Issue
+from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.write.dicom import attributes, number, numbers
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.tag import BaseTag
 
-__all__ = ["hushed", "lasting_uid", "noticed", "repaired_header", "text_of"]
+__all__ = ["lasting_uid", "noticed", "repaired_header", "text_of"]
 
 #: Patient and General Study: a result must have these, empty or not (PS3.3 C.7.1.1, C.7.2.1).
 _REQUIRED = (
@@ -58,27 +56,6 @@ _DECIMAL = r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?"
 _LONGEST = {"LO": 64, "SH": 16, "PN": 194, "LT": 10240, "ST": 1024}
 
 
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Let DICOM libraries take values as they are, and keep them from talking about them.
-
-    Their warnings and logs quote names of patients.
-    """
-    from pydicom import config
-
-    loggers = [logging.getLogger(name) for name in ("highdicom", "pydicom")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(), config.disable_value_validation():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def lasting_uid(*parts: str) -> str:
     """Make a UID that is the same for the same parts, from a UUID (PS3.5 B.2)."""
     digest = hashlib.sha256("/".join(("lvseg", *parts)).encode()).digest()[:16]
@@ -92,7 +69,7 @@ def repaired_header(
 
     It is the first image of the cine: patient, study, frame of reference, scanner, place and its
     own UIDs. Text is Unicode (ISO_IR 192). Missing UIDs are made from what is known, so that all
-    results of a study share them. Use it, and write the result, within :func:`hushed`.
+    results of a study share them.
 
     :param originals: SOP Instance UID -> header; an empty one gives a header without a patient.
     :returns: the header, and one issue for each tag that was repaired, left out or is invalid.
@@ -104,23 +81,23 @@ def repaired_header(
     if source is None:
         source = next(iter(originals.values()), Dataset())
     issues: list[Issue] = []
-    with hushed():
-        header = attributes(SpecificCharacterSet="ISO_IR 192", Modality="MR")
-        header.SOPClassUID = first.sop_class_uid
-        header.SOPInstanceUID = first.sop_instance_uid
-        for keyword in (*_REQUIRED, *_OPTIONAL):
-            _copy_text(source, header, keyword, issues)
-        for keyword in _SEQUENCES:
-            _copy_sequence(source, header, keyword, issues)
-        _check_identity_removed(header, issues)
-        _set_uids(source, header, cine, issues)
-        _set_frame_of_reference(originals, header, cine, issues)
-        for keyword in _SCANNER:
-            value = _CONTROL.sub("", text_of(source, keyword))
-            if value and len(value) <= 64 and "\\" not in value:
-                setattr(header, keyword, value)
-        header.update(_place(cine))
-        _check_instances(cine, issues)
+    suppress_pydicom_warnings()
+    header = attributes(SpecificCharacterSet="ISO_IR 192", Modality="MR")
+    header.SOPClassUID = first.sop_class_uid
+    header.SOPInstanceUID = first.sop_instance_uid
+    for keyword in (*_REQUIRED, *_OPTIONAL):
+        _copy_text(source, header, keyword, issues)
+    for keyword in _SEQUENCES:
+        _copy_sequence(source, header, keyword, issues)
+    _check_identity_removed(header, issues)
+    _set_uids(source, header, cine, issues)
+    _set_frame_of_reference(originals, header, cine, issues)
+    for keyword in _SCANNER:
+        value = _CONTROL.sub("", text_of(source, keyword))
+        if value and len(value) <= 64 and "\\" not in value:
+            setattr(header, keyword, value)
+    header.update(_place(cine))
+    _check_instances(cine, issues)
     return header, tuple(issues)
 
 

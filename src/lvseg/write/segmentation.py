@@ -25,7 +25,6 @@ from lvseg.write.dicom_context import (
     algorithm_identification,
     equipment,
     fresh_uid,
-    hushed,
     referenced_series,
     repaired_header,
     sop_reference,
@@ -88,7 +87,7 @@ def write_segmentations(
     Frames without cavity are left out, but for one of each phase and one of each slice that has
     none at all: so the grid can be read back, and an empty mask is a valid object too.
 
-    :param originals: of the cine (:func:`lvseg.read.original_headers`).
+    :param originals: of the cine (:func:`lvseg.read.read_source_headers`).
     :returns: the files, and issues: tags of the source that were repaired, and what was asked
         for and could not be written. Without a DICOM source no file and ``no-dicom-source``.
     :raises GeometryMismatchError: a mask of another grid. UsageError: the folder cannot be written.
@@ -111,11 +110,10 @@ def write_segmentations(
     parts, missing = _parts(whole, options)
     header, repaired = repaired_header(originals, cine)
     written = []
-    with hushed():
-        for part in parts:
-            dataset = _dataset(part, result, header, originals)
-            path = folder / part.name
-            written.append(save(dataset, path, _SEGMENTATION, dataset.SOPInstanceUID))
+    for part in parts:
+        dataset = _dataset(part, result, header, originals)
+        path = folder / part.name
+        written.append(save(dataset, path, _SEGMENTATION, dataset.SOPInstanceUID))
     return tuple(written), (*replaced, *missing, *repaired, *_thickness(cine))
 
 

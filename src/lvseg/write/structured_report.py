@@ -20,7 +20,6 @@ from lvseg.write.dicom import attributes, save
 from lvseg.write.dicom_context import (
     equipment,
     fresh_uid,
-    hushed,
     lasting_uid,
     referenced_series,
     repaired_header,
@@ -72,7 +71,7 @@ def write_structured_report(
     A result without any volume is written too: its verdict says why. Phases and slices are counted
     from 1, as DICOM does.
 
-    :param originals: headers of the source (:func:`lvseg.read.original_headers`).
+    :param originals: headers of the source (:func:`lvseg.read.read_source_headers`).
     :param segmentations: DICOM SEG files of the same result, to be referred to; a name that ends
         in ``_ed`` or ``_es`` holds that phase alone.
     :returns: tags of the source that were repaired; without a DICOM source ``no-dicom-source``, and
@@ -83,10 +82,9 @@ def write_structured_report(
         text = "DICOM SR was not written: it needs the DICOM images that were measured"
         return (Issue("no-dicom-source", "info", text),)
     header, issues = repaired_header(originals, result.cine)
-    with hushed():
-        parts = [_identity(file) for file in segmentations]
-        dataset = _report(result, header, originals, parts)
-        save(dataset, path, _ENHANCED_SR, dataset.SOPInstanceUID)
+    parts = [_identity(file) for file in segmentations]
+    dataset = _report(result, header, originals, parts)
+    save(dataset, path, _ENHANCED_SR, dataset.SOPInstanceUID)
     return issues
 
 
