@@ -32,6 +32,7 @@ __all__ = [
     "Vec3",
     "affine",
     "are_parallel",
+    "disc_thickness_mm",
     "gaps",
     "index_to_mm",
     "lps_to_ras",
@@ -39,7 +40,6 @@ __all__ = [
     "normal",
     "planes_from_affine",
     "same_plane",
-    "slab_heights_mm",
     "slice_positions_mm",
     "slice_spacing_mm",
     "sort_order",
@@ -313,8 +313,8 @@ def _distances_mm(planes: Sequence[Plane]) -> FloatArray:
     return distances
 
 
-def slab_heights_mm(planes: Sequence[Plane]) -> FloatArray:
-    """The height each slice stands for in Simpson's rule, shape [Z], mm.
+def disc_thickness_mm(planes: Sequence[Plane]) -> FloatArray:
+    """The thickness of the disc that each slice stands for (method of discs), shape [Z], mm.
 
     Half the distance to each neighbour, so gaps count; on its open side an outermost slice stands
     for half the usual (median) distance of the stack. Slice thickness is not used.

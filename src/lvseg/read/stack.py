@@ -1,4 +1,4 @@
-"""Issue the short-axis cine among the images of a study, by geometry and time alone.
+"""Short-axis stack: found among the images of a study by geometry and time alone.
 
 A short-axis cine is a stack of parallel slices at two or more places, each with the same number
 of phases (two or more). Words in a description play no part. Where several stacks qualify, the

@@ -21,7 +21,7 @@ from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.contours import Polygon, centroid_px, signed_area_px, slice_contours
 from lvseg.errors import GeometryError
-from lvseg.geometry import Plane, index_to_mm, slab_heights_mm
+from lvseg.geometry import Plane, disc_thickness_mm, index_to_mm
 
 __all__ = ["contours_document", "true_contours", "write_contours"]
 
@@ -93,7 +93,7 @@ def _slices(planes: tuple[Plane, ...] | None) -> list[dict[str, object]] | None:
     if planes is None:
         return None
     try:
-        heights_mm: list[float | None] = np.round(slab_heights_mm(planes), DECIMALS).tolist()
+        heights_mm: list[float | None] = np.round(disc_thickness_mm(planes), DECIMALS).tolist()
     except GeometryError:  # one slice, or slices at an angle: a volume is not known
         heights_mm = [None] * len(planes)
     return [

@@ -1,4 +1,4 @@
-"""What every DICOM result shares: equipment, algorithm and references to the source."""
+"""Shared parts of DICOM results: equipment, algorithm and references to the source."""
 
 from __future__ import annotations
 
