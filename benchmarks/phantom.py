@@ -14,9 +14,9 @@ from header import save
 
 from lvseg import model_store
 from lvseg.phantom import PhantomOptions, beating_ventricle
+from lvseg.phantom.dicom_export import write_dicom_cine
 from lvseg.pipeline import run
 from lvseg.predict import Predictor, load_model
-from lvseg.write import write_dicom_cine
 
 #: name -> what differs from the default phantom.
 PHANTOMS: dict[str, dict[str, Any]] = {

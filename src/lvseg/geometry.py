@@ -32,13 +32,14 @@ __all__ = [
     "Vec3",
     "affine",
     "are_parallel",
+    "disc_thickness_mm",
     "gaps",
     "index_to_mm",
     "lps_to_ras",
     "mm_to_index",
     "normal",
     "planes_from_affine",
-    "slab_heights_mm",
+    "same_plane",
     "slice_positions_mm",
     "slice_spacing_mm",
     "sort_order",
@@ -51,6 +52,8 @@ FloatArray = NDArray[np.float64]
 PARALLEL_TOLERANCE = 1e-3
 #: Positions are written to about 0.01 mm; no scanner places two slices closer than 1 mm.
 POSITION_TOLERANCE_MM = 0.1
+#: Two tools may write the direction cosines and the spacing of one slice this differently.
+_SAME_DIRECTION, _SAME_SPACING = 0.01, 0.01
 #: A distance this much above the usual one means that a slice is missing between two neighbours.
 GAP_FACTOR = 1.5
 
@@ -146,12 +149,7 @@ class Grid:
             return False
         if self.planes is None or other.planes is None or self.planes is other.planes:
             return True
-        return all(
-            np.allclose(one.origin_mm, two.origin_mm, atol=POSITION_TOLERANCE_MM)
-            and are_parallel((one, two))
-            and np.allclose(one.pixel_spacing_mm, two.pixel_spacing_mm, rtol=1e-3)
-            for one, two in zip(self.planes, other.planes, strict=True)
-        )
+        return all(map(same_plane, self.planes, other.planes))
 
 
 def _regular_spacing_mm(planes: tuple[Plane, ...]) -> float | None:
@@ -258,6 +256,23 @@ def normal(plane: Plane) -> FloatArray:
     return result
 
 
+def same_plane(one: Plane, other: Plane, *, within_px: float = 0.0) -> bool:
+    """Whether two slices have the same pixels: equal spacing, turned alike, at one place.
+
+    :param within_px: how far apart they may be in the plane, where a tool may have rounded; never
+        less than :data:`POSITION_TOLERANCE_MM`, which holds along the normal.
+    """
+    offset = np.subtract(one.origin_mm, other.origin_mm)
+    far_mm = max(within_px * min(other.pixel_spacing_mm), POSITION_TOLERANCE_MM)
+    directions = (*one.row_step, *one.column_step), (*other.row_step, *other.column_step)
+    return bool(
+        np.linalg.norm(offset) <= far_mm
+        and abs(float(offset @ normal(other))) <= POSITION_TOLERANCE_MM
+        and np.allclose(*directions, rtol=0, atol=_SAME_DIRECTION)
+        and np.allclose(one.pixel_spacing_mm, other.pixel_spacing_mm, rtol=_SAME_SPACING)
+    )
+
+
 def are_parallel(planes: Sequence[Plane]) -> bool:
     """Whether all slices share row and column directions within :data:`PARALLEL_TOLERANCE`."""
     first = planes[0]
@@ -298,8 +313,8 @@ def _distances_mm(planes: Sequence[Plane]) -> FloatArray:
     return distances
 
 
-def slab_heights_mm(planes: Sequence[Plane]) -> FloatArray:
-    """The height each slice stands for in Simpson's rule, shape [Z], mm.
+def disc_thickness_mm(planes: Sequence[Plane]) -> FloatArray:
+    """The thickness of the disc that each slice stands for (method of discs), shape [Z], mm.
 
     Half the distance to each neighbour, so gaps count; on its open side an outermost slice stands
     for half the usual (median) distance of the stack. Slice thickness is not used.

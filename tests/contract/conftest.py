@@ -11,7 +11,7 @@ from tiny_model import write_tiny_model
 
 from lvseg.cine import Cine, Mask
 from lvseg.phantom import PhantomOptions, Truth, beating_ventricle
-from lvseg.write import write_dicom_cine
+from lvseg.phantom.dicom_export import write_dicom_cine
 
 #: Small and quick; spacings are never equal.
 SMALL = PhantomOptions(

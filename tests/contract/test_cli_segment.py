@@ -74,13 +74,13 @@ def test_headers_of_the_source_are_read_once_for_all_dicom_objects(
     lvseg_command: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, calls = reading.original_headers, []
+    whole, calls = reading.read_source_headers, []
 
-    def original_headers(*arguments):  # type: ignore[no-untyped-def]
+    def read_source_headers(*arguments):  # type: ignore[no-untyped-def]
         calls.append(arguments)
         return whole(*arguments)
 
-    monkeypatch.setattr(reading, "original_headers", original_headers)
+    monkeypatch.setattr(reading, "read_source_headers", read_source_headers)
     ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path, "--model", tiny_model)
     assert ended.status == 0
     assert (tmp_path / "heart" / "segmentation.dcm").is_file()

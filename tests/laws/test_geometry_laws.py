@@ -11,13 +11,13 @@ from lvseg.errors import IrregularStackError
 from lvseg.geometry import (
     Plane,
     affine,
+    disc_thickness_mm,
     gaps,
     index_to_mm,
     lps_to_ras,
     mm_to_index,
     normal,
     planes_from_affine,
-    slab_heights_mm,
     slice_positions_mm,
     slice_spacing_mm,
     sort_order,
@@ -100,13 +100,13 @@ def test_sorting_puts_any_order_right_and_twice_changes_nothing(planes, seed):
 def test_slabs_cover_the_stack_and_half_the_usual_distance_beyond_each_end(planes):
     positions = slice_positions_mm(planes)
     usual = np.median(np.diff(positions))
-    assert slab_heights_mm(planes).sum() == pytest.approx(positions[-1] - positions[0] + usual)
+    assert disc_thickness_mm(planes).sum() == pytest.approx(positions[-1] - positions[0] + usual)
 
 
 @LAW
 @given(stacks())
 def test_slabs_belong_to_their_slices_whichever_end_comes_first(planes):
-    np.testing.assert_allclose(slab_heights_mm(planes[::-1]), slab_heights_mm(planes)[::-1])
+    np.testing.assert_allclose(disc_thickness_mm(planes[::-1]), disc_thickness_mm(planes)[::-1])
 
 
 @LAW
@@ -115,7 +115,7 @@ def test_slices_out_of_order_have_no_slabs_and_no_spacing(planes):
     if len(planes) < 3:
         return
     swapped = (planes[1], planes[0], *planes[2:])
-    for question in (slab_heights_mm, slice_spacing_mm):
+    for question in (disc_thickness_mm, slice_spacing_mm):
         with pytest.raises(IrregularStackError, match="in order"):
             question(swapped)
 

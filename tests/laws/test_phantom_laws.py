@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvseg.cine import Mask
-from lvseg.geometry import affine, slab_heights_mm
+from lvseg.geometry import affine, disc_thickness_mm
 from lvseg.phantom import PhantomOptions, beating_ventricle
 
 LAW = settings(derandomize=True, deadline=None, max_examples=12)
@@ -23,7 +23,7 @@ def _summed_ml(mask: Mask) -> np.ndarray:
     assert mask.planes is not None
     rows_mm, columns_mm = mask.planes[0].pixel_spacing_mm
     areas = mask.labels.sum(axis=(2, 3)) * (rows_mm * columns_mm)
-    return (areas * slab_heights_mm(mask.planes)).sum(axis=1) / 1000
+    return (areas * disc_thickness_mm(mask.planes)).sum(axis=1) / 1000
 
 
 @LAW

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvseg.cine import Cine
-from lvseg.geometry import gaps, slab_heights_mm, slice_positions_mm
+from lvseg.geometry import disc_thickness_mm, gaps, slice_positions_mm
 from lvseg.read.dicom import study_from_datasets
 
 
@@ -83,7 +83,7 @@ def test_a_missing_slice_is_reported_never_filled(
     kept = [z for z in range(slices) if z != missing]
     np.testing.assert_array_equal(cine.frames, MAKER.expected(slices, phases)[:, kept])
     if 2 <= missing <= slices - 3:  # away from the ends the gap is shared by its neighbours
-        np.testing.assert_allclose(slab_heights_mm(cine.planes).sum(), MAKER.STEP_MM * slices)
+        np.testing.assert_allclose(disc_thickness_mm(cine.planes).sum(), MAKER.STEP_MM * slices)
 
 
 @LAW

@@ -11,10 +11,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enhanced_export import EXPORTS
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid, Plane, index_to_mm
-from lvseg.read import original_headers, read_mask, read_study
-from lvseg.write import write_dicom_cine, write_segmentations
+from lvseg.read import read_mask, read_source_headers, read_study
+from lvseg.write.segmentation import write_segmentations
 
 
 def _maker() -> ModuleType:
@@ -86,10 +87,10 @@ def test_a_mask_comes_back_to_its_pixels_and_its_place(
     labels[:, 1, 3, 4] = 1
     with tempfile.TemporaryDirectory() as name:
         source, folder = Path(name) / "in", Path(name) / "out"
-        write_dicom_cine(cine, source, enhanced=enhanced)
+        EXPORTS[enhanced](cine, source)
         read = read_study(source).short_axis()
         result = MAKER.result_of(read, labels)
-        (path,), issues = write_segmentations(result, folder, original_headers(source, read))
+        (path,), issues = write_segmentations(result, folder, read_source_headers(source, read))
         assert issues == ()
         for mask in (read_mask(path), read_mask(path, like=read)):
             np.testing.assert_array_equal(mask.labels, labels)

@@ -11,9 +11,10 @@ import pydicom
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enhanced_export import EXPORTS
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid, Plane, affine, lps_to_ras, planes_from_affine
-from lvseg.write import write_dicom_cine, write_mask
+from lvseg.write import write_mask
 
 LAW = settings(derandomize=True, deadline=None, max_examples=25)
 SOURCE = Source(format="array", name="made")
@@ -64,7 +65,7 @@ def test_pixels_and_planes_come_back_from_dicom(
     frames = np.random.default_rng(sum(shape)).integers(0, 2**16, shape).astype(np.float32)
     cine = Cine(frames, SOURCE, grid=Grid.of(frames, planes=planes))
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_dicom_cine(cine, Path(folder), enhanced=enhanced)
+        paths = EXPORTS[enhanced](cine, Path(folder))
         datasets = [pydicom.dcmread(path) for path in paths]
     if enhanced:
         groups = datasets[0].PerFrameFunctionalGroupsSequence

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from enhanced_export import EXPORTS
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid, Plane
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
-from lvseg.read import original_headers, read_study
+from lvseg.read import read_source_headers, read_study
 from lvseg.results import LVMeasurements, Phases, StudyResult
-from lvseg.write import write_dicom_cine
 
 #: A tilted stack: rows grow along ROW, columns along COLUMN, slices along (0, 0.8, 0.6).
 ROW, COLUMN = (0.0, 0.6, -0.8), (1.0, 0.0, 0.0)
@@ -86,6 +86,6 @@ def study(
     folder: Path, cine: Cine | None = None, *, enhanced: bool = False
 ) -> tuple[Cine, dict[str, Dataset]]:
     """The cine as DICOM files, read back; and the headers of these files."""
-    write_dicom_cine(cine or drawn_cine(), folder, enhanced=enhanced, patient_id=PATIENT)
+    EXPORTS[enhanced](cine or drawn_cine(), folder, patient_id=PATIENT)
     read = read_study(folder).short_axis()
-    return read, original_headers(folder, read)
+    return read, read_source_headers(folder, read)

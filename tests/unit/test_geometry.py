@@ -10,13 +10,13 @@ from lvseg.geometry import (
     Plane,
     affine,
     are_parallel,
+    disc_thickness_mm,
     gaps,
     index_to_mm,
     lps_to_ras,
     mm_to_index,
     normal,
     planes_from_affine,
-    slab_heights_mm,
     slice_positions_mm,
     slice_spacing_mm,
     sort_order,
@@ -55,31 +55,31 @@ def test_positions_run_along_the_normal_and_order_follows_them():
 def test_slabs_reach_halfway_to_each_neighbour_and_gaps_count():
     # positions 0, 8, 18, 38: distances 8, 10, 20, median 10
     # (10 + 8) / 2 = 9, (8 + 10) / 2 = 9, (10 + 20) / 2 = 15, (20 + 10) / 2 = 15
-    assert slab_heights_mm([axial(z) for z in (0, 8, 18, 38)]).tolist() == [9, 9, 15, 15]
+    assert disc_thickness_mm([axial(z) for z in (0, 8, 18, 38)]).tolist() == [9, 9, 15, 15]
 
 
 def test_the_open_side_of_an_outermost_slice_takes_half_the_median_distance():
     # positions 0, 30, 39, 48: distances 30, 9, 9, median 9: the first slice stands for
     # 9 / 2 = 4.5 outside and 30 / 2 = 15 inside, not for 15 on both sides
-    assert slab_heights_mm([axial(z) for z in (0, 30, 39, 48)]).tolist() == [19.5, 19.5, 9, 9]
+    assert disc_thickness_mm([axial(z) for z in (0, 30, 39, 48)]).tolist() == [19.5, 19.5, 9, 9]
 
 
 def test_two_slices_share_their_one_distance():
-    assert slab_heights_mm([axial(1), axial(8)]).tolist() == [7, 7]
+    assert disc_thickness_mm([axial(1), axial(8)]).tolist() == [7, 7]
 
 
 def test_slice_thickness_changes_no_slab():
     thin, thick = ([axial(z, thickness=t) for z in (0, 8, 18)] for t in (1.0, 30.0))
-    assert slab_heights_mm(thin).tolist() == slab_heights_mm(thick).tolist() == [8.5, 9, 9.5]
+    assert disc_thickness_mm(thin).tolist() == disc_thickness_mm(thick).tolist() == [8.5, 9, 9.5]
 
 
-@pytest.mark.parametrize("question", [slab_heights_mm, slice_spacing_mm])
+@pytest.mark.parametrize("question", [disc_thickness_mm, slice_spacing_mm])
 def test_one_slice_has_no_distance_and_none_is_made_up(question):
     with pytest.raises(UnknownSpacingError, match="two slices"):
         question([axial(0, thickness=8.0)])
 
 
-@pytest.mark.parametrize("question", [slab_heights_mm, slice_spacing_mm])
+@pytest.mark.parametrize("question", [disc_thickness_mm, slice_spacing_mm])
 @pytest.mark.parametrize("heights", [(0, 8, 8.05), (0, 16, 8), (0, 10, 0)])
 def test_slices_at_one_place_or_out_of_order_are_refused(question, heights):
     with pytest.raises(IrregularStackError, match="in order"):

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from read_maker import enhanced, image, stack
 
+from enhanced_export import EXPORTS
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, MeasureError, PhaseError
 from lvseg.geometry import Grid
 from lvseg.measurement import measure, peak_rates_ml_s
 from lvseg.phantom import PhantomOptions, beating_ventricle
+from lvseg.phantom.dicom_export import write_dicom_cine
 from lvseg.read import read_study
 from lvseg.read.dicom import study_from_datasets
-from lvseg.write import write_dicom_cine, write_picture_mask
+from lvseg.write import write_picture_mask
 
 
 def cine_of(datasets: list[Dataset]) -> Cine:
@@ -106,7 +108,7 @@ def test_the_heart_rate_of_a_phantom_survives_dicom(tmp_path: Path, multi: bool)
     )
     cine, _, _ = beating_ventricle(options)
     assert cine.heart_rate_bpm == 72
-    write_dicom_cine(cine, tmp_path, enhanced=multi)
+    EXPORTS[multi](cine, tmp_path)
     read = read_study(tmp_path).short_axis()
     assert read.heart_rate_bpm == pytest.approx(72)
 

@@ -9,7 +9,7 @@ import pytest
 
 from lvseg.cine import Cine, Mask
 from lvseg.errors import UsageError
-from lvseg.geometry import normal, slab_heights_mm, slice_positions_mm
+from lvseg.geometry import disc_thickness_mm, normal, slice_positions_mm
 from lvseg.phantom import PhantomOptions, Truth, beating_ventricle
 
 SMALL = PhantomOptions(phases=4, rows=120, columns=100, pixel_spacing_mm=(2.0, 2.3))
@@ -25,7 +25,7 @@ def _summed_ml(mask: Mask) -> np.ndarray:
     assert mask.planes is not None
     rows_mm, columns_mm = mask.planes[0].pixel_spacing_mm
     areas = mask.labels.sum(axis=(2, 3)) * (rows_mm * columns_mm)
-    return (areas * slab_heights_mm(mask.planes)).sum(axis=1) / 1000
+    return (areas * disc_thickness_mm(mask.planes)).sum(axis=1) / 1000
 
 
 def test_default_is_a_normal_heart(default: Simulated) -> None:

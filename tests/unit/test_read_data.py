@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lvseg.geometry import slab_heights_mm, slice_spacing_mm
+from lvseg.geometry import disc_thickness_mm, slice_spacing_mm
 from lvseg.read import find_studies, list_series, read_study
 
 pytestmark = pytest.mark.data
@@ -29,7 +29,7 @@ def test_a_complete_study(
     assert cine.pixel_spacing_mm == (spacing_mm, spacing_mm)
     assert cine.planes is not None
     assert slice_spacing_mm(cine.planes) == pytest.approx(step_mm, abs=0.01)
-    np.testing.assert_allclose(slab_heights_mm(cine.planes), step_mm, atol=0.01)
+    np.testing.assert_allclose(disc_thickness_mm(cine.planes), step_mm, atol=0.01)
     assert {issue.severity for issue in cine.issues} == {"info"}
     assert [row.chosen for row in study.series] == [True]
 

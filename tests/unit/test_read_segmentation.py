@@ -24,7 +24,8 @@ from lvseg.evaluate import compare
 from lvseg.geometry import Grid
 from lvseg.labels import Label
 from lvseg.read import read_mask
-from lvseg.write import SegOptions, write_mask, write_segmentations
+from lvseg.write import write_mask
+from lvseg.write.segmentation import SegOptions, write_segmentations
 
 Source = tuple[Cine, dict[str, Dataset]]
 CAVITY = Code("277066005", "SCT", "Cavity of left cardiac ventricle")
@@ -257,8 +258,10 @@ def foreign(
     **more: Any,
 ) -> Path:
     """A Segmentation of one phase as highdicom makes it, [Z, Y, X] with numbers of segments."""
-    cine, originals = source
-    images = [originals[item.sop_instance_uid] for item in (cine.source.instances or ())[phase]]
+    cine, source_headers = source
+    images = [
+        source_headers[item.sop_instance_uid] for item in (cine.source.instances or ())[phase]
+    ]
     descriptions = [
         SegmentDescription(number, label, ORGAN, code, "MANUAL")
         for number, (label, code) in enumerate(segments, start=1)

@@ -13,7 +13,7 @@ from lvseg.cine import Cine, InstanceRef, Mask, Source
 from lvseg.datasets.contours import fill, read_contour
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid
-from lvseg.read import original_headers, read_picture, read_study
+from lvseg.read import read_picture, read_source_headers, read_study
 from lvseg.write import contour_text as module
 from lvseg.write.contour_text import contour_text, write_contour_text
 
@@ -161,7 +161,7 @@ def test_files_of_a_real_study_have_the_numbers_of_its_images(data_dir: Path, tm
     labels = np.zeros(cine.shape, np.uint8)
     labels[7, 3, 90:110, 80:120] = 1
     mask = Mask(labels, tuple(range(cine.shape[0])), grid=Grid.of(labels, planes=cine.planes))
-    ((path,), _) = write_contour_text(mask, cine, tmp_path, original_headers(folder, cine))
+    ((path,), _) = write_contour_text(mask, cine, tmp_path, read_source_headers(folder, cine))
     # file N.dcm is image number N
     image = pydicom.dcmread(folder / f"{int(path.name[8:12])}.dcm", stop_before_pixels=True)
     assert image.SOPInstanceUID == cine.source.instances[7][3].sop_instance_uid

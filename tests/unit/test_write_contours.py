@@ -11,7 +11,7 @@ from lvseg.cine import Cine, Mask, Source
 from lvseg.contours import slice_contours
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid, Plane
-from lvseg.write.contours import cavity_contours, contours_document, write_contours
+from lvseg.write.contours import contours_document, true_contours, write_contours
 
 
 def shoelace(polygon):
@@ -94,7 +94,7 @@ def test_a_polygon_has_the_area_and_the_centre_of_its_pixels():
     labels = np.zeros((9, 8), np.uint8)
     labels[2:5, 1:5] = 1
     labels[2, 4] = 0  # 3 x 4 pixels less one at the corner
-    (polygon,) = cavity_contours(labels)
+    (polygon,) = true_contours(labels == 1)
     assert shoelace(polygon) == pytest.approx(11)
     # x: (3 x (1 + 2 + 3) + 2 x 4) / 11; y: (3 x 2 + 4 x 3 + 4 x 4) / 11
     assert centroid(polygon) == pytest.approx((26 / 11, 34 / 11))
@@ -104,7 +104,7 @@ def test_a_hole_has_the_area_of_its_pixels():
     labels = np.zeros((12, 12), np.uint8)
     labels[2:10, 2:10] = 1
     labels[5:7, 5:7] = 0
-    assert [shoelace(p) for p in cavity_contours(labels)] == pytest.approx([64, -4])
+    assert [shoelace(p) for p in true_contours(labels == 1)] == pytest.approx([64, -4])
 
 
 @pytest.mark.parametrize("heights", [(0.0,), (0.0, 9.0, 4.0)])

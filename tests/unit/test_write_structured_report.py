@@ -22,14 +22,16 @@ from read_maker import NAME, enhanced, stack
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid
 from lvseg.issues import Issue
+from lvseg.labels import Label
 from lvseg.measurement import measure
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.read import read_study
 from lvseg.read.dicom import study_from_datasets
-from lvseg.read.originals import original_headers
+from lvseg.read.source_headers import read_source_headers
 from lvseg.results import StudyResult
-from lvseg.write.report_codes import VALUES
-from lvseg.write.structured_report import write_structured_report
+from lvseg.write.dicom_context import code_of
+from lvseg.write.dicom_object import attributes, coded_entry
+from lvseg.write.structured_report import VALUES, write_structured_report
 
 ENHANCED_SR = "1.2.840.10008.5.1.4.1.1.88.22"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -72,11 +74,11 @@ def headers(**changes: Any) -> list[Dataset]:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyResult, Path]:
-    cine, originals = cine_of(headers())
+    cine, source_headers = cine_of(headers())
     noticed = (Issue("uneven-stack", "warning", "One slice differs.", 2, 5),)
     result = result_of(cine, issues=noticed)
     path = tmp_path_factory.mktemp("sr") / "report.dcm"
-    write_structured_report(result, path, originals)
+    write_structured_report(result, path, source_headers)
     return result, path
 
 
@@ -132,7 +134,7 @@ def test_values_have_the_codes_and_units_of_the_standard(plain: tuple[StudyResul
 
 
 def test_the_codes_are_those_of_the_dictionary() -> None:
-    terms = {field: (code.value, code.scheme) for field, code, _, _ in VALUES}
+    terms = {field: (code.value, code.scheme_designator) for field, code, _, _ in VALUES}
     known = {
         "edv_ml": codes.cid3468.LeftVentricularEDVolume,
         "esv_ml": codes.cid3469.LeftVentricularESVolume,
@@ -163,10 +165,10 @@ def test_every_phase_has_its_volume_number_and_time(plain: tuple[StudyResult, Pa
 
 
 def test_what_is_unknown_is_absent_and_never_zero(tmp_path: Path) -> None:
-    cine, originals = cine_of(headers(HeartRate=None, TriggerTime=None))
+    cine, source_headers = cine_of(headers(HeartRate=None, TriggerTime=None))
     result = result_of(cine)
     assert cine.times_ms is None
-    write_structured_report(result, tmp_path / "a.dcm", originals)
+    write_structured_report(result, tmp_path / "a.dcm", source_headers)
     found = numbers(pydicom.dcmread(tmp_path / "a.dcm"))
     assert set(found) == {
         *(("8821-1", "LN"), ("8823-7", "LN"), ("90096001", "SCT"), ("8811-2", "LN")),
@@ -176,10 +178,10 @@ def test_what_is_unknown_is_absent_and_never_zero(tmp_path: Path) -> None:
 
 
 def test_a_result_without_volumes_says_so(tmp_path: Path) -> None:
-    cine, originals = cine_of(headers())
+    cine, source_headers = cine_of(headers())
     result = result_of(cine, complete=False)
     assert result.measurements.volume_ml is None
-    write_structured_report(result, tmp_path / "a.dcm", originals)
+    write_structured_report(result, tmp_path / "a.dcm", source_headers)
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
     assert numbers(dataset) == {("8867-4", "LN"): (75.0, "{H.B.}/min")}
     assert len(groups(dataset)) == 1
@@ -216,19 +218,19 @@ def test_the_report_says_what_made_it_and_for_what(plain: tuple[StudyResult, Pat
     ("severity", "verdict"), [("info", "pass"), ("warning", "review"), ("error", "fail")]
 )
 def test_the_verdict_is_coded(tmp_path: Path, severity: Any, verdict: str) -> None:
-    cine, originals = cine_of(headers())
+    cine, source_headers = cine_of(headers())
     result = result_of(cine, issues=(Issue("x", severity, "A test."),))
-    write_structured_report(result, tmp_path / "a.dcm", originals)
+    write_structured_report(result, tmp_path / "a.dcm", source_headers)
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
     (found,) = [item for item in items(dataset) if name(item) == ("verdict", "99LVSEG")]
     assert found.ConceptCodeSequence[0].CodeValue == verdict == result.verdict
 
 
 def test_tracking_uids_stay_and_object_uids_do_not(tmp_path: Path) -> None:
-    cine, originals = cine_of(headers())
+    cine, source_headers = cine_of(headers())
     read = []
     for file in ("a.dcm", "b.dcm"):
-        write_structured_report(result_of(cine), tmp_path / file, originals)
+        write_structured_report(result_of(cine), tmp_path / file, source_headers)
         read.append(pydicom.dcmread(tmp_path / file))
     tracked = [
         [item.UID for item in items(dataset) if name(item) == ("112040", "DCM")] for dataset in read
@@ -240,8 +242,8 @@ def test_tracking_uids_stay_and_object_uids_do_not(tmp_path: Path) -> None:
 
 
 def test_without_a_model_the_program_is_the_algorithm(tmp_path: Path) -> None:
-    cine, originals = cine_of(headers())
-    write_structured_report(result_of(cine, card=None), tmp_path / "a.dcm", originals)
+    cine, source_headers = cine_of(headers())
+    write_structured_report(result_of(cine, card=None), tmp_path / "a.dcm", source_headers)
     assert set(texts(pydicom.dcmread(tmp_path / "a.dcm"), "111001")) == {"lvseg"}
 
 
@@ -294,19 +296,22 @@ def test_patient_study_and_every_image_are_those_of_the_source(
 
 
 def test_an_enhanced_source_is_referred_to_once(tmp_path: Path) -> None:
-    cine, originals = cine_of([enhanced(3, 8)])
-    write_structured_report(result_of(cine), tmp_path / "a.dcm", originals)
+    cine, source_headers = cine_of([enhanced(3, 8)])
+    write_structured_report(result_of(cine), tmp_path / "a.dcm", source_headers)
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
     assert evidence(dataset) == {"1.2.3.4": {"1.2.3.77": "1.2.840.10008.5.1.4.1.1.4.1"}}
 
 
 def segmentation(file: Path, number: int) -> Path:
-    """What the report needs of a DICOM SEG: who it is."""
+    """What the report needs of a DICOM SEG: who it is, and what its segments are."""
     dataset = Dataset()
     dataset.SOPClassUID = SEGMENTATION
     dataset.SOPInstanceUID = f"1.2.3.900.{number}"
     dataset.StudyInstanceUID = "1.2.3"
     dataset.SeriesInstanceUID = f"1.2.3.900{number}"
+    kind = coded_entry(code_of(Label.LV_CAVITY))
+    segment = attributes(SegmentNumber=1, SegmentedPropertyTypeCodeSequence=[kind])
+    dataset.SegmentSequence = [segment]
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     dataset.save_as(file, enforce_file_format=True)
@@ -319,9 +324,9 @@ def references(dataset: Dataset) -> list[tuple[str, int]]:
 
 
 def test_the_volumes_of_a_cine_refer_to_its_segment(tmp_path: Path) -> None:
-    cine, originals = cine_of(headers())
+    cine, source_headers = cine_of(headers())
     file = segmentation(tmp_path / "segmentation.dcm", 1)
-    write_structured_report(result_of(cine), tmp_path / "a.dcm", originals, [file])
+    write_structured_report(result_of(cine), tmp_path / "a.dcm", source_headers, [file])
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
     assert references(dataset) == [("1.2.3.900.1", 1)]
     function, volumes = groups(dataset)
@@ -336,9 +341,9 @@ def test_the_volumes_of_a_cine_refer_to_its_segment(tmp_path: Path) -> None:
 
 
 def test_segments_of_end_diastole_and_end_systole_have_their_own_volume(tmp_path: Path) -> None:
-    cine, originals = cine_of(headers())
+    cine, source_headers = cine_of(headers())
     files = [segmentation(tmp_path / f"s_{m}.dcm", n) for n, m in ((1, "ed"), (2, "es"))]
-    write_structured_report(result_of(cine), tmp_path / "a.dcm", originals, files)
+    write_structured_report(result_of(cine), tmp_path / "a.dcm", source_headers, files)
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
     _, diastole, systole, curve = groups(dataset)
     assert (references(diastole), references(systole)) == (
@@ -356,9 +361,9 @@ def test_images_of_several_series_are_named_one_by_one(tmp_path: Path) -> None:
     datasets = headers()
     for dataset in datasets[:8]:  # the first slice
         dataset.SeriesInstanceUID = "1.2.3.5"
-    cine, originals = cine_of(datasets)
+    cine, source_headers = cine_of(datasets)
     file = segmentation(tmp_path / "segmentation.dcm", 1)
-    write_structured_report(result_of(cine), tmp_path / "a.dcm", originals, [file])
+    write_structured_report(result_of(cine), tmp_path / "a.dcm", source_headers, [file])
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
     assert {uid: len(images) for uid, images in evidence(dataset).items()} == {
         "1.2.3.5": 8,
@@ -371,9 +376,9 @@ def test_images_of_several_series_are_named_one_by_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format_", ["nifti", "picture", "array"])
 def test_without_a_dicom_source_nothing_is_written(tmp_path: Path, format_: Any) -> None:
-    cine, originals = cine_of(headers())
+    cine, source_headers = cine_of(headers())
     other = replace(cine, source=Source(format_, "a"))
-    issues = write_structured_report(result_of(other), tmp_path / "a.dcm", originals)
+    issues = write_structured_report(result_of(other), tmp_path / "a.dcm", source_headers)
     assert [(issue.code, issue.severity) for issue in issues] == [("no-dicom-source", "info")]
     assert list(tmp_path.iterdir()) == []
 
@@ -397,8 +402,8 @@ ODD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_headers_give_a_readable_report(tmp_path: Path, odd: str) -> None:
     with pydicom.config.disable_value_validation():
-        cine, originals = cine_of(headers(**ODD[odd]))
-        issues = write_structured_report(result_of(cine), tmp_path / "a.dcm", originals)
+        cine, source_headers = cine_of(headers(**ODD[odd]))
+        issues = write_structured_report(result_of(cine), tmp_path / "a.dcm", source_headers)
         dataset = pydicom.dcmread(tmp_path / "a.dcm")
         assert dataset.StudyInstanceUID == ODD[odd].get("StudyInstanceUID", "1.2.3")
         assert dataset.PatientName == (ODD[odd].get("PatientName", NAME) or "")
@@ -414,8 +419,8 @@ def test_of_a_real_study_only_its_own_uids_are_invalid(data_dir: Path, tmp_path:
     if not folder.is_dir():
         pytest.skip(f"missing: {folder.name} of sunnybrook-dicom")
     cine = read_study(folder).short_axis()
-    originals = original_headers(folder, cine)
-    issues = write_structured_report(result_of(cine), tmp_path / "a.dcm", originals)
+    source_headers = read_source_headers(folder, cine)
+    issues = write_structured_report(result_of(cine), tmp_path / "a.dcm", source_headers)
     with pydicom.config.disable_value_validation():
         assert "dicom-tag-kept" in {issue.code for issue in issues}
         dataset = pydicom.dcmread(tmp_path / "a.dcm")
@@ -453,7 +458,7 @@ def complaints(program: str, package: str, *arguments: str) -> tuple[str, ...]:
 @pytest.fixture(scope="module", params=["images", "cine segment", "ed and es", "no volumes"])
 def any_report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("any")
-    cine, originals = cine_of(headers())
+    cine, source_headers = cine_of(headers())
     if request.param == "cine segment":
         files = [segmentation(folder / "segmentation.dcm", 1)]
     elif request.param == "ed and es":
@@ -462,7 +467,7 @@ def any_report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         files = []
     noticed = (Issue("uneven-stack", "warning", "One slice differs.", 2, 5),)
     result = result_of(cine, issues=noticed, complete=request.param != "no volumes")
-    write_structured_report(result, folder / "report.dcm", originals, files)
+    write_structured_report(result, folder / "report.dcm", source_headers, files)
     return folder / "report.dcm"
 
 
@@ -476,8 +481,8 @@ def test_every_relationship_is_allowed_in_an_enhanced_sr(any_report: Path) -> No
 
 
 def test_the_validators_do_complain(tmp_path: Path) -> None:
-    cine, originals = cine_of(headers())
-    write_structured_report(result_of(cine), tmp_path / "a.dcm", originals)
+    cine, source_headers = cine_of(headers())
+    write_structured_report(result_of(cine), tmp_path / "a.dcm", source_headers)
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
     del dataset.CompletionFlag
     volume = next(item for item in items(dataset) if name(item) == ("118565006", "SCT"))

@@ -19,10 +19,11 @@ import numpy as np
 import pydicom
 import pytest
 
+from enhanced_export import write_enhanced_cine
 from lvseg.cine import Cine, Mask
 from lvseg.geometry import Grid
 from lvseg.phantom import PhantomOptions, beating_ventricle
-from lvseg.write import write_dicom_cine
+from lvseg.phantom.dicom_export import write_dicom_cine
 
 #: Without these DCMTK waits 40 ms for each image (delayed acknowledgement), on both sides.
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
@@ -156,7 +157,7 @@ def _classic(cine: Cine, folder: Path) -> None:
 
 
 def _enhanced(cine: Cine, folder: Path) -> None:
-    write_dicom_cine(cine, folder, enhanced=True)
+    write_enhanced_cine(cine, folder)
 
 
 def _shuffled(cine: Cine, folder: Path) -> None:

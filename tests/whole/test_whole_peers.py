@@ -33,7 +33,7 @@ from lvseg.cli import main
 from lvseg.labels import Label
 from lvseg.measurement import measure
 from lvseg.modelcard import ModelCard
-from lvseg.read import original_headers, read_mask, read_study
+from lvseg.read import read_mask, read_source_headers, read_study
 from lvseg.results import StudyResult
 from lvseg.write.segmentation import SegOptions, write_segmentations
 from lvseg.write.structured_report import write_structured_report
@@ -80,9 +80,9 @@ def phantom(name: str, folder: Path) -> tuple[Path, StudyResult]:
 
 def of_phantom(name: str, folder: Path) -> Made:
     source, result = phantom(name, folder)
-    originals = original_headers(source, result.cine)
-    ((segmentation,), _) = write_segmentations(result, folder, originals)
-    write_structured_report(result, folder / "report.dcm", originals, [segmentation])
+    source_headers = read_source_headers(source, result.cine)
+    ((segmentation,), _) = write_segmentations(result, folder, source_headers)
+    write_structured_report(result, folder / "report.dcm", source_headers, [segmentation])
     values = result.measurements
     figures = {"edv_ml": values.edv_ml, "esv_ml": values.esv_ml, "ef_percent": values.ef_percent}
     labels = result.mask.labels
@@ -125,12 +125,12 @@ def check_validator(case: Made) -> None:
 @pytest.mark.parametrize("name", ["tilted", "missing-slices", "odd-tags", "enhanced"])
 def test_the_validator_accepts_one_object_a_phase_and_fractions(tmp_path: Path, name: str) -> None:
     source, result = phantom(name, tmp_path)
-    originals = original_headers(source, result.cine)
+    source_headers = read_source_headers(source, result.cine)
     cine = result.cine
     broken = Made(source, cine, result.mask.labels, source, source, {}).broken_uids()
-    pair, _ = write_segmentations(result, tmp_path, originals, SegOptions(phases="ed-es"))
+    pair, _ = write_segmentations(result, tmp_path, source_headers, SegOptions(phases="ed-es"))
     assert [path.name for path in pair] == ["segmentation_ed.dcm", "segmentation_es.dcm"]
-    write_structured_report(result, tmp_path / "report.dcm", originals, pair)
+    write_structured_report(result, tmp_path / "report.dcm", source_headers, pair)
     scores = result.mask.labels.astype(np.float32) * 0.8
     scored = StudyResult(
         cine,
@@ -141,7 +141,7 @@ def test_the_validator_accepts_one_object_a_phase_and_fractions(tmp_path: Path, 
         probabilities={Label.LV_CAVITY: scores},
     )
     options = SegOptions(fractional=True)
-    ((fractions,), _) = write_segmentations(scored, tmp_path / "parts", originals, options)
+    ((fractions,), _) = write_segmentations(scored, tmp_path / "parts", source_headers, options)
     for path in (*pair, tmp_path / "report.dcm", fractions):
         assert faults(path, broken) == []
         assert dumped(path) == []

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from enhanced_export import EXPORTS
 from lvseg import model_store
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.pipeline import run
 from lvseg.predict import Predictor, available_runtimes, load_model
-from lvseg.write import write_dicom_cine
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_ejection_fraction_of_the_phantom(
     tmp_path: Path, predictor: Predictor, *, enhanced: bool
 ) -> None:
     cine, _, truth = beating_ventricle(PhantomOptions())
-    write_dicom_cine(cine, tmp_path, enhanced=enhanced)
+    EXPORTS[enhanced](cine, tmp_path)
     result = run(tmp_path, predictor)
     assert result.measurements.ef_percent == pytest.approx(truth.ef_percent, abs=5)
     assert result.measurements.phases.end_diastole in (0, 1, 19)

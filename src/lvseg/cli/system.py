@@ -64,7 +64,7 @@ def demo(
 def simulate(out: Output, folder: Path, *, overwrite: bool) -> dict[str, float]:
     """Write the phantom as a DICOM series; returns the true figures of :data:`COMPARED`."""
     from lvseg.phantom import beating_ventricle
-    from lvseg.write import write_dicom_cine
+    from lvseg.phantom.dicom_export import write_dicom_cine
 
     with out.progress("simulating a heart"):
         cine, _, truth = beating_ventricle()

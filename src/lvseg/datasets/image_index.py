@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.errors import DatasetError, GeometryError
-from lvseg.geometry import Plane, slab_heights_mm, slice_spacing_mm, sort_order
+from lvseg.geometry import Plane, disc_thickness_mm, slice_spacing_mm, sort_order
 from lvseg.read.single_image import FrameHeader, read_frame_header
 
-__all__ = ["ImageIndex", "index_images", "slab_heights_of"]
+__all__ = ["ImageIndex", "disc_thickness_of", "index_images"]
 
 _LAST_NUMBER = re.compile(r"(\d+)$")
 
@@ -55,11 +55,11 @@ class ImageIndex:
             return None
 
 
-def slab_heights_of(planes: tuple[Plane, ...]) -> NDArray[np.float64]:
-    """:func:`lvseg.geometry.slab_heights_mm` for slices in any order, shape [Z], mm."""
+def disc_thickness_of(planes: tuple[Plane, ...]) -> NDArray[np.float64]:
+    """:func:`lvseg.geometry.disc_thickness_mm` for slices in any order, shape [Z], mm."""
     order = sort_order(planes)
     heights = np.empty(len(planes))
-    heights[order] = slab_heights_mm([planes[i] for i in order])
+    heights[order] = disc_thickness_mm([planes[i] for i in order])
     return heights
 
 

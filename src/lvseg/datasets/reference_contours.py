@@ -12,7 +12,7 @@ import numpy as np
 
 from lvseg.contours import area_px
 from lvseg.datasets.contours import read_contour
-from lvseg.datasets.image_index import ImageIndex, index_images, slab_heights_of
+from lvseg.datasets.image_index import ImageIndex, disc_thickness_of, index_images
 from lvseg.errors import DatasetError
 
 __all__ = [
@@ -163,7 +163,7 @@ def reference_volumes(contours: Path, dicom: Path) -> ReferenceVolumes:
 
     Area: the shoelace formula on the polygon itself, times the pixel area. Volume: Simpson's rule
     over the contoured slices, each standing for half the distance to its neighbours
-    (:func:`lvseg.geometry.slab_heights_mm` of those slices; a lone slice takes its height in the
+    (:func:`lvseg.geometry.disc_thickness_mm` of those slices; a lone slice takes its height in the
     whole stack). Papillary muscles count as cavity. EF = 100 (EDV - ESV) / EDV.
 
     :param contours: folder with the patient's ``IM-xxxx-NNNN-icontour-manual.txt``, at any depth.
@@ -203,10 +203,10 @@ def reference_volumes(contours: Path, dicom: Path) -> ReferenceVolumes:
 def _heights(numbers: Collection[int], index: ImageIndex) -> dict[int, float]:
     slices = sorted({index.place[number][0] for number in numbers})
     if len(slices) == 1:
-        whole = slab_heights_of(index.planes)
+        whole = disc_thickness_of(index.planes)
         height_of = {slices[0]: float(whole[slices[0]])}
     else:
-        values = slab_heights_of(tuple(index.planes[z] for z in slices))
+        values = disc_thickness_of(tuple(index.planes[z] for z in slices))
         height_of = dict(zip(slices, values.tolist(), strict=True))
     return {number: height_of[index.place[number][0]] for number in numbers}
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Mask, base_first
 from lvseg.errors import IrregularStackError, PhaseError, UnknownSpacingError
-from lvseg.geometry import slab_heights_mm
+from lvseg.geometry import disc_thickness_mm
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.measurement.rates import cardiac_output_l_min, peak_rates_ml_s, times_of, with_rates
@@ -285,7 +285,7 @@ def _heights_mm(mask: Mask) -> FloatArray:
             "lacking phases"
         )
     if mask.planes is not None:
-        return slab_heights_mm(mask.planes)
+        return disc_thickness_mm(mask.planes)
     if mask.slice_spacing_mm is None or slices < 2:
         raise UnknownSpacingError(
             f"expected several slices a known distance apart, found {slices} slice(s) and the "

@@ -94,9 +94,9 @@ def _write(
 
     @cache
     def headers() -> Mapping[str, Any]:
-        from lvseg.read import original_headers
+        from lvseg.read import read_source_headers
 
-        return {} if study is None else original_headers(study, result.cine)
+        return {} if study is None else read_source_headers(study, result.cine)
 
     context = WriteContext(result, folder, options.seg_phases, options.fractional, headers)
     noticed: tuple[Issue, ...] = ()

@@ -57,8 +57,8 @@ def _contours(context: WriteContext) -> tuple[Issue, ...]:
 def _sunnybrook(context: WriteContext) -> tuple[Issue, ...]:
     from lvseg.write import write_contour_text
 
-    folder, originals = context.folder / "contours", context.headers()
-    return write_contour_text(context.result.mask, context.result.cine, folder, originals)[1]
+    folder, source_headers = context.folder / "contours", context.headers()
+    return write_contour_text(context.result.mask, context.result.cine, folder, source_headers)[1]
 
 
 def _png(context: WriteContext) -> tuple[Issue, ...]:
@@ -81,7 +81,7 @@ def _png(context: WriteContext) -> tuple[Issue, ...]:
 
 
 def _segmentation(context: WriteContext) -> tuple[Issue, ...]:
-    from lvseg.write import SegOptions, write_segmentations
+    from lvseg.write.segmentation import SegOptions, write_segmentations
 
     options = SegOptions(phases=context.seg_phases, fractional=context.fractional)
     paths, noticed = write_segmentations(context.result, context.folder, context.headers(), options)
@@ -90,7 +90,7 @@ def _segmentation(context: WriteContext) -> tuple[Issue, ...]:
 
 
 def _structured_report(context: WriteContext) -> tuple[Issue, ...]:
-    from lvseg.write import write_structured_report
+    from lvseg.write.structured_report import write_structured_report
 
     path = context.folder / "report.dcm"
     return write_structured_report(context.result, path, context.headers(), context.segmentations)

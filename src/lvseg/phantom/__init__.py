@@ -1,6 +1,6 @@
 """A beating left ventricle with volumes known in closed form, inside a thorax.
 
-The pictures look like balanced-SSFP cine in short axis: bright blood, dark muscle, darker lungs,
+The images look like balanced-SSFP cine in short axis: bright blood, dark muscle, darker lungs,
 bright fat with black outlines, coil shading and Rician noise. Nothing in them comes from a patient.
 """
 

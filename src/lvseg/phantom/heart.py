@@ -1,4 +1,4 @@
-"""What beats: both ventricles, the atria above them, papillary muscles, trabeculae.
+"""Beating parts of the phantom: ventricles, the atria above them, papillary muscles, trabeculae.
 
 All phases of a slice are painted at once, ``[T, Y, X]``, in a window around the heart.
 """

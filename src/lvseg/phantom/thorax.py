@@ -1,4 +1,4 @@
-"""What does not beat: chest wall, lungs, diaphragm, liver, stomach, spleen, spine, aorta.
+"""Still parts of the phantom: chest wall, lungs, diaphragm, liver, stomach, spleen, spine, aorta.
 
 Sizes are mm from the axis of the ventricle (right, down in the image); signals are relative to
 blood. The chest wall lies up and left, the liver down and left, the left lung up and right.

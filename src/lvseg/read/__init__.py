@@ -1,4 +1,4 @@
-"""Anything on disk to a :class:`Study`: DICOM, NIfTI and pictures; folders, archives and files."""
+"""Readers: DICOM, NIfTI and images to a :class:`Study`; folders, archives and files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lvseg.cine import Cine, SeriesSummary, Study
 from lvseg.errors import UsageError
 from lvseg.issues import Issue
 from lvseg.read.mask import read_mask
-from lvseg.read.originals import original_headers
+from lvseg.read.source_headers import read_source_headers
 from lvseg.read.sources import Blob, Files
 from lvseg.read.studies import StudyRef, scan
 
@@ -22,9 +22,9 @@ __all__ = [
     "StudyRef",
     "find_studies",
     "list_series",
-    "original_headers",
     "read_mask",
     "read_picture",
+    "read_source_headers",
     "read_study",
 ]
 

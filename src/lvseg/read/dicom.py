@@ -19,9 +19,10 @@ from lvseg.errors import (
 )
 from lvseg.geometry import Grid, normal, slice_positions_mm, slice_spacing_mm
 from lvseg.issues import Issue
+from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.frames import FrameInfo, by_position, canonical, heart_rate, recency
 from lvseg.read.headers import frames_of
-from lvseg.read.pixels import quiet, stored_frames
+from lvseg.read.pixels import stored_frames
 from lvseg.read.sources import Files
 from lvseg.read.stack import REANGLED_DEGREES, Group, Stack, assess, groups_of
 
@@ -46,14 +47,14 @@ def study_from_datasets(datasets: Iterable[Dataset]) -> Study:
     :raises NotACineError: no short-axis cine among them.
     """
     frames: list[FrameInfo] = []
-    with quiet():
-        for dataset in datasets:
-            try:
-                frames.extend(frames_of(dataset, dataset))
-            except Exception as error:  # a broken dataset can fail anywhere in the parser
-                raise ReadError(
-                    "expected DICOM datasets, found one with a broken header: drop it"
-                ) from error
+    suppress_pydicom_warnings()
+    for dataset in datasets:
+        try:
+            frames.extend(frames_of(dataset, dataset))
+        except Exception as error:  # a broken dataset can fail anywhere in the parser
+            raise ReadError(
+                "expected DICOM datasets, found one with a broken header: drop it"
+            ) from error
     if not frames:
         raise ReadError("expected DICOM datasets, found none: check the query")
     with Files() as files:
@@ -339,8 +340,8 @@ def _no_stack(frames: Sequence[FrameInfo]) -> tuple[int, int, float, str]:
     placed = {frame.plane.origin_mm for frame in frames if frame.plane is not None}
     if first.modality != "MR":
         reason = f"{first.modality}: not MR"
-    elif first.trouble:
-        reason = first.trouble
+    elif first.rejected_because:
+        reason = first.rejected_because
     elif first.rows == 0:
         reason = "no images"
     elif first.component == "phase":

@@ -1,15 +1,15 @@
-"""One image of a series as its header describes it: what stacks are built from."""
+"""Frame: one image of a series as its header describes it; stacks are built of frames."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.errors import GeometryError
 from lvseg.geometry import PARALLEL_TOLERANCE, POSITION_TOLERANCE_MM, Plane, normal
 from lvseg.issues import Issue
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from lvseg.read.pixels import Instance
 
 __all__ = [
+    "TIME_RULES",
     "FrameInfo",
+    "TimeRule",
     "by_orientation",
     "by_position",
     "canonical",
     "heart_rate",
-    "plane_from",
     "recency",
     "time_values",
 ]
@@ -32,18 +33,45 @@ __all__ = [
 LARGEST_RATE_SPREAD = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class TimeRule:
+    """One element that may say which phase of the cardiac cycle a frame shows.
+
+    :param name: what phases ordered by it are ordered by (``Source.order_rule``).
+    :param tag: keyword of the element, or the number of a private one.
+    :param value: its number in the unit of the rule: ms after the R wave, or a count.
+    """
+
+    name: str
+    tag: str | int
+    value: Callable[[float], float]
+
+
+#: What orders phases, best first; of rows of one name the first that a header has. A vendor's own
+#: element is one more row.
+TIME_RULES = (
+    TimeRule("TriggerTime", "TriggerTime", float),
+    TimeRule("TriggerTime", "NominalCardiacTriggerDelayTime", float),
+    TimeRule("TemporalPositionIdentifier", "TemporalPositionIndex", math.trunc),
+    TimeRule("TemporalPositionIdentifier", "TemporalPositionIdentifier", math.trunc),
+    TimeRule("InstanceNumber", "InstanceNumber", math.trunc),
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameInfo:
     """One frame; numbers that the header does not give are None. Never a name or a birth date.
 
     :param frame: 1-based number within a multi-frame instance, None for a single-frame one.
     :param acquired: date and time of acquisition as one sortable text, "" where unknown.
-    :param sequence: how it was acquired (scanning sequence, variant, name): slices of one stack
-        agree in it.
-    :param contrast_ms: echo and inversion time, 0 where the header gives none: they are the same
-        in all phases of a cine.
+    :param times: name of a rule -> its value (:data:`TIME_RULES`); the number of the frame counts
+        as instance number in a multi-frame object.
+    :param pulse_sequence: how it was acquired (scanning sequence, variant, name): slices of one
+        stack agree in it.
+    :param echo_inversion_ms: echo and inversion time, 0 where the header gives none: they are the
+        same in all phases of a cine.
     :param component: "phase" for velocity and phase images, otherwise "magnitude".
-    :param trouble: why this image can be no part of a stack, "" if it can.
+    :param rejected_because: why this image can be no part of a stack, "" if it can.
     :param heart_rate_bpm: beats a minute while it was acquired.
     """
 
@@ -58,19 +86,27 @@ class FrameInfo:
     rows: int
     columns: int
     plane: Plane | None
-    trigger_ms: float | None
-    temporal_position: int | None
-    instance_number: int | None
+    times: Mapping[str, float]
     acquisition_number: int | None
     acquired: str
-    sequence: tuple[str, ...]
-    contrast_ms: tuple[float, float]
+    pulse_sequence: tuple[str, ...]
+    echo_inversion_ms: tuple[float, float]
     component: str
     slope: float
     intercept: float
-    trouble: str
+    rejected_because: str
     instance: Instance
     heart_rate_bpm: float | None = None
+
+    @property
+    def trigger_ms(self) -> float | None:
+        """Time after the R wave."""
+        return self.times.get("TriggerTime")
+
+    @property
+    def instance_number(self) -> float:
+        """Number of the image in its series; 0 where the header gives none."""
+        return self.times.get("InstanceNumber", 0.0)
 
     def placed(self) -> Plane:
         """The plane of a frame that is part of a stack."""
@@ -79,48 +115,25 @@ class FrameInfo:
         return self.plane
 
 
-def plane_from(
-    position: Sequence[float],
-    cosines: Sequence[float],
-    spacing: Sequence[float],
-    thickness_mm: float | None,
-) -> Plane | None:
-    """The plane of ImagePositionPatient [3], ImageOrientationPatient [6] and PixelSpacing [2].
-
-    None where the values make no plane; a thickness of 0 is unknown. Source: PS3.3 C.7.6.2.1.1,
-    where the first three cosines are the direction in which the column index grows.
-    """
-    try:
-        return Plane(
-            origin_mm=(position[0], position[1], position[2]),
-            row_step=(cosines[3], cosines[4], cosines[5]),
-            column_step=(cosines[0], cosines[1], cosines[2]),
-            pixel_spacing_mm=(spacing[0], spacing[1]),
-            thickness_mm=thickness_mm or None,
-        )
-    except GeometryError:
-        return None
-
-
-def canonical(frame: FrameInfo) -> tuple[str, int, int, float, tuple[float, ...]]:
+def canonical(frame: FrameInfo) -> tuple[str, int, float, float, tuple[float, ...]]:
     """A sort key that does not depend on file names or the order of reading."""
     origin = frame.plane.origin_mm if frame.plane else ()
     return (
         frame.sop_uid,
         frame.frame or 0,
-        frame.instance_number or 0,
+        frame.instance_number,
         frame.trigger_ms or 0.0,
         origin,
     )
 
 
-def recency(frames: Sequence[FrameInfo]) -> tuple[str, int, int, int, str]:
+def recency(frames: Sequence[FrameInfo]) -> tuple[str, int, int, float, str]:
     """A sort key that puts the later acquisition last."""
     return (
         max(frame.acquired for frame in frames),
         max(frame.acquisition_number or 0 for frame in frames),
         max(frame.series_number or 0 for frame in frames),
-        max(frame.instance_number or 0 for frame in frames),
+        max(frame.instance_number for frame in frames),
         max(frame.series_uid for frame in frames),
     )
 
@@ -175,15 +188,8 @@ def by_position(frames: Sequence[FrameInfo]) -> list[list[FrameInfo]]:
 
 def time_values(frames: Sequence[FrameInfo], rule: str) -> list[float] | None:
     """What orders the phases under a rule, one value a frame; None if a frame has none."""
-    attribute = {
-        "TriggerTime": "trigger_ms",
-        "TemporalPositionIdentifier": "temporal_position",
-        "InstanceNumber": "instance_number",
-    }[rule]
-    values = [getattr(frame, attribute) for frame in frames]
-    if any(value is None for value in values):
-        return None
-    return [float(value) for value in values]
+    values = [frame.times[rule] for frame in frames if rule in frame.times]
+    return values if len(values) == len(frames) else None
 
 
 def heart_rate(
@@ -191,7 +197,7 @@ def heart_rate(
 ) -> tuple[float | None, tuple[Issue, ...]]:
     """The median heart rate of the frames ``[T][Z]`` that state one, in beats a minute.
 
-    None if no frame does. A issue if the medians of the slices, which were acquired in different
+    None if no frame does. An issue if the medians of the slices, which were acquired in different
     breath-holds, differ by more than a fifth of the median: the slices then show different beats.
     """
     slices = [

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
-from functools import cache
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.filereader import read_partial
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -27,26 +26,36 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from lvseg.geometry import Plane
-from lvseg.read.frames import FrameInfo, plane_from
-from lvseg.read.pixels import Instance, quiet
+from lvseg.pydicom_settings import suppress_pydicom_warnings
+from lvseg.read.frames import TIME_RULES, FrameInfo
+from lvseg.read.functional_groups import (
+    find,
+    frame_parts,
+    listed,
+    number,
+    plane_of,
+    text,
+    whole_number,
+)
+from lvseg.read.pixels import Instance
 from lvseg.read.sources import Blob
 
-__all__ = ["BrokenHeaderError", "frames_of", "read_headers"]
+__all__ = ["BrokenHeaderError", "frames_of", "read_headers", "read_identity", "transfer_syntax"]
 
 _ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 _IMAGE_CLASSES = (MRImageStorage, *_ENHANCED)
 _UNDEFINED = 0xFFFFFFFF
+_SOP_INSTANCE = 0x00080018
 _TAGS: list[int | str | tuple[int, int]] = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
     *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "SeriesDate", "SeriesTime"),
     *("EchoTime", "InversionTime", "PatientName"),
     *("HeartRate", "NominalInterval", "CardiacRRIntervalSpecified"),
-    *("AcquisitionNumber", "InstanceNumber", "TriggerTime", "NominalCardiacTriggerDelayTime"),
-    *("TemporalPositionIdentifier", "ScanningSequence", "SequenceVariant", "SequenceName"),
+    *("AcquisitionNumber", "ScanningSequence", "SequenceVariant", "SequenceName"),
     *("PulseSequenceName", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
     *("SliceThickness", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
+    *(rule.tag for rule in TIME_RULES),
     *("BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation"),
     *("RescaleSlope", "RescaleIntercept", "DimensionIndexSequence"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -67,26 +76,37 @@ def read_headers(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
 
     :raises BrokenHeaderError: no DICOM, or cut short.
     """
-    with quiet():
-        try:
-            dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-            meta_class = dataset.file_meta.get("MediaStorageSOPClassUID")
-            if meta_class == MediaStorageDirectoryStorage:
-                return []
-            if not str(dataset.get("SOPClassUID", "")):
-                raise BrokenHeaderError("it holds no DICOM dataset")
-            syntax = _syntax(dataset)
-            offset, length, found = _pixel_place(stream, syntax, dataset)
-            if not found and _expects_pixels(dataset):
-                raise BrokenHeaderError("it ends before its pixel data: it is cut short")
-            return frames_of(dataset, blob, syntax, offset=offset, length=length)
-        except BrokenHeaderError:
-            raise
-        except Exception as error:  # a broken file can fail anywhere in the parser
-            raise BrokenHeaderError("its DICOM header is broken") from error
+    suppress_pydicom_warnings()
+    try:
+        dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        meta_class = dataset.file_meta.get("MediaStorageSOPClassUID")
+        if meta_class == MediaStorageDirectoryStorage:
+            return []
+        if not str(dataset.get("SOPClassUID", "")):
+            raise BrokenHeaderError("it holds no DICOM dataset")
+        syntax = transfer_syntax(dataset)
+        offset, length, found = _pixel_place(stream, syntax, dataset)
+        if not found and _expects_pixels(dataset):
+            raise BrokenHeaderError("it ends before its pixel data: it is cut short")
+        return frames_of(dataset, blob, syntax, offset=offset, length=length)
+    except BrokenHeaderError:
+        raise
+    except Exception as error:  # a broken file can fail anywhere in the parser
+        raise BrokenHeaderError("its DICOM header is broken") from error
 
 
-def _syntax(dataset: Dataset) -> str:
+def read_identity(stream: BinaryIO) -> tuple[str, str]:
+    """SOP Class and SOP Instance UID of a file, which is read no further; "" where it has none."""
+    suppress_pydicom_warnings()
+    try:
+        head = read_partial(stream, lambda tag, vr, length: tag > _SOP_INSTANCE, force=True)
+        return text(head, "SOPClassUID"), text(head, "SOPInstanceUID")
+    except Exception:  # a broken file can fail anywhere in the parser
+        return "", ""
+
+
+def transfer_syntax(dataset: Dataset) -> str:
+    """The transfer syntax that a dataset states, else the one it was read with."""
     stated = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", "") or "")
     if stated:
         return stated
@@ -128,41 +148,38 @@ def frames_of(
 ) -> list[FrameInfo]:
     """The frames that a header describes; one without size for objects that are no images."""
     if isinstance(where, Dataset):
-        syntax = _syntax(dataset)
+        syntax = transfer_syntax(dataset)
         if "PixelData" in dataset and not UID(syntax).is_compressed:
             length = len(dataset.PixelData)
-    frames = _integer(dataset, "NumberOfFrames") or 1
+    frames = whole_number(dataset, "NumberOfFrames") or 1
+    bits_allocated = whole_number(dataset, "BitsAllocated") or 16
     instance = Instance(
         where=where,
         transfer_syntax=syntax,
-        rows=_integer(dataset, "Rows") or 0,
-        columns=_integer(dataset, "Columns") or 0,
+        rows=whole_number(dataset, "Rows") or 0,
+        columns=whole_number(dataset, "Columns") or 0,
         frames=frames,
-        samples=_integer(dataset, "SamplesPerPixel") or 1,
-        bits_allocated=_integer(dataset, "BitsAllocated") or 16,
-        bits_stored=_integer(dataset, "BitsStored") or _integer(dataset, "BitsAllocated") or 16,
-        signed=bool(_integer(dataset, "PixelRepresentation")),
-        inverted=_text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
+        samples=whole_number(dataset, "SamplesPerPixel") or 1,
+        bits_allocated=bits_allocated,
+        bits_stored=whole_number(dataset, "BitsStored") or bits_allocated,
+        signed=bool(whole_number(dataset, "PixelRepresentation")),
+        inverted=text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
         offset=offset,
         length=length,
     )
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if dataset.get("SOPClassUID") in _ENHANCED and groups and len(groups) == frames:
         return _multi_frame(dataset, instance)
-    trouble = "multi-frame without a place for each frame" if frames > 1 else ""
-    return [_frame(dataset, instance, [dataset], None, trouble)]
+    rejected_because = "multi-frame without a place for each frame" if frames > 1 else ""
+    return [_frame(dataset, instance, [dataset], None, rejected_because)]
 
 
 def _multi_frame(dataset: Dataset, instance: Instance) -> list[FrameInfo]:
-    """Functional groups (PS3.3 C.7.6.16): what a frame does not say, all frames share."""
-    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    common = [item for element in shared[0] if element.VR == "SQ" for item in element.value[:1]]
     pointer = _temporal_pointer(dataset)
-    frames = []
-    for number, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence, start=1):
-        own = [item for element in groups if element.VR == "SQ" for item in element.value[:1]]
-        frames.append(_frame(dataset, instance, [*own, *common, dataset], number, "", pointer))
-    return frames
+    return [
+        _frame(dataset, instance, [*parts, dataset], place, "", pointer)
+        for place, parts in enumerate(frame_parts(dataset), start=1)
+    ]
 
 
 def _temporal_pointer(dataset: Dataset) -> int | None:
@@ -178,76 +195,69 @@ def _frame(
     dataset: Dataset,
     instance: Instance,
     parts: list[Dataset],
-    number: int | None,
-    trouble: str,
+    place: int | None,
+    rejected_because: str,
     pointer: int | None = None,
 ) -> FrameInfo:
-    """One frame; ``parts`` are searched in order for each element."""
-    plane = _plane(parts)
-    kinds = [*_listed(_find(parts, "FrameType")), *_listed(_find(parts, "ImageType"))]
+    """One frame, number ``place`` of its object; ``parts`` are searched in order."""
+    kinds = [*listed(find(parts, "FrameType")), *listed(find(parts, "ImageType"))]
     words = {str(kind).upper() for kind in kinds}
-    words.add(str(_find(parts, "ComplexImageComponent") or "").upper())
-    temporal = _number(parts, "TemporalPositionIndex") or _number(
-        parts, "TemporalPositionIdentifier"
-    )
-    indices = _listed(_find(parts, "DimensionIndexValues"))
-    if temporal is None and pointer is not None and pointer < len(indices):
-        temporal = float(indices[pointer])
-    trigger = _number(parts, "TriggerTime")
-    if trigger is None:
-        trigger = _number(parts, "NominalCardiacTriggerDelayTime")
-    if not trouble and instance.samples != 1:
-        trouble = "colour images"
+    words.add(str(find(parts, "ComplexImageComponent") or "").upper())
+    if not rejected_because and instance.samples != 1:
+        rejected_because = "colour images"
+    acquisition = number(parts, "FrameAcquisitionNumber") or number([dataset], "AcquisitionNumber")
     return FrameInfo(
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        series_number=_integer(dataset, "SeriesNumber"),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        series_number=whole_number(dataset, "SeriesNumber"),
         description=_description(dataset),
-        modality=_text(dataset, "Modality") or "unknown",
-        sop_class_uid=_text(dataset, "SOPClassUID"),
-        sop_uid=_text(dataset, "SOPInstanceUID"),
-        frame=number,
+        modality=text(dataset, "Modality") or "unknown",
+        sop_class_uid=text(dataset, "SOPClassUID"),
+        sop_uid=text(dataset, "SOPInstanceUID"),
+        frame=place,
         rows=instance.rows,
         columns=instance.columns,
-        plane=None if trouble else plane,
-        trigger_ms=trigger,
-        temporal_position=None if temporal is None else int(temporal),
-        instance_number=number if number is not None else _integer(dataset, "InstanceNumber"),
-        acquisition_number=_whole(
-            _number(parts, "FrameAcquisitionNumber") or _number([dataset], "AcquisitionNumber")
-        ),
-        acquired=str(_find(parts, "FrameAcquisitionDateTime") or "") or _acquired(dataset),
-        sequence=tuple(
-            "/".join(str(word) for word in _listed(dataset.get(name)))
+        plane=None if rejected_because else plane_of(parts),
+        times=_times(parts, place, pointer),
+        acquisition_number=None if acquisition is None else int(acquisition),
+        acquired=str(find(parts, "FrameAcquisitionDateTime") or "") or _acquired(dataset),
+        pulse_sequence=tuple(
+            "/".join(str(word) for word in listed(dataset.get(name)))
             for name in ("ScanningSequence", "SequenceVariant", "SequenceName", "PulseSequenceName")
         ),
-        contrast_ms=(
-            _number(parts, "EffectiveEchoTime") or _number(parts, "EchoTime") or 0.0,
+        echo_inversion_ms=(
+            number(parts, "EffectiveEchoTime") or number(parts, "EchoTime") or 0.0,
             _inversion_ms(parts),
         ),
         component="phase" if words & _FLOW_WORDS else "magnitude",
-        slope=_or(_number(parts, "RescaleSlope"), 1.0),
-        intercept=_or(_number(parts, "RescaleIntercept"), 0.0),
-        trouble=trouble,
+        slope=_or(number(parts, "RescaleSlope"), 1.0),
+        intercept=_or(number(parts, "RescaleIntercept"), 0.0),
+        rejected_because=rejected_because,
         instance=instance,
         heart_rate_bpm=_heart_rate_bpm(parts),
     )
 
 
-def _plane(parts: list[Dataset]) -> Plane | None:
-    position = _numbers(_find(parts, "ImagePositionPatient"), 3)
-    cosines = _numbers(_find(parts, "ImageOrientationPatient"), 6)
-    spacing = _numbers(_find(parts, "PixelSpacing"), 2)
-    if position is None or cosines is None or spacing is None:
-        return None
-    return plane_from(position, cosines, spacing, _number(parts, "SliceThickness"))
+def _times(parts: list[Dataset], place: int | None, pointer: int | None) -> dict[str, float]:
+    """What the frame says about its time, by the name of the rule (:data:`TIME_RULES`)."""
+    times: dict[str, float] = {}
+    for rule in TIME_RULES:
+        value = None if rule.name in times else number(parts, rule.tag)
+        if value is not None:
+            times[rule.name] = rule.value(value)
+    indices = listed(find(parts, "DimensionIndexValues"))
+    if pointer is not None and pointer < len(indices):
+        times.setdefault("TemporalPositionIdentifier", float(indices[pointer]))
+    if place is not None:
+        times["InstanceNumber"] = float(place)
+    return times
 
 
 def _inversion_ms(parts: list[Dataset]) -> float:
     """Inversion time; of several pulses (Enhanced MR, PS3.3 C.8.13.5.6) the first."""
-    several = _listed(_find(parts, "InversionTimes"))
+    several = listed(find(parts, "InversionTimes"))
     try:
-        return float(several[0]) if several else _number(parts, "InversionTime") or 0.0
+        return float(several[0]) if several else number(parts, "InversionTime") or 0.0
     except (TypeError, ValueError):
         return 0.0
 
@@ -258,9 +268,9 @@ def _heart_rate_bpm(parts: list[Dataset]) -> float | None:
     HeartRate and NominalInterval: PS3.3 C.8.3.1. R-R intervals of Enhanced MR: C.7.6.16.2.7 for
     a frame, C.7.6.18.1 for the whole object.
     """
-    rates = [_number(parts, "HeartRate")]
+    rates = [number(parts, "HeartRate")]
     for name in ("NominalInterval", "RRIntervalTimeNominal", "CardiacRRIntervalSpecified"):
-        interval_ms = _number(parts, name)
+        interval_ms = number(parts, name)
         rates.append(60000 / interval_ms if interval_ms else None)
     plausible = [r for r in rates if r is not None and _SLOWEST_BPM <= r <= _FASTEST_BPM]
     return plausible[0] if plausible else None
@@ -268,76 +278,20 @@ def _heart_rate_bpm(parts: list[Dataset]) -> float | None:
 
 def _description(dataset: Dataset) -> str:
     """The description of the series without the words of the patient's name."""
-    text = _text(dataset, "SeriesDescription")
-    words = [word for word in re.split(r"[\W_]+", _text(dataset, "PatientName")) if len(word) > 1]
+    told = text(dataset, "SeriesDescription")
+    words = [word for word in re.split(r"[\W_]+", text(dataset, "PatientName")) if len(word) > 1]
     if not words:
-        return text
-    return re.sub("|".join(map(re.escape, words)), "***", text, flags=re.IGNORECASE)
+        return told
+    return re.sub("|".join(map(re.escape, words)), "***", told, flags=re.IGNORECASE)
 
 
 def _acquired(dataset: Dataset) -> str:
-    stamp = _text(dataset, "AcquisitionDateTime")
+    stamp = text(dataset, "AcquisitionDateTime")
     if stamp:
         return stamp
-    date = _text(dataset, "AcquisitionDate") or _text(dataset, "SeriesDate")
-    return date + (_text(dataset, "AcquisitionTime") or _text(dataset, "SeriesTime"))
-
-
-def _find(parts: Iterable[Dataset], name: str) -> Any:
-    for part in parts:
-        value = _value(part, name)
-        if value is not None and value != "":
-            return value
-    return None
-
-
-def _value(part: Dataset, name: str) -> Any:
-    try:
-        element = part.get(_tag(name))
-        return None if element is None else element.value
-    except Exception:  # a value that breaks its own type is no value
-        return None
-
-
-@cache
-def _tag(name: str) -> BaseTag:
-    return Tag(name)
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None or isinstance(value, str | int | float):
-        return [value] if value not in (None, "") else []
-    return list(value)
-
-
-def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    try:
-        numbers = tuple(float(item) for item in value)
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count else None
-
-
-def _number(parts: Iterable[Dataset], name: str) -> float | None:
-    try:
-        value = _find(parts, name)
-        return None if value is None else float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
-
-
-def _integer(dataset: Dataset, name: str) -> int | None:
-    return _whole(_number([dataset], name))
+    date = text(dataset, "AcquisitionDate") or text(dataset, "SeriesDate")
+    return date + (text(dataset, "AcquisitionTime") or text(dataset, "SeriesTime"))
 
 
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value
-
-
-def _text(dataset: Dataset, name: str) -> str:
-    value = _value(dataset, name)
-    return "" if value is None else str(value).strip()

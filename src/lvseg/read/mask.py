@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +63,7 @@ def _from_nifti(content: bytes, path: Path) -> Mask:
         raise ReadError(
             f"expected the labels 0 and {ours}, found {shown} in {path}: keep these only"
         )
-    return Mask(
-        labels=labels.astype(np.uint8),
-        phases=tuple(range(labels.shape[0])),
-        grid=volume.grid,
-    )
+    return Mask(labels.astype(np.uint8), tuple(range(labels.shape[0])), volume.grid)
 
 
 def _from_picture(content: bytes, path: Path) -> Mask:
@@ -90,8 +87,4 @@ def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
             f"expected a mask of {like.shape} [phase, slice, row, column] like the cine, found "
             f"{mask.labels.shape} in {path}: use the mask of this cine"
         )
-    return Mask(
-        labels=mask.labels,
-        phases=mask.phases,
-        grid=like.grid,
-    )
+    return replace(mask, grid=like.grid)

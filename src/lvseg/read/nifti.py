@@ -104,9 +104,9 @@ def _image(content: bytes, label: str) -> tuple[Any, list[float]]:
     from nibabel import Nifti1Image, Nifti2Image
     from nibabel.imageglobals import LoggingOutputSuppressor
 
-    second = 540 in (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
-    kind = Nifti2Image if second else Nifti1Image
     try:
+        second = Nifti2Image.header_class.may_contain_header(content)
+        kind = Nifti2Image if second else Nifti1Image
         with LoggingOutputSuppressor(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = kind.from_bytes(content)

@@ -1,4 +1,4 @@
-"""Putting the phases of each slice in order, and telling repeats from phases.
+"""Order of the phases of each slice, and repeats told from phases.
 
 Pure logic on :class:`FrameInfo`; pixels are asked for through a callback, and only where two
 images claim the same place and time.
@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lvseg.read.frames import FrameInfo, canonical, recency, time_values
+from lvseg.read.frames import TIME_RULES, FrameInfo, canonical, recency, time_values
 
 __all__ = ["RULES", "Ordered", "SamePixels", "drop_duplicates", "order_phases", "usual_count"]
 
 SamePixels = Callable[[FrameInfo, FrameInfo], bool]
 
 #: What orders phases, best first.
-RULES = ("TriggerTime", "TemporalPositionIdentifier", "InstanceNumber")
+RULES = tuple(dict.fromkeys(rule.name for rule in TIME_RULES))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ def drop_duplicates(
     kept: list[FrameInfo] = []
     seen: set[tuple[object, ...]] = set()
     for frame in sorted(frames, key=canonical):
-        key = (*canonical(frame)[:4], frame.temporal_position)
+        key = (*canonical(frame)[:4], frame.times.get("TemporalPositionIdentifier"))
         if frame.sop_uid and key in seen:
             continue
         seen.add(key)

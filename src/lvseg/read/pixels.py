@@ -6,23 +6,22 @@ pydicom with the GDCM plugin (RLE: pydicom's own decoder, as GDCM is not offered
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import config, dcmread
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, JPEGExtended12Bit
 
 from lvseg.errors import ReadError, UnsupportedEncodingError
+from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.sources import Blob, Files
 
-__all__ = ["Instance", "quiet", "stored_frames"]
+__all__ = ["Instance", "stored_frames"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,14 +51,6 @@ class Instance:
         return self.where.label if isinstance(self.where, Blob) else "a dataset in memory"
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what pydicom says about invalid values; they are common and do no harm here."""
-    with warnings.catch_warnings(), config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def stored_frames(
     instance: Instance, files: Files, wanted: Sequence[int]
 ) -> Iterator[NDArray[Any]]:
@@ -73,7 +64,7 @@ def stored_frames(
     """
     if instance.samples != 1:
         raise ReadError(
-            f"expected grey pixels, found {instance.samples} samples in {_at(instance)}"
+            f"expected grey pixels, found {instance.samples} samples in {instance.label}"
         )
     syntax = UID(instance.transfer_syntax)
     known = syntax.is_transfer_syntax and not syntax.is_private
@@ -83,10 +74,6 @@ def stored_frames(
         frames = _decoded(instance, files, wanted, syntax)
     for frame in frames:
         yield _upright(instance, frame)
-
-
-def _at(instance: Instance) -> str:
-    return instance.label
 
 
 def _upright(instance: Instance, frame: NDArray[Any]) -> NDArray[Any]:
@@ -102,7 +89,7 @@ def _native(instance: Instance, files: Files, wanted: Sequence[int]) -> Iterator
     if instance.bits_allocated not in (8, 16, 32):
         raise UnsupportedEncodingError(
             f"expected 8, 16 or 32 bits per pixel, found {instance.bits_allocated} "
-            f"in {_at(instance)}: export the images again"
+            f"in {instance.label}: export the images again"
         )
     size = instance.rows * instance.columns * instance.bits_allocated // 8
     if (instance.length or 0) < size * instance.frames:
@@ -134,7 +121,7 @@ def _as_array(instance: Instance, data: bytes, size: int) -> NDArray[Any]:
 
 def _too_short(instance: Instance, expected: int, found: int) -> ReadError:
     return ReadError(
-        f"expected {expected} bytes of pixels, found {found} in {_at(instance)}: "
+        f"expected {expected} bytes of pixels, found {found} in {instance.label}: "
         "the file is cut short, copy it again"
     )
 
@@ -143,7 +130,7 @@ def _unsupported(instance: Instance, syntax: UID) -> UnsupportedEncodingError:
     name = syntax.name if syntax else "unknown"
     return UnsupportedEncodingError(
         f"expected pixels that an installed decoder reads, found transfer syntax {name} "
-        f"({syntax or 'not stated'}) in {_at(instance)}: export the images uncompressed"
+        f"({syntax or 'not stated'}) in {instance.label}: export the images uncompressed"
     )
 
 
@@ -166,31 +153,31 @@ def _decoded(
 ) -> Iterator[NDArray[Any]]:
     if not syntax.is_transfer_syntax:
         raise _unsupported(instance, syntax)
-    with quiet():
-        if syntax.is_encapsulated:
-            plugin = _plugin(instance, syntax)
-            if plugin == "gdcm":
-                _hush_gdcm()
-        else:
-            plugin = ""  # a deflated file: the pixels are plain once it is inflated
-        dataset = _whole_dataset(instance, files)
-        decoder = get_decoder(syntax)
-        try:
-            frames = [
-                frame
-                for frame, _ in decoder.iter_array(
-                    dataset, indices=list(wanted), raw=True, decoding_plugin=plugin
-                )
-            ]
-        except Exception as error:  # decoders raise what they like
-            raise ReadError(
-                f"expected intact {syntax.name} pixels, found data that cannot be decoded "
-                f"in {_at(instance)}: copy the file again"
-            ) from error
+    suppress_pydicom_warnings()
+    if syntax.is_encapsulated:
+        plugin = _plugin(instance, syntax)
+        if plugin == "gdcm":
+            _hush_gdcm()
+    else:
+        plugin = ""  # a deflated file: the pixels are plain once it is inflated
+    dataset = _whole_dataset(instance, files)
+    decoder = get_decoder(syntax)
+    try:
+        frames = [
+            frame
+            for frame, _ in decoder.iter_array(
+                dataset, indices=list(wanted), raw=True, decoding_plugin=plugin
+            )
+        ]
+    except Exception as error:  # decoders raise what they like
+        raise ReadError(
+            f"expected intact {syntax.name} pixels, found data that cannot be decoded "
+            f"in {instance.label}: copy the file again"
+        ) from error
     if any(frame.shape != (instance.rows, instance.columns) for frame in frames):
         raise ReadError(
             f"expected {instance.rows} x {instance.columns} pixels, found others "
-            f"in {_at(instance)}: copy the file again"
+            f"in {instance.label}: copy the file again"
         )
     yield from frames
 
@@ -212,7 +199,7 @@ def _whole_dataset(instance: Instance, files: Files) -> Dataset:
 
 def _cut(instance: Instance) -> ReadError:
     return ReadError(
-        f"expected pixel data, found none that is whole in {_at(instance)}: "
+        f"expected pixel data, found none that is whole in {instance.label}: "
         "the file is cut short, copy it again"
     )
 

@@ -1,38 +1,21 @@
-"""Which slice and which phase the frames of a DICOM Segmentation belong to, by themselves."""
+"""Slice and phase of each frame of a DICOM Segmentation, told from the file alone."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from lvseg.geometry import POSITION_TOLERANCE_MM, Plane, normal
+from lvseg.geometry import Plane, normal, same_plane
 from lvseg.read.seg_frames import TIMES, SegFrame
 
-__all__ = ["phases_of", "same_place", "slices_of"]
+__all__ = ["ROUNDING_PX", "phases_of", "slices_of"]
 
-#: Frames of one slice may differ by rounding; neighbouring pixels never do.
-_IN_PLANE_TOLERANCE_PX = 0.5
-_ANGLE_TOLERANCE = 0.01
-
+#: Tools round the positions of frames; neighbouring pixels are never mistaken for each other.
+ROUNDING_PX = 0.5
 #: Frames of one slice and segment: only their phases differ.
 _Group = list[SegFrame]
-
-
-def same_place(one: Plane, other: Plane) -> bool:
-    """Whether two slices have the same pixels: turned alike, and within half a pixel."""
-    far = _IN_PLANE_TOLERANCE_PX * min(other.pixel_spacing_mm)
-    if math.dist(one.origin_mm, other.origin_mm) > far:
-        return False
-    directions = (*one.row_step, *one.column_step), (*other.row_step, *other.column_step)
-    offset = np.subtract(one.origin_mm, other.origin_mm)
-    return bool(
-        abs(float(offset @ normal(other))) <= POSITION_TOLERANCE_MM
-        and np.allclose(*directions, rtol=0, atol=_ANGLE_TOLERANCE)
-        and np.allclose(one.pixel_spacing_mm, other.pixel_spacing_mm, rtol=_ANGLE_TOLERANCE)
-    )
 
 
 def slices_of(frames: Sequence[SegFrame]) -> tuple[tuple[Plane, ...], dict[int, int]]:
@@ -45,7 +28,11 @@ def slices_of(frames: Sequence[SegFrame]) -> tuple[tuple[Plane, ...], dict[int, 
     for frame in frames:
         if frame.plane is None:
             return (), {each.number: 0 for each in frames}
-        fits = [i for i, plane in enumerate(planes) if same_place(frame.plane, plane)]
+        fits = [
+            i
+            for i, plane in enumerate(planes)
+            if same_plane(frame.plane, plane, within_px=ROUNDING_PX)
+        ]
         if not fits:
             planes.append(frame.plane)
         near[frame.number] = fits[0] if fits else len(planes) - 1

@@ -11,28 +11,31 @@ import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import SegmentationStorage
 
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
-from lvseg.geometry import Grid
-from lvseg.labels import Label
-from lvseg.read.seg_frames import SegFrame, inside_of, segmentation_frames
-from lvseg.read.seg_order import phases_of, same_place, slices_of
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+from lvseg.geometry import Grid, same_plane
+from lvseg.labels import LABELS, Label
+from lvseg.pydicom_settings import suppress_pydicom_warnings
+from lvseg.read.headers import read_identity
+from lvseg.read.seg_frames import SegFrame, frame_labels, segmentation_frames
+from lvseg.read.seg_order import ROUNDING_PX, phases_of, slices_of
 
 __all__ = ["is_segmentation", "mask_from_segmentation"]
 
-_CLASS_UID = 0x00080016
-#: Segmentation and Label Map Segmentation Storage (PS3.4 B.5).
-_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-#: Codes of the cavity and, less exact, of the ventricle; the older scheme SRT has other names.
-_CAVITY = {("SCT", "277066005"), ("FMA", "FMA9466"), ("FMA", "9466")}
+#: Segmentation and Label Map Segmentation Storage (PS3.4 B.5); pydicom 3.0 does not name the other.
+_CLASSES = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
+#: Codes of a label besides that of our table.
+_SYNONYMS: Mapping[Label, set[tuple[str, str]]] = {
+    Label.LV_CAVITY: {("FMA", "FMA9466"), ("FMA", "9466")}
+}
+#: Codes of the whole ventricle; the older scheme SRT has other names.
 _VENTRICLE = {
     *(("SCT", "87878005"), ("SRT", "T-32600"), ("SNM3", "T-32600"), ("99SDM", "T-32600")),
     *(("FMA", "FMA7101"), ("FMA", "7101")),
@@ -44,24 +47,19 @@ _OTHER_PART = re.compile(r"myo|wall|epi|muscle|scar|infarct|outflow|lvot|aneurys
 
 def is_segmentation(path: Path) -> bool:
     """Whether a file is a DICOM Segmentation; only its class is looked at. No file is none."""
-    from pydicom.filereader import read_partial
-
-    from lvseg.read.pixels import quiet
-
-    with quiet():
-        try:
-            with path.open("rb") as stream:
-                head = read_partial(stream, lambda tag, vr, length: tag > _CLASS_UID, force=True)
-            return str(head.get("SOPClassUID", "")) in _CLASSES
-        except Exception:  # a broken file can fail anywhere in the parser
-            return False
+    try:
+        with path.open("rb") as stream:
+            return read_identity(stream)[0] in _CLASSES
+    except OSError:
+        return False
 
 
 def mask_from_segmentation(content: bytes, path: Path, like: Cine | None = None) -> Mask:
-    """Read the left ventricle cavity of a DICOM Segmentation: binary, fractional or label map.
+    """Read the labels of a DICOM Segmentation: binary, fractional or label map.
 
-    The segment is told by its code, else by its label, else it is the only one. Of fractions,
-    half of the maximum and more is cavity.
+    A segment is told by its code (:data:`lvseg.labels.LABELS`). Where none is coded as the cavity,
+    it is the segment labelled so, else the only one. Other segments are left out. Of fractions,
+    half of the maximum and more is inside.
 
     :param like: the cine it belongs to. Frames go where the images are that they refer to, or by
         position and phase; the mask has every phase of the cine, or one if the file has only one.
@@ -71,35 +69,31 @@ def mask_from_segmentation(content: bytes, path: Path, like: Cine | None = None)
         apart. GeometryMismatchError: it does not fit the cine.
     :raises UnsupportedEncodingError: no decoder for its pixels.
     """
-    from pydicom import dcmread
-
-    from lvseg.read.pixels import quiet
-
-    with quiet():
-        try:
-            dataset = dcmread(BytesIO(content), force=True)
-            kind = str(dataset.get("SOPClassUID", ""))
-            modality = str(dataset.get("Modality", "")) or "no image"
-        except Exception as error:  # a broken file can fail anywhere in the parser
-            raise _broken(path) from error
-        if kind not in _CLASSES:
-            raise ReadError(
-                f"expected a DICOM Segmentation, found DICOM of modality {modality} at {path}: "
-                "name the segmentation file"
-            )
-        try:
-            segment = _cavity(dataset, path)
-            frames = segmentation_frames(dataset)
-            inside = inside_of(dataset, segment)
-        except (ReadError, UnsupportedEncodingError):
-            raise
-        except Exception as error:
-            raise _broken(path) from error
-    if not frames or len(frames) != len(inside):
+    suppress_pydicom_warnings()
+    try:
+        dataset = dcmread(BytesIO(content), force=True)
+        kind = str(dataset.get("SOPClassUID", ""))
+        modality = str(dataset.get("Modality", "")) or "no image"
+    except Exception as error:  # a broken file can fail anywhere in the parser
+        raise _broken(path) from error
+    if kind not in _CLASSES:
+        raise ReadError(
+            f"expected a DICOM Segmentation, found DICOM of modality {modality} at {path}: "
+            "name the segmentation file"
+        )
+    try:
+        segments = _known_segments(dataset, path)
+        frames = segmentation_frames(dataset)
+        pixels = frame_labels(dataset, frames, segments)
+    except (ReadError, UnsupportedEncodingError):
+        raise
+    except Exception as error:
+        raise _broken(path) from error
+    if not frames:
         raise _broken(path)
     if like is not None:
-        return _onto(like, frames, segment, inside, path)
-    return _alone(frames, segment, inside, path)
+        return _onto(like, frames, pixels, path)
+    return _alone(frames, pixels, path)
 
 
 def _broken(path: Path) -> ReadError:
@@ -109,23 +103,32 @@ def _broken(path: Path) -> ReadError:
     )
 
 
-# Which segment
+# Which segments
 
 
-def _cavity(dataset: Dataset, path: Path) -> int:
-    """The number of the segment that is the cavity."""
+def _known_segments(dataset: Dataset, path: Path) -> dict[int, Label]:
+    """Number of a segment -> its label, of those that we know."""
     segments = [item for item in dataset.get("SegmentSequence") or [] if "SegmentNumber" in item]
     if dataset.get("SegmentationType") == "LABELMAP":  # 0 may be described as the background
         segments = [item for item in segments if int(item.SegmentNumber) != 0]
+    known: dict[int, Label] = {}
+    for label in LABELS:
+        coded = [item for item in segments if _type(item) in _codes(label)]
+        if len(coded) == 1:
+            known[int(coded[0].SegmentNumber)] = label
+    if Label.LV_CAVITY in known.values():
+        return known
+    others = [item for item in segments if int(item.SegmentNumber) not in known]
     ways = (
-        [item for item in segments if _type(item) in _CAVITY],
-        [item for item in segments if _type(item) in _VENTRICLE and not _other_part(item)],
-        [item for item in segments if _NAMED.search(_label(item)) and not _other_part(item)],
+        [item for item in others if _type(item) in _VENTRICLE and not _other_part(item)],
+        [item for item in others if _NAMED.search(_label(item)) and not _other_part(item)],
         segments,
     )
     for found in ways:
         if len(found) == 1:
-            return int(found[0].SegmentNumber)
+            return {int(found[0].SegmentNumber): Label.LV_CAVITY} | known
+    if known:
+        return known
     named = ", ".join(
         f"{item.SegmentNumber} '{str(item.get('SegmentLabel', '')).strip()[:40]}'"
         for item in segments[:8]
@@ -134,6 +137,11 @@ def _cavity(dataset: Dataset, path: Path) -> int:
         f"expected one segment that is the cavity of the left ventricle, found {named or 'none'} "
         f"in {path}: code or label it so, or keep it alone"
     )
+
+
+def _codes(label: Label) -> set[tuple[str, str]]:
+    code = LABELS[label].code
+    return _SYNONYMS.get(label, set()) | (set() if code is None else {(code.scheme, code.value)})
 
 
 def _type(segment: Dataset) -> tuple[str, str]:
@@ -156,14 +164,12 @@ def _other_part(segment: Dataset) -> bool:
 # Where the frames go
 
 
-def _onto(
-    like: Cine, frames: Sequence[SegFrame], segment: int, inside: NDArray[np.bool_], path: Path
-) -> Mask:
+def _onto(like: Cine, frames: Sequence[SegFrame], pixels: NDArray[np.uint8], path: Path) -> Mask:
     """On the grid of a cine: each frame where the image lies that it was drawn on."""
-    if inside.shape[1:] != like.shape[2:]:
+    if pixels.shape[1:] != like.shape[2:]:
         raise GeometryMismatchError(
             f"expected a segmentation of {like.shape[2]} x {like.shape[3]} pixels like the cine, "
-            f"found {inside.shape[1]} x {inside.shape[2]} in {path}: use that of this cine"
+            f"found {pixels.shape[1]} x {pixels.shape[2]} in {path}: use that of this cine"
         )
     images = {
         (image.sop_instance_uid, image.frame): (t, z)
@@ -184,12 +190,8 @@ def _onto(
         places.append(place)
     held = sorted({t for t, _ in places})
     index = tuple(held) if len(held) == 1 else tuple(range(like.shape[0]))
-    labels = _painted(frames, places, segment, inside, like.shape[:2], path)
-    return Mask(
-        labels=labels[list(index)],
-        phases=index,
-        grid=like.grid,
-    )
+    labels = _painted(frames, places, pixels, like.shape[:2], path)
+    return Mask(labels=labels[list(index)], phases=index, grid=like.grid)
 
 
 def _place(
@@ -207,7 +209,11 @@ def _place(
     }
     slices = {z for _, z in found} or (set(range(like.shape[1])) if like.shape[1] == 1 else set())
     if frame.plane is not None and like.planes is not None:
-        slices = {z for z, plane in enumerate(like.planes) if same_place(frame.plane, plane)}
+        slices = {
+            z
+            for z, plane in enumerate(like.planes)
+            if same_plane(frame.plane, plane, within_px=ROUNDING_PX)
+        }
         found = {(t, z) for t, z in found if z in slices}
     if len(found) == 1:
         return found.pop()
@@ -218,7 +224,7 @@ def _place(
     return phase, slices.pop()
 
 
-def _alone(frames: Sequence[SegFrame], segment: int, inside: NDArray[np.bool_], path: Path) -> Mask:
+def _alone(frames: Sequence[SegFrame], pixels: NDArray[np.uint8], path: Path) -> Mask:
     """Without a cine: the slices and phases that the file itself knows."""
     planes, at = slices_of(frames)
     phases = phases_of(frames, at)
@@ -227,28 +233,25 @@ def _alone(frames: Sequence[SegFrame], segment: int, inside: NDArray[np.bool_], 
         raise _alike(path)
     index = tuple(sorted(set(phases.values())))
     places = [(index.index(phases[frame.number]), at[frame.number]) for frame in frames]
-    shape = (len(index), len(planes) or 1)
-    labels = _painted(frames, places, segment, inside, shape, path)
+    labels = _painted(frames, places, pixels, (len(index), len(planes) or 1), path)
     return Mask(labels=labels, phases=index, grid=Grid.of(labels, planes=planes or None))
 
 
 def _painted(
     frames: Sequence[SegFrame],
     places: Sequence[tuple[int, int]],
-    segment: int,
-    inside: NDArray[np.bool_],
+    pixels: NDArray[np.uint8],
     shape: tuple[int, int],
     path: Path,
 ) -> NDArray[np.uint8]:
-    """Labels [F, Z, Y, X]; a frame that the file leaves out is empty."""
-    if len({(frame.segment, *place) for frame, place in zip(frames, places, strict=True)}) < len(
-        frames
-    ):
+    """Labels [F, Z, Y, X]; a frame that the file leaves out is empty, the innermost label wins."""
+    distinct = {(frame.segment, *place) for frame, place in zip(frames, places, strict=True)}
+    if len(distinct) < len(frames):
         raise _alike(path)
-    labels = np.zeros((*shape, *inside.shape[1:]), np.uint8)
-    for frame, place in zip(frames, places, strict=True):
-        if frame.segment in (None, segment):
-            labels[place][inside[frame.number]] = Label.LV_CAVITY
+    labels = np.zeros((*shape, *pixels.shape[1:]), np.uint8)
+    for place, drawn in zip(places, pixels, strict=True):
+        target = labels[place]
+        np.copyto(target, drawn, where=(drawn > 0) & ((target == 0) | (drawn < target)))
     return labels
 
 

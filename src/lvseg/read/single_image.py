@@ -1,8 +1,7 @@
-"""One DICOM image by itself: pixels and place. For data sets that name single images."""
+"""One DICOM image by itself, pixels and plane: for data sets that name single images."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,10 @@ from numpy.typing import NDArray
 
 from lvseg.errors import ReadError
 from lvseg.geometry import Plane
-from lvseg.read.frames import plane_from
+from lvseg.read.frames import FrameInfo
+from lvseg.read.headers import BrokenHeaderError, read_headers
+from lvseg.read.pixels import stored_frames
+from lvseg.read.sources import Blob, Files
 
 __all__ = ["FrameHeader", "read_dicom_frame", "read_frame_header"]
 
@@ -29,72 +31,44 @@ class FrameHeader:
     plane: Plane | None
 
 
-def _open(path: Path, *, pixels: bool) -> object:
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
+def _frame(path: Path, files: Files) -> FrameInfo:
+    blob = Blob(path)
     try:
-        return dcmread(path, stop_before_pixels=not pixels)
-    except (InvalidDicomError, OSError, ValueError, KeyError, EOFError) as error:
+        with files.open(blob) as stream:
+            frames = read_headers(stream, blob)
+    except BrokenHeaderError as error:
         raise ReadError(
             f"expected a DICOM image, found something else in {path.name}: check the file"
         ) from error
-
-
-def _plane(dataset: object) -> Plane | None:
-    position = getattr(dataset, "ImagePositionPatient", None)
-    cosines = getattr(dataset, "ImageOrientationPatient", None)
-    spacing = getattr(dataset, "PixelSpacing", None)
-    if position is None or cosines is None or spacing is None:
-        return None
-    try:
-        place, turns, steps = (
-            [float(value) for value in each] for each in (position, cosines, spacing)
+    if len(frames) != 1 or frames[0].rejected_because:
+        found = frames[0].rejected_because if frames else "a list of files"
+        raise ReadError(
+            f"expected one grey frame [row, column], found {found or len(frames)} in {path.name}: "
+            "use the single-frame series"
         )
-    except (ValueError, TypeError):
-        return None
-    if (len(place), len(turns), len(steps)) != (3, 6, 2):
-        return None
-    return plane_from(place, turns, steps, None)
+    return frames[0]
 
 
 def read_frame_header(path: Path) -> FrameHeader:
     """Series, number and plane of a single-frame image; the pixels are not read.
 
-    :raises ReadError: no DICOM image.
+    :raises ReadError: no DICOM image, more than one frame, colour.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid UIDs are common in old studies
-        dataset = _open(path, pixels=False)
-        number = getattr(dataset, "InstanceNumber", None)
-        return FrameHeader(
-            series_uid=str(getattr(dataset, "SeriesInstanceUID", "")),
-            number=None if number is None else int(number),
-            plane=_plane(dataset),
-        )
+    with Files() as files:
+        frame = _frame(path, files)
+    number = frame.times.get("InstanceNumber")
+    return FrameHeader(frame.series_uid, None if number is None else int(number), frame.plane)
 
 
 def read_dicom_frame(path: Path) -> tuple[NDArray[np.float32], Plane | None]:
-    """Stored values of a grey single-frame image ``[Y, X]``, and its plane.
+    """Stored values of a grey single-frame image ``[Y, X]``, larger is brighter, and its plane.
 
     Rescale slope and intercept are not applied: they carry no unit in MR images and the experts'
-    pictures of the public sets were made from the stored values.
+    images of the public sets were made from the stored values.
 
     :raises ReadError: no DICOM image, no pixels that can be decoded, more than one frame, colour.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = _open(path, pixels=True)
-        try:
-            pixels = np.asarray(dataset.pixel_array, np.float32)  # type: ignore[attr-defined]
-        except Exception as error:  # the decoders behind pydicom raise what they like
-            raise ReadError(
-                f"expected pixels that can be decoded, found none in {path.name}: "
-                "store the image uncompressed"
-            ) from error
-    if pixels.ndim != 2:
-        raise ReadError(
-            f"expected one grey frame [row, column], found shape {pixels.shape} in {path.name}: "
-            "use the single-frame series"
-        )
-    return pixels, _plane(dataset)
+    with Files() as files:
+        frame = _frame(path, files)
+        (pixels,) = stored_frames(frame.instance, files, [0])
+    return pixels.astype(np.float32), frame.plane

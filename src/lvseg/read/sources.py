@@ -1,4 +1,4 @@
-"""Where images are: folders, nested folders, zip archives and single files.
+"""Sources of images: folders, nested folders, zip archives and single files.
 
 Nothing is ever extracted: members of an archive are read in memory, so the names in it are only
 names. Kinds are told by content first and by file name second.

@@ -1,4 +1,4 @@
-"""Issue the short-axis cine among the images of a study, by geometry and time alone.
+"""Short-axis stack: found among the images of a study by geometry and time alone.
 
 A short-axis cine is a stack of parallel slices at two or more places, each with the same number
 of phases (two or more). Words in a description play no part. Where several stacks qualify, the
@@ -14,6 +14,7 @@ import numpy as np
 
 from lvseg.geometry import GAP_FACTOR, POSITION_TOLERANCE_MM, gaps, normal, slice_positions_mm
 from lvseg.issues import Issue
+from lvseg.read.cardiac_cycle import why_no_phases, why_not_one_cycle
 from lvseg.read.frames import (
     FrameInfo,
     by_orientation,
@@ -21,7 +22,6 @@ from lvseg.read.frames import (
     canonical,
     recency,
 )
-from lvseg.read.heartbeat import beyond_one_beat, why_no_phases
 from lvseg.read.phases import Ordered, SamePixels, drop_duplicates, order_phases, usual_count
 
 __all__ = ["LEFT_VENTRICLE_AXIS", "Group", "Stack", "assess", "groups_of", "score"]
@@ -115,7 +115,7 @@ def _group(frames: Sequence[FrameInfo]) -> Group:
 def _joined(series: list[Group]) -> list[Group]:
     by_sequence: dict[tuple[str, ...], list[Group]] = {}
     for group in series:
-        by_sequence.setdefault(group.frames[0].sequence, []).append(group)
+        by_sequence.setdefault(group.frames[0].pulse_sequence, []).append(group)
     result: list[Group] = []
     for alike in by_sequence.values():
         counts = [[len(frames) for frames in by_position(group.frames)] for group in alike]
@@ -179,7 +179,7 @@ def assess(group: Group, same_pixels: SamePixels) -> Stack:
         return _refused(group, positions, phases, why)
     tilt = _tilt_degrees(kept[0][0])
     times, issues = _times(ordered, kept)
-    beats = beyond_one_beat(kept, times)
+    beats = why_not_one_cycle(kept, times)
     issues += _not_one_beat(beats)
     issues += _duplicates(dropped) + _repeated(ordered, kept) + _left_out(ordered)
     return Stack(

@@ -1,4 +1,8 @@
-"""Results on disk. Every file appears whole or not at all (:mod:`lvseg.atomic`)."""
+"""Writers of result files; every file appears whole or not at all (:mod:`lvseg.atomic`).
+
+DICOM is written by :mod:`lvseg.write.segmentation` and :mod:`lvseg.write.structured_report`, which
+load pydicom and highdicom and are therefore not imported here.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,16 @@ from lvseg.errors import UsageError
 from lvseg.issues import Issue
 from lvseg.write.contour_text import write_contour_text
 from lvseg.write.contours import write_contours
-from lvseg.write.dicom import write_dicom_cine
 from lvseg.write.nifti import write_cine_nifti, write_nifti_mask
 from lvseg.write.pictures import write_overlay, write_picture_mask
-from lvseg.write.segmentation import SegOptions, write_segmentations
-from lvseg.write.structured_report import write_structured_report
 
 __all__ = [
-    "SegOptions",
     "write_cine_nifti",
     "write_contour_text",
     "write_contours",
-    "write_dicom_cine",
     "write_mask",
     "write_overlay",
     "write_picture_mask",
-    "write_segmentations",
-    "write_structured_report",
 ]
 
 

@@ -1,5 +1,5 @@
-"""Outlines as the text files of the Sunnybrook set, so that official contours and ours lie over
-each other.
+"""Contours as the text files of the Sunnybrook set, so that official ones and ours lie over each
+other.
 
 One file an image, ``IM-0001-NNNN-icontour-auto.txt`` (NNNN = number of the image), one ``x y`` pair
 a line. The official contours were drawn on images enlarged twice, so their numbers are pixel-centre
@@ -19,13 +19,16 @@ from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.contours import Polygon
 from lvseg.issues import Issue
-from lvseg.write.contours import cavity_contours
+from lvseg.labels import Label
+from lvseg.write.contours import true_contours
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 __all__ = ["CONTOUR_OFFSET_PX", "contour_text", "write_contour_text"]
 
+#: What a kind of contour of the official files goes round.
+_KINDS: Mapping[str, tuple[Label, ...]] = {"icontour": (Label.LV_CAVITY,)}
 #: Added to the numbers of a contour file to give pixel-centre coordinates.
 CONTOUR_OFFSET_PX = -0.25
 
@@ -41,15 +44,15 @@ def contour_text(polygon: Polygon) -> str:
 
 
 def write_contour_text(
-    mask: Mask, cine: Cine, folder: Path, originals: Mapping[str, Dataset] | None = None
+    mask: Mask, cine: Cine, folder: Path, source_headers: Mapping[str, Dataset] | None = None
 ) -> tuple[tuple[Path, ...], tuple[Issue, ...]]:
-    """Write the outline of every frame with cavity; equal masks give equal bytes.
+    """Write the contour of every frame with cavity; equal masks give equal bytes.
 
     The number of an image is its Instance Number (PS3.3 C.7.6.1), as in the official files, where
-    ``originals`` gives a different one for each image. Otherwise images are counted from 1 slice by
-    slice, the phases of a slice one after the other, as scanners number a cine.
+    ``source_headers`` gives a different one for each image. Otherwise images are counted from 1
+    slice by slice, the phases of a slice one after the other, as scanners number a cine.
 
-    :param originals: SOP Instance UID -> header of the source object.
+    :param source_headers: SOP Instance UID -> header of the source object.
     :returns: the files, by phase then slice (none for an empty mask), and an issue
         ``contour-simplified`` when a frame has holes or several pieces: a file holds one outline,
         that of the largest piece.
@@ -57,18 +60,21 @@ def write_contour_text(
     """
     phases, slices = cine.shape[:2]
     mask.on(cine)
-    numbers = _instance_numbers(cine, originals) or [
+    numbers = _instance_numbers(cine, source_headers) or [
         [z * phases + t + 1 for z in range(slices)] for t in range(phases)
     ]
     written, simplified = [], 0
-    for labels, phase in zip(mask.labels, mask.phases, strict=True):
-        for index, slice_labels in enumerate(labels):
-            polygons = cavity_contours(slice_labels)
-            if not polygons:
-                continue
-            name = f"IM-0001-{numbers[phase][index]:04d}-icontour-auto.txt"
-            written.append(write_text(folder / name, contour_text(polygons[0])))
-            simplified += len(polygons) > 1
+    for kind, around in _KINDS.items():
+        if around[-1] not in mask.labels_present:
+            continue
+        for inside, phase in zip(np.isin(mask.labels, around), mask.phases, strict=True):
+            for index, slice_inside in enumerate(inside):
+                polygons = true_contours(slice_inside)
+                if not polygons:
+                    continue
+                name = f"IM-0001-{numbers[phase][index]:04d}-{kind}-auto.txt"
+                written.append(write_text(folder / name, contour_text(polygons[0])))
+                simplified += len(polygons) > 1
     if not simplified:
         return tuple(written), ()
     text = f"{simplified} contour file(s) hold the largest piece only, without its holes"
@@ -76,14 +82,15 @@ def write_contour_text(
 
 
 def _instance_numbers(
-    cine: Cine, originals: Mapping[str, Dataset] | None
+    cine: Cine, source_headers: Mapping[str, Dataset] | None
 ) -> list[list[int]] | None:
     """Instance Numbers [T][Z]; None unless each image has one of its own."""
     instances = cine.source.instances
-    if instances is None or not originals:
+    if instances is None or not source_headers:
         return None
     numbers = [
-        [_instance_number(originals.get(ref.sop_instance_uid)) for ref in row] for row in instances
+        [_instance_number(source_headers.get(ref.sop_instance_uid)) for ref in row]
+        for row in instances
     ]
     known = [[value for value in row if value is not None] for row in numbers]
     flat = [value for row in known for value in row]

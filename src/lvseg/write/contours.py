@@ -1,6 +1,6 @@
-"""Contours of the cavity as sub-pixel polygons: ``contours.json``.
+"""Contours of every label as sub-pixel polygons: ``contours.json``.
 
-An outline runs through the middles of the pixel edges between cavity and background, so it has no
+An outline runs through the middles of the pixel edges between inside and outside, so it has no
 staircase. That alone cuts every corner and loses half a square pixel a piece; each polygon is
 therefore scaled and moved, by hundredths of a pixel where a piece is as large as a ventricle, until
 area and centroid are those of its pixels. Volumes and centroids of the polygons are then those of
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +21,21 @@ from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.contours import Polygon, centroid_px, signed_area_px, slice_contours
 from lvseg.errors import GeometryError
-from lvseg.geometry import Plane, index_to_mm, slab_heights_mm
-from lvseg.labels import Label
+from lvseg.geometry import Plane, disc_thickness_mm, index_to_mm
 
-__all__ = ["cavity_contours", "contours_document", "write_contours"]
+__all__ = ["contours_document", "true_contours", "write_contours"]
 
 #: Digits after the point, pixels and millimetres: keeps the area of a single pixel to 0.02 %.
 DECIMALS = 4
 
 
-def cavity_contours(labels: NDArray[np.uint8]) -> tuple[Polygon, ...]:
-    """Contours of the cavity in a slice [Y, X], each [N, 2] (x, y), largest first; holes negative.
+def true_contours(inside: NDArray[np.bool_]) -> tuple[Polygon, ...]:
+    """Contours of a label in a slice [Y, X], each [N, 2] (x, y), largest first; holes negative.
 
     Pixel centres are at whole numbers. Signed areas and centroids of the polygons add up to those
-    of the cavity pixels. A slice without cavity has none.
+    of the pixels. A slice without the label has none.
     """
-    return tuple(_true_to_pixels(p) for p in slice_contours(labels == Label.LV_CAVITY))
+    return tuple(map(_true_to_pixels, slice_contours(inside)))
 
 
 def _true_to_pixels(polygon: Polygon) -> Polygon:
@@ -64,25 +64,26 @@ def _pixel_corners(polygon: Polygon) -> Polygon:
     return corners
 
 
-def _listed(points: NDArray[np.float64]) -> list[object]:
+def _rounded(points: NDArray[np.float64]) -> list[object]:
     # + 0.0 turns a negative zero into zero: one spelling for one number.
     rounded: list[object] = (np.round(points, DECIMALS) + 0.0).tolist()
     return rounded
 
 
 def _entries(mask: Mask) -> Iterator[dict[str, object]]:
-    for labels, phase in zip(mask.labels, mask.phases, strict=True):
-        for index, slice_labels in enumerate(labels):
-            plane = None if mask.planes is None else mask.planes[index]
-            for polygon in cavity_contours(slice_labels):
+    inside = {label: mask.of(label) for label in mask.labels_present}
+    for (row, phase), index in product(enumerate(mask.phases), range(mask.grid.slices)):
+        plane = None if mask.planes is None else mask.planes[index]
+        for label in inside:
+            for polygon in true_contours(inside[label][row, index]):
                 yield {
                     "phase": phase,
                     "slice": index,
-                    "label": "LV_CAVITY",
+                    "label": label.name,
                     "hole": signed_area_px(polygon) < 0,
-                    "points_px": _listed(polygon),
+                    "points_px": _rounded(polygon),
                     "points_mm": (
-                        None if plane is None else _listed(index_to_mm(plane, polygon[:, ::-1]))
+                        None if plane is None else _rounded(index_to_mm(plane, polygon[:, ::-1]))
                     ),
                 }
 
@@ -92,12 +93,12 @@ def _slices(planes: tuple[Plane, ...] | None) -> list[dict[str, object]] | None:
     if planes is None:
         return None
     try:
-        heights_mm: list[float | None] = np.round(slab_heights_mm(planes), DECIMALS).tolist()
+        heights_mm: list[float | None] = np.round(disc_thickness_mm(planes), DECIMALS).tolist()
     except GeometryError:  # one slice, or slices at an angle: a volume is not known
         heights_mm = [None] * len(planes)
     return [
         {
-            "origin_mm": _listed(np.asarray(plane.origin_mm)),
+            "origin_mm": _rounded(np.asarray(plane.origin_mm)),
             "column_step": list(plane.column_step),
             "row_step": list(plane.row_step),
             "pixel_spacing_mm": list(plane.pixel_spacing_mm),
@@ -141,10 +142,10 @@ def write_contours(mask: Mask, cine: Cine, path: Path) -> None:
           {"phase": 0, "slice": 3, "label": "LV_CAVITY", "hole": false,
            "points_px": [[x, y], ...], "points_mm": [[x, y, z], ...] or null}]}
 
-    One contour a line, ordered by phase, slice, then area (largest first). Polygons are closed
-    implicitly. ``hole`` is true for an outline around a hole of the cavity. ``points_mm`` is null
-    where the place of the slice is not known. An empty mask has an empty list. A volume is the sum
-    of polygon area (less holes) times slab height, equal to that of the mask.
+    One contour a line, ordered by phase, slice, label, then area (largest first). Polygons are
+    closed implicitly. ``hole`` is true for an outline around a hole of the label. ``points_mm`` is
+    null where the place of the slice is not known. An empty mask has an empty list. A volume is the
+    sum of polygon area (less holes) times slab height, equal to that of the mask.
 
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """

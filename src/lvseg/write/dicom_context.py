@@ -1,42 +1,37 @@
-"""What every DICOM result shares: identifiers, equipment, algorithm and references to the source.
-
-The patient and study it belongs to come from :mod:`lvseg.write.dicom_header`, named here too.
-"""
+"""Shared parts of DICOM results: equipment, algorithm and references to the source."""
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import highdicom
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from lvseg.cine import Cine, InstanceRef
+from lvseg.labels import LABELS, Label
 from lvseg.modelcard import ModelCard
 from lvseg.version import __version__
-from lvseg.write.dicom import attributes
-from lvseg.write.dicom_header import hushed, lasting_uid, repaired_header, text_of
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+from lvseg.write.dicom_header import CONTROL, text_of
+from lvseg.write.dicom_object import attributes, deterministic_uid
 
 __all__ = [
     "algorithm_identification",
+    "code_of",
     "equipment",
-    "fresh_uid",
-    "hushed",
-    "lasting_uid",
     "referenced_series",
-    "repaired_header",
     "sop_reference",
 ]
 
-#: What may not stand in one line of text (PS3.5 6.2).
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
-
-def fresh_uid() -> str:
-    """Make a new UID from a random UUID (PS3.5 B.2)."""
-    return f"2.25.{uuid.uuid4().int}"
+def code_of(label: Label) -> Code:
+    """The code of a label, as pydicom has codes."""
+    code = LABELS[label].code
+    if code is None:
+        raise ValueError(f"expected a label with a code, found {label.name}")
+    return Code(code.value, code.scheme, code.meaning)
 
 
 def equipment(card: ModelCard | None) -> dict[str, Any]:
@@ -57,9 +52,6 @@ def equipment(card: ModelCard | None) -> dict[str, Any]:
 
 def algorithm_identification(card: ModelCard | None) -> Any:
     """Name, version and kind of the algorithm (PS3.3 table 10-19) as highdicom's sequence."""
-    import highdicom
-    from pydicom.sr.codedict import codes
-
     return highdicom.AlgorithmIdentificationSequence(
         name=_clipped(card.name) if card else "lvseg",
         family=codes.cid7162.ArtificialIntelligence,
@@ -69,7 +61,7 @@ def algorithm_identification(card: ModelCard | None) -> Any:
 
 
 def _clipped(text: str) -> str:
-    return _CONTROL.sub(" ", text).replace("\\", "/").strip()[:64]
+    return CONTROL.sub(" ", text).replace("\\", "/").strip()[:64]
 
 
 def sop_reference(instance: InstanceRef, *, frame: bool = False) -> Dataset:
@@ -82,7 +74,7 @@ def sop_reference(instance: InstanceRef, *, frame: bool = False) -> Dataset:
 
 
 def referenced_series(
-    instances: Iterable[InstanceRef], originals: Mapping[str, Dataset], cine: Cine
+    instances: Iterable[InstanceRef], source_headers: Mapping[str, Dataset], cine: Cine
 ) -> list[Dataset]:
     """Items of the Referenced Series Sequence (PS3.3 C.12.2), each object once, in order."""
     by_series: dict[str, dict[str, InstanceRef]] = {}
@@ -90,9 +82,9 @@ def referenced_series(
     for instance in instances:
         if not instance.sop_instance_uid:
             continue
-        header = originals.get(instance.sop_instance_uid)
+        header = source_headers.get(instance.sop_instance_uid)
         series = "" if header is None else text_of(header, "SeriesInstanceUID")
-        series = series or cine.source.series_uid or lasting_uid("series", study)
+        series = series or cine.source.series_uid or deterministic_uid("series", study)
         by_series.setdefault(series, {}).setdefault(instance.sop_instance_uid, instance)
     return [
         attributes(

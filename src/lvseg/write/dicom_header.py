@@ -7,26 +7,31 @@ out. Each such tag is one issue, which names the tag and never its value.
 
 from __future__ import annotations
 
-import hashlib
-import logging
+import copy
 import re
-import uuid
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydicom import config
+from pydicom.datadict import dictionary_description, dictionary_VR
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
+from pydicom.valuerep import validate_value
 
 from lvseg.cine import Cine, InstanceRef
 from lvseg.issues import Issue
-from lvseg.write.dicom import attributes, number, numbers
+from lvseg.pydicom_settings import suppress_pydicom_warnings
+from lvseg.write.dicom_object import (
+    attributes,
+    decimal_string,
+    decimal_strings,
+    deterministic_uid,
+)
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-    from pydicom.tag import BaseTag
-
-__all__ = ["hushed", "lasting_uid", "noticed", "repaired_header", "text_of"]
+__all__ = ["CONTROL", "repaired_header", "tag_issue", "text_of"]
 
 #: Patient and General Study: a result must have these, empty or not (PS3.3 C.7.1.1, C.7.2.1).
 _REQUIRED = (
@@ -52,75 +57,47 @@ _SCANNER = (
 #: A shortened identifier may be that of somebody else: these are kept, however long.
 _IDENTITY = frozenset({"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID"})
 _SEXES = ("M", "F", "O")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+#: What may not stand in one line of text (PS3.5 6.2).
+CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _TIME = r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?"
 _DECIMAL = r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?"
 _LONGEST = {"LO": 64, "SH": 16, "PN": 194, "LT": 10240, "ST": 1024}
 
 
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Let DICOM libraries take values as they are, and keep them from talking about them.
-
-    Their warnings and logs quote names of patients.
-    """
-    from pydicom import config
-
-    loggers = [logging.getLogger(name) for name in ("highdicom", "pydicom")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(), config.disable_value_validation():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def lasting_uid(*parts: str) -> str:
-    """Make a UID that is the same for the same parts, from a UUID (PS3.5 B.2)."""
-    digest = hashlib.sha256("/".join(("lvseg", *parts)).encode()).digest()[:16]
-    return f"2.25.{uuid.UUID(bytes=digest, version=5).int}"
-
-
 def repaired_header(
-    originals: Mapping[str, Dataset], cine: Cine
+    source_headers: Mapping[str, Dataset], cine: Cine
 ) -> tuple[Dataset, tuple[Issue, ...]]:
     """Build the header that highdicom's constructors take for a source image.
 
     It is the first image of the cine: patient, study, frame of reference, scanner, place and its
     own UIDs. Text is Unicode (ISO_IR 192). Missing UIDs are made from what is known, so that all
-    results of a study share them. Use it, and write the result, within :func:`hushed`.
+    results of a study share them.
 
-    :param originals: SOP Instance UID -> header; an empty one gives a header without a patient.
+    :param source_headers: SOP Instance UID -> header; where it is empty, there is no patient.
     :returns: the header, and one issue for each tag that was repaired, left out or is invalid.
     """
-    from pydicom.dataset import Dataset
-
     first = cine.source.instances[0][0] if cine.source.instances else InstanceRef("", "")
-    source = originals.get(first.sop_instance_uid)
+    source = source_headers.get(first.sop_instance_uid)
     if source is None:
-        source = next(iter(originals.values()), Dataset())
+        source = next(iter(source_headers.values()), Dataset())
     issues: list[Issue] = []
-    with hushed():
-        header = attributes(SpecificCharacterSet="ISO_IR 192", Modality="MR")
-        header.SOPClassUID = first.sop_class_uid
-        header.SOPInstanceUID = first.sop_instance_uid
-        for keyword in (*_REQUIRED, *_OPTIONAL):
-            _copy_text(source, header, keyword, issues)
-        for keyword in _SEQUENCES:
-            _copy_sequence(source, header, keyword, issues)
-        _check_identity_removed(header, issues)
-        _set_uids(source, header, cine, issues)
-        _set_frame_of_reference(originals, header, cine, issues)
-        for keyword in _SCANNER:
-            value = _CONTROL.sub("", text_of(source, keyword))
-            if value and len(value) <= 64 and "\\" not in value:
-                setattr(header, keyword, value)
-        header.update(_place(cine))
-        _check_instances(cine, issues)
+    suppress_pydicom_warnings()
+    header = attributes(SpecificCharacterSet="ISO_IR 192", Modality="MR")
+    header.SOPClassUID = first.sop_class_uid
+    header.SOPInstanceUID = first.sop_instance_uid
+    for keyword in (*_REQUIRED, *_OPTIONAL):
+        _copy_text(source, header, keyword, issues)
+    for keyword in _SEQUENCES:
+        _copy_sequence(source, header, keyword, issues)
+    _check_identity_removed(header, issues)
+    _set_uids(source, header, cine, issues)
+    _set_frame_of_reference(source_headers, header, cine, issues)
+    for keyword in _SCANNER:
+        value = CONTROL.sub("", text_of(source, keyword))
+        if value and len(value) <= 64 and "\\" not in value:
+            setattr(header, keyword, value)
+    header.update(_place(cine))
+    _check_instances(cine, issues)
     return header, tuple(issues)
 
 
@@ -130,23 +107,19 @@ def _place(cine: Cine) -> Dataset:
     if cine.planes is not None:
         plane = cine.planes[0]
         thickness = plane.thickness_mm
-        place.ImagePositionPatient = numbers(*plane.origin_mm)
-        place.ImageOrientationPatient = numbers(*plane.column_step, *plane.row_step)
-        place.PixelSpacing = numbers(*plane.pixel_spacing_mm)
-        place.SliceThickness = None if thickness is None else number(thickness)
+        place.ImagePositionPatient = decimal_strings(*plane.origin_mm)
+        place.ImageOrientationPatient = decimal_strings(*plane.column_step, *plane.row_step)
+        place.PixelSpacing = decimal_strings(*plane.pixel_spacing_mm)
+        place.SliceThickness = None if thickness is None else decimal_string(thickness)
     return place
 
 
 def _tag(keyword: str) -> BaseTag:
-    from pydicom.tag import Tag
-
     return Tag(keyword)
 
 
-def noticed(keyword: str, text: str, *, kept: bool = False) -> Issue:
+def tag_issue(keyword: str, text: str, *, kept: bool = False) -> Issue:
     """Say of a tag of the source what was wrong with it and what was done."""
-    from pydicom.datadict import dictionary_description
-
     tag = _tag(keyword)
     name = f"{dictionary_description(tag)} ({tag.group:04x},{tag.element:04x})"
     code = "dicom-tag-kept" if kept else "dicom-tag-repaired"
@@ -180,29 +153,25 @@ def _as_text(value: Any) -> str:
 
 
 def _copy_text(source: Dataset, header: Dataset, keyword: str, issues: list[Issue]) -> None:
-    from pydicom.datadict import dictionary_VR
-
     required = keyword in _REQUIRED
     _, readable = _value(source, keyword)
     if _tag(keyword) not in source:
         if required:
             setattr(header, keyword, "")
-            issues.append(noticed(keyword, "is absent: written empty"))
+            issues.append(tag_issue(keyword, "is absent: written empty"))
         return
     found = text_of(source, keyword)
     repaired = _repaired(keyword, dictionary_VR(keyword), found)
     if repaired or required:
         setattr(header, keyword, repaired)
     if repaired and repaired == found and not _fits(keyword, repaired):
-        issues.append(noticed(keyword, "is not valid: kept, to match its study", kept=True))
+        issues.append(tag_issue(keyword, "is not valid: kept, to match its study", kept=True))
     elif repaired != found or not readable:
         how = "repaired" if repaired else "written empty" if required else "left out"
-        issues.append(noticed(keyword, f"is not valid: {how}"))
+        issues.append(tag_issue(keyword, f"is not valid: {how}"))
 
 
 def _fits(keyword: str, text: str) -> bool:
-    from pydicom.datadict import dictionary_VR
-
     return "\\" not in text and len(text) <= _LONGEST.get(dictionary_VR(keyword), 10240)
 
 
@@ -222,7 +191,7 @@ def _repaired(keyword: str, vr: str, text: str) -> str:
         return text.upper() if re.fullmatch(r"[A-Z0-9 _]{1,16}", text.upper()) else ""
     if vr == "DS":
         return text if re.fullmatch(_DECIMAL, text) and len(text) <= 16 else ""
-    kept = _CONTROL.sub("\n" if vr in ("LT", "ST") else "", text).strip()
+    kept = CONTROL.sub("\n" if vr in ("LT", "ST") else "", text).strip()
     if keyword in _IDENTITY:
         return kept
     return kept.replace("\\", " ")[: _LONGEST.get(vr, 64)].strip()
@@ -240,8 +209,6 @@ def _is_date(digits: str) -> bool:
 
 def _copy_sequence(source: Dataset, header: Dataset, keyword: str, issues: list[Issue]) -> None:
     """Copy a sequence whose every value is valid; leave any other out."""
-    import copy
-
     value, readable = _value(source, keyword)
     if readable and not value:
         return
@@ -253,7 +220,7 @@ def _copy_sequence(source: Dataset, header: Dataset, keyword: str, issues: list[
     if items:
         setattr(header, keyword, items)
     else:
-        issues.append(noticed(keyword, "is not valid: left out"))
+        issues.append(tag_issue(keyword, "is not valid: left out"))
 
 
 def _check_identity_removed(header: Dataset, issues: list[Issue]) -> None:
@@ -263,13 +230,10 @@ def _check_identity_removed(header: Dataset, issues: list[Issue]) -> None:
         name in header for name in methods
     ):
         del header.PatientIdentityRemoved
-        issues.append(noticed("PatientIdentityRemoved", "names no method: left out"))
+        issues.append(tag_issue("PatientIdentityRemoved", "names no method: left out"))
 
 
 def _is_valid(item: Dataset) -> bool:
-    from pydicom import config
-    from pydicom.valuerep import validate_value
-
     for element in item:
         if element.tag.is_private:
             return False
@@ -290,44 +254,48 @@ def _set_uids(source: Dataset, header: Dataset, cine: Cine, issues: list[Issue])
     """Study and series; an invalid one as it is, a missing one made."""
     series = cine.source.series_uid or ""
     made = {
-        "StudyInstanceUID": cine.source.study_uid or lasting_uid("study", series),
-        "SeriesInstanceUID": series or lasting_uid("series", cine.source.study_uid or ""),
+        "StudyInstanceUID": cine.source.study_uid or deterministic_uid("study", series),
+        "SeriesInstanceUID": series or deterministic_uid("series", cine.source.study_uid or ""),
     }
     for keyword, otherwise in made.items():
         found = text_of(source, keyword)
         setattr(header, keyword, found or otherwise)
         if not found:
-            issues.append(noticed(keyword, "is absent: made for the results of lvseg"))
+            issues.append(tag_issue(keyword, "is absent: made for the results of lvseg"))
         elif not _is_uid(found):
-            issues.append(noticed(keyword, "is not valid: kept, to match its study", kept=True))
+            issues.append(tag_issue(keyword, "is not valid: kept, to match its study", kept=True))
 
 
 def _set_frame_of_reference(
-    originals: Mapping[str, Dataset], header: Dataset, cine: Cine, issues: list[Issue]
+    source_headers: Mapping[str, Dataset], header: Dataset, cine: Cine, issues: list[Issue]
 ) -> None:
     """One for the result: the most frequent of the images, of equals a valid one, or a made one."""
     keyword = "FrameOfReferenceUID"
     header.PositionReferenceIndicator = ""
     uids = [item.sop_instance_uid for phase in cine.source.instances or () for item in phase]
-    every = [text_of(originals[uid], keyword) for uid in dict.fromkeys(uids) if uid in originals]
+    every = [
+        text_of(source_headers[uid], keyword)
+        for uid in dict.fromkeys(uids)
+        if uid in source_headers
+    ]
     counts = Counter(uid for uid in every if uid)
     if not counts:
-        made = lasting_uid("frame of reference", header.StudyInstanceUID, header.SeriesInstanceUID)
+        made = deterministic_uid(
+            "frame of reference", header.StudyInstanceUID, header.SeriesInstanceUID
+        )
         header.FrameOfReferenceUID = made
-        issues.append(noticed(keyword, "is absent: made for the results of lvseg"))
+        issues.append(tag_issue(keyword, "is absent: made for the results of lvseg"))
         return
     best = max(counts, key=lambda uid: (counts[uid], _is_uid(uid)))
     header.FrameOfReferenceUID = best
     if len(counts) > 1:
         text = f"differs between the images ({len(counts)} values): one of them is used"
-        issues.append(noticed(keyword, text))
+        issues.append(tag_issue(keyword, text))
     if not _is_uid(best):
-        issues.append(noticed(keyword, "is not valid: kept, to match its study", kept=True))
+        issues.append(tag_issue(keyword, "is not valid: kept, to match its study", kept=True))
 
 
 def _is_uid(text: str) -> bool:
-    from pydicom.uid import UID
-
     return bool(UID(text).is_valid)
 
 
@@ -337,6 +305,6 @@ def _check_instances(cine: Cine, issues: list[Issue]) -> None:
     broken = sum(1 for uid in uids if uid and not _is_uid(uid))
     if broken:
         text = f"is not valid in {broken} object(s): kept, to match the images"
-        issues.append(noticed("SOPInstanceUID", text, kept=True))
+        issues.append(tag_issue("SOPInstanceUID", text, kept=True))
     if "" in uids:
-        issues.append(noticed("SOPInstanceUID", "is absent: such images are not referred to"))
+        issues.append(tag_issue("SOPInstanceUID", "is absent: such images are not referred to"))

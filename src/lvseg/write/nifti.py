@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lvseg.atomic import atomic_write
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, IrregularStackError
-from lvseg.geometry import Plane, affine, lps_to_ras
+from lvseg.geometry import Grid, Plane, affine, lps_to_ras
 from lvseg.issues import Issue
 
 __all__ = ["write_cine_nifti", "write_nifti_mask"]
@@ -60,7 +60,7 @@ def write_nifti_mask(
     if source.format == "nifti" and source.affine_ras is not None:
         _save(data, source.affine_ras, path, _step_ms(times_ms), known=True)
         return ()
-    matrix, issues = _ras_affine(mask.planes, mask.pixel_spacing_mm, mask.slice_spacing_mm)
+    matrix, issues = _ras_affine(mask.grid)
     _save(data, matrix, path, _step_ms(times_ms), known=mask.planes is not None)
     return issues
 
@@ -75,7 +75,7 @@ def write_cine_nifti(cine: Cine, path: Path) -> tuple[Issue, ...]:
     frames = cine.frames.transpose(3, 2, 1, 0)
     whole = bool((frames == np.rint(frames)).all()) and float(np.abs(frames).max()) < 2**15
     data = np.ascontiguousarray(frames, np.int16 if whole else np.float32)
-    matrix, issues = _ras_affine(cine.planes, cine.pixel_spacing_mm, cine.slice_spacing_mm)
+    matrix, issues = _ras_affine(cine.grid)
     data = data[..., 0] if data.shape[3] == 1 else data
     _save(data, matrix, path, _step_ms(cine.times_ms), known=cine.planes is not None)
     return issues
@@ -92,15 +92,12 @@ def _step_ms(times_ms: tuple[float, ...] | None) -> float | None:
     return (times_ms[-1] - times_ms[0]) / (len(times_ms) - 1)
 
 
-def _ras_affine(
-    planes: tuple[Plane, ...] | None,
-    pixel_spacing_mm: tuple[float, float] | None,
-    slice_spacing_mm: float | None,
-) -> tuple[FloatArray, tuple[Issue, ...]]:
+def _ras_affine(grid: Grid) -> tuple[FloatArray, tuple[Issue, ...]]:
+    planes = grid.planes
     if planes is None:
-        rows, columns = pixel_spacing_mm or (1.0, 1.0)
+        rows, columns = grid.pixel_spacing_mm or (1.0, 1.0)
         text = "position and orientation unknown: the NIfTI header carries no coordinate system"
-        matrix = np.diag([columns, rows, slice_spacing_mm or 1.0, 1.0])
+        matrix = np.diag([columns, rows, grid.slice_spacing_mm or 1.0, 1.0])
         return matrix, (Issue("no-affine", "info", text),)
     try:
         return lps_to_ras(affine(planes)), ()
@@ -150,7 +147,7 @@ def _like_source(data: NDArray[np.generic], content: bytes) -> Any:
     """An image with the place, the sizes and the units of another header, and none of its texts."""
     import nibabel as nib
 
-    second = 540 in (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
+    second = nib.Nifti2Header.may_contain_header(content)
     source = (nib.Nifti2Header if second else nib.Nifti1Header)(content, check=False)
     image = nib.Nifti1Image(data, None, dtype=data.dtype)
     for name in _PLACE_FIELDS:

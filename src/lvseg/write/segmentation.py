@@ -10,34 +10,41 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import highdicom
 import numpy as np
+from highdicom.seg import Segmentation
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, SegmentationStorage
 
 from lvseg.cine import Cine, InstanceRef
 from lvseg.geometry import Plane, normal
 from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
+from lvseg.modelcard import ModelCard
 from lvseg.results import StudyResult
-from lvseg.write.dicom import attributes, number, numbers, save
 from lvseg.write.dicom_context import (
     algorithm_identification,
+    code_of,
     equipment,
-    fresh_uid,
-    hushed,
     referenced_series,
-    repaired_header,
     sop_reference,
 )
-from lvseg.write.dicom_header import noticed
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+from lvseg.write.dicom_header import repaired_header, tag_issue
+from lvseg.write.dicom_object import (
+    attributes,
+    coded_entry,
+    decimal_string,
+    decimal_strings,
+    generate_uid,
+    save,
+)
 
 __all__ = ["SegOptions", "write_segmentations"]
 
-_MR_IMAGE, _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.66.4"
 #: What the dimensions count, each with its functional group (PS3.3 C.7.6.17).
 _SEGMENT = (0x0062000B, 0x0062000A, "Segment")
 _PHASE = (0x00209128, 0x00209111, "Cardiac phase")
@@ -62,76 +69,102 @@ class SegOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """One object to write: stored values [F, Z, Y, X] of the phases it holds.
+    """One object to write.
 
+    :param values: label -> stored values [F, Z, Y, X]; each is a segment, numbered from 1.
     :param phases: which phases of the cine these are.
     :param moments: phase of the cine -> its Cardiac Cycle Position (C.7.6.16.2.2).
     """
 
     name: str
     description: str
-    values: NDArray[np.uint8]
+    values: Mapping[Label, NDArray[np.uint8]]
     phases: tuple[int, ...]
     fractional: bool
     moments: Mapping[int, str]
     series_number: int = _SERIES_NUMBER
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        rows, columns = next(iter(self.values.values())).shape[2:]
+        return (rows, columns)
+
 
 def write_segmentations(
     result: StudyResult,
     folder: Path,
-    originals: Mapping[str, Dataset],
+    source_headers: Mapping[str, Dataset],
     options: SegOptions | None = None,
 ) -> tuple[tuple[Path, ...], tuple[Issue, ...]]:
     """Write the mask of a DICOM study as DICOM SEG.
 
-    Frames without cavity are left out, but for one of each phase and one of each slice that has
-    none at all: so the grid can be read back, and an empty mask is a valid object too.
+    Each label is a segment. Frames without any of it are left out, but for one of each phase and
+    one of each slice that has none at all: so the grid can be read back, and an empty mask is a
+    valid object too.
 
-    :param originals: of the cine (:func:`lvseg.read.original_headers`).
+    :param source_headers: of the cine (:func:`lvseg.read.read_source_headers`).
     :returns: the files, and issues: tags of the source that were repaired, and what was asked
         for and could not be written. Without a DICOM source no file and ``no-dicom-source``.
     :raises GeometryMismatchError: a mask of another grid. UsageError: the folder cannot be written.
     """
     options = options or SegOptions()
     cine = result.cine
-    if cine.source.instances is None or cine.planes is None or not originals:
+    if cine.source.instances is None or cine.planes is None or not source_headers:
         text = "DICOM SEG was not written: it needs the DICOM images that the mask was made from"
         return (), (Issue("no-dicom-source", "info", text),)
     result.mask.on(result.cine)
     values, fractional, replaced = _values(result, options)
     whole = _Part(
         name="segmentation.dcm",
-        description="Left ventricle cavity",
+        description=_description(values),
         values=values,
         phases=result.mask.phases,
         fractional=fractional,
         moments=_moments(result),
     )
     parts, missing = _parts(whole, options)
-    header, repaired = repaired_header(originals, cine)
+    header, repaired = repaired_header(source_headers, cine)
     written = []
-    with hushed():
-        for part in parts:
-            dataset = _dataset(part, result, header, originals)
-            path = folder / part.name
-            written.append(save(dataset, path, _SEGMENTATION, dataset.SOPInstanceUID))
+    for part in parts:
+        dataset = _dataset(part, result, header, source_headers)
+        path = folder / part.name
+        written.append(save(dataset, path, SegmentationStorage, dataset.SOPInstanceUID))
     return tuple(written), (*replaced, *missing, *repaired, *_thickness(cine))
 
 
 def _values(
     result: StudyResult, options: SegOptions
-) -> tuple[NDArray[np.uint8], bool, tuple[Issue, ...]]:
-    """Stored values of the frames of the mask, whether they are fractions, and an issue if not."""
-    mask = result.mask
-    if options.fractional and result.probabilities is not None:
-        chosen = result.probabilities[Label.LV_CAVITY][list(mask.phases)]
-        return np.rint(np.clip(chosen, 0, 1) * _FULL).astype(np.uint8), True, ()
-    values = (mask.labels == Label.LV_CAVITY).view(np.uint8)
+) -> tuple[dict[Label, NDArray[np.uint8]], bool, tuple[Issue, ...]]:
+    """Stored values of each label, whether they are fractions, and an issue if they are not."""
+    mask, likely = result.mask, result.probabilities
+    labels = mask.labels_present or (Label.LV_CAVITY,)
+    if options.fractional and likely is not None:
+        phases = list(mask.phases)
+        known = [label for label in labels if label in likely]
+        return {label: _fractions(likely, label, phases) for label in known}, True, ()
+    values = {label: mask.of(label).view(np.uint8) for label in labels}
     if not options.fractional:
         return values, False, ()
     text = "probabilities were not kept: the DICOM SEG holds the mask itself"
     return values, False, (Issue("no-probabilities", "info", text),)
+
+
+def _fractions(
+    likely: Mapping[Label, NDArray[np.float32]], label: Label, phases: list[int]
+) -> NDArray[np.uint8]:
+    """Probabilities of one label, which are those of its outer boundary less what lies inside."""
+    order = [*likely]
+    chosen = likely[label][phases]
+    if label != order[0]:
+        chosen = chosen - likely[order[order.index(label) - 1]][phases]
+    stored: NDArray[np.uint8] = np.rint(np.clip(chosen, 0, 1) * _FULL).astype(np.uint8)
+    return stored
+
+
+def _description(labels: Mapping[Label, object]) -> str:
+    names = [LABELS[label].name.capitalize() for label in labels]
+    return names[0] if len(names) == 1 else "Left ventricle"
 
 
 def _moments(result: StudyResult) -> dict[int, str]:
@@ -159,8 +192,8 @@ def _parts(whole: _Part, options: SegOptions) -> tuple[list[_Part], tuple[Issue,
             replace(
                 whole,
                 name=f"segmentation_{short}.dcm",
-                description=f"Left ventricle cavity, {moment.replace('_', '-').lower()}",
-                values=whole.values[at],
+                description=f"{whole.description}, {moment.replace('_', '-').lower()}",
+                values={label: values[at] for label, values in whole.values.items()},
                 phases=(whole.phases[at[0]],),
                 series_number=_SERIES_NUMBER + 1 + len(parts),
             )
@@ -172,14 +205,15 @@ def _parts(whole: _Part, options: SegOptions) -> tuple[list[_Part], tuple[Issue,
 
 
 def _dataset(
-    part: _Part, result: StudyResult, header: Dataset, originals: Mapping[str, Dataset]
+    part: _Part, result: StudyResult, header: Dataset, source_headers: Mapping[str, Dataset]
 ) -> Dataset:
     """The object of one part."""
     cine = result.cine
-    kept = _kept(part.values)
-    used = [_instance(cine, part.phases[f], z) for f, z in kept]
+    kept = _kept(part)
+    instances = cine.source.instances or ()
+    used = [instances[part.phases[f]][z] for _, f, z in kept]
     dataset = _shell(part, result, header)
-    organisation = fresh_uid()
+    organisation = generate_uid()
     dimensions = [_SEGMENT, _PHASE, _POSITION] if len(part.phases) > 1 else [_SEGMENT, _POSITION]
     dataset.DimensionOrganizationSequence = [attributes(DimensionOrganizationUID=organisation)]
     dataset.DimensionIndexSequence = [
@@ -197,28 +231,29 @@ def _dataset(
     shared, own = _geometry(cine)
     dataset.SharedFunctionalGroupsSequence = [shared]
     dataset.PerFrameFunctionalGroupsSequence = [
-        _frame(part, f, z, own[z], source) for (f, z), source in zip(kept, used, strict=True)
+        _frame(part, at, own[at[2]], source) for at, source in zip(kept, used, strict=True)
     ]
-    series = referenced_series(used, originals, cine)
+    series = referenced_series(used, source_headers, cine)
     dataset.ReferencedSeriesSequence = series
     dataset.SourceImageSequence = [
         sop_reference(InstanceRef(item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID))
         for member in series
         for item in member.ReferencedInstanceSequence
     ]
-    frames = part.values[[f for f, _ in kept], [z for _, z in kept]]
+    values = [*part.values.values()]
+    frames = np.stack([values[s][f, z] for s, f, z in kept])
     stored = frames.tobytes() if part.fractional else _packed(frames)
     dataset.PixelData = stored + b"\0" * (len(stored) % 2)
     return dataset
 
 
-def _kept(values: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Which frames (F, Z) are stored, phase by phase: :func:`write_segmentations`."""
-    kept: NDArray[np.bool_] = np.asarray(values.any(axis=(2, 3)))
-    without_phase, without_slice = ~kept.any(axis=1), ~kept.any(axis=0)
-    kept[without_phase, 0] = True
-    kept[0, without_slice] = True
-    return [(int(f), int(z)) for f, z in np.argwhere(kept)]
+def _kept(part: _Part) -> list[tuple[int, int, int]]:
+    """Which frames (segment, F, Z) are stored, in this order: :func:`write_segmentations`."""
+    kept = np.array([values.any(axis=(2, 3)) for values in part.values.values()])
+    without_phase, without_slice = ~kept.any(axis=(0, 2)), ~kept.any(axis=(0, 1))
+    kept[0, without_phase, 0] = True
+    kept[0, 0, without_slice] = True
+    return [(int(s), int(f), int(z)) for s, f, z in np.argwhere(kept)]
 
 
 def _packed(frames: NDArray[np.uint8]) -> bytes:
@@ -226,36 +261,29 @@ def _packed(frames: NDArray[np.uint8]) -> bytes:
     return np.packbits(frames.reshape(-1), bitorder="little").tobytes()
 
 
-def _instance(cine: Cine, phase: int, index: int) -> InstanceRef:
-    return (cine.source.instances or ())[phase][index]
-
-
 def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
     """Make an object of one frame, the first of the cine; its frames are replaced."""
-    import highdicom
-    from highdicom.seg import Segmentation
-    from pydicom.dataset import Dataset
-
     source = Dataset()
     source.update(header)
-    source.SOPClassUID = _MR_IMAGE  # of a multi-frame source no functional groups are wanted
-    source.SliceThickness = source.get("SliceThickness") or number(1.0)
+    source.SOPClassUID = MRImageStorage  # of a multi-frame source no functional groups are wanted
+    source.SliceThickness = source.get("SliceThickness") or decimal_string(1.0)
     plane = (result.cine.planes or ())[0]
-    kind = "FRACTIONAL" if part.fractional else "BINARY"
     shell: Dataset = Segmentation(
         source_images=[source],
-        pixel_array=np.zeros((1, *part.values.shape[2:]), bool),
-        segmentation_type=kind,
-        segment_descriptions=[_segment(result)],
-        series_instance_uid=fresh_uid(),
+        pixel_array=np.zeros((1, *part.shape), np.uint8),
+        segmentation_type="FRACTIONAL" if part.fractional else "BINARY",
+        segment_descriptions=[
+            _segment(number, label, result.card) for number, label in enumerate(part.values, 1)
+        ],
+        series_instance_uid=generate_uid(),
         series_number=part.series_number,
-        sop_instance_uid=fresh_uid(),
+        sop_instance_uid=generate_uid(),
         instance_number=1,
         max_fractional_value=_FULL,
-        content_label="LV_CAVITY",
+        content_label=next(iter(part.values)).name if len(part.values) == 1 else "LEFT_VENTRICLE",
         content_description=part.description,
         series_description=f"{part.description} (lvseg)",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=False,
         plane_positions=[highdicom.PlanePositionSequence("PATIENT", plane.origin_mm)],
         **equipment(result.card),
@@ -264,22 +292,16 @@ def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
     return shell
 
 
-def _segment(result: StudyResult) -> Any:
-    """The one segment (PS3.3 C.8.20.4): category from CID 7150, type from our table of labels."""
-    import highdicom
-    from pydicom.sr.codedict import codes
-    from pydicom.sr.coding import Code
-
-    info = LABELS[Label.LV_CAVITY]
-    if info.code is None:
-        raise ValueError("the cavity has a code")
+def _segment(number: int, label: Label, card: ModelCard | None) -> Any:
+    """A segment (PS3.3 C.8.20.4): category from CID 7150, type from our table of labels."""
+    info = LABELS[label]
     return highdicom.seg.SegmentDescription(
-        segment_number=1,
+        segment_number=number,
         segment_label=info.name,
         segmented_property_category=codes.SCT.AnatomicalStructure,
-        segmented_property_type=Code(info.code.value, info.code.scheme, info.code.meaning),
+        segmented_property_type=code_of(label),
         algorithm_type="AUTOMATIC",
-        algorithm_identification=algorithm_identification(result.card),
+        algorithm_identification=algorithm_identification(card),
         display_color=highdicom.color.CIELabColor.from_rgb(*info.colour),
     )
 
@@ -287,7 +309,7 @@ def _segment(result: StudyResult) -> Any:
 def _geometry(cine: Cine) -> tuple[Dataset, list[Dataset]]:
     """Orientation and pixel measures: for all frames where slices agree, else for each slice."""
     planes = cine.planes or ()
-    orientations = [numbers(*plane.column_step, *plane.row_step) for plane in planes]
+    orientations = [decimal_strings(*plane.column_step, *plane.row_step) for plane in planes]
     measures = [_measures(plane, cine) for plane in planes]
     shared, own = attributes(), [attributes() for _ in planes]
     same = all(item == orientations[0] for item in orientations)
@@ -297,17 +319,16 @@ def _geometry(cine: Cine) -> tuple[Dataset, list[Dataset]]:
     for target, item in zip([shared] if same else own, measures, strict=False):
         target.PixelMeasuresSequence = [item]
     for target, plane in zip(own, planes, strict=True):
-        place = attributes(ImagePositionPatient=numbers(*plane.origin_mm))
+        place = attributes(ImagePositionPatient=decimal_strings(*plane.origin_mm))
         target.PlanePositionSequence = [place]
     return shared, own
 
 
 def _measures(plane: Plane, cine: Cine) -> Dataset:
-    thickness_mm, spacing_mm = plane.thickness_mm or _distance_mm(cine), cine.slice_spacing_mm
     return attributes(
-        SliceThickness=None if thickness_mm is None else number(thickness_mm),
-        SpacingBetweenSlices=None if spacing_mm is None else number(spacing_mm),
-        PixelSpacing=numbers(*plane.pixel_spacing_mm),
+        SliceThickness=decimal_string(plane.thickness_mm or _distance_mm(cine)),
+        SpacingBetweenSlices=decimal_string(cine.slice_spacing_mm),
+        PixelSpacing=decimal_strings(*plane.pixel_spacing_mm),
     )
 
 
@@ -324,25 +345,23 @@ def _thickness(cine: Cine) -> tuple[Issue, ...]:
     if all(plane.thickness_mm is not None for plane in cine.planes or ()):
         return ()
     how = "left out" if _distance_mm(cine) is None else "the distance of the slices stands for it"
-    return (noticed("SliceThickness", f"is absent: {how}"),)
+    return (tag_issue("SliceThickness", f"is absent: {how}"),)
 
 
-def _frame(part: _Part, f: int, z: int, place: Dataset, source: InstanceRef) -> Dataset:
-    """The functional groups of one frame (PS3.3 table A.51-2)."""
-    from pydicom.dataset import Dataset
-
-    phase = part.phases[f]
-    indices = [1, f + 1, z + 1] if len(part.phases) > 1 else [1, z + 1]
+def _frame(part: _Part, at: tuple[int, int, int], place: Dataset, source: InstanceRef) -> Dataset:
+    """The functional groups of one frame (segment, F, Z) (PS3.3 table A.51-2)."""
+    s, f, z = at
+    phase, several = part.phases[f], len(part.phases) > 1
     content = attributes(
         CardiacCyclePosition=part.moments.get(phase),
-        TemporalPositionIndex=phase + 1 if len(part.phases) > 1 else None,
-        DimensionIndexValues=indices,
+        TemporalPositionIndex=phase + 1 if several else None,
+        DimensionIndexValues=[s + 1, f + 1, z + 1] if several else [s + 1, z + 1],
     )
     groups = Dataset()
     groups.update(place)
     groups.FrameContentSequence = [content]
     groups.DerivationImageSequence = list(_derivation(source))
-    groups.SegmentIdentificationSequence = [attributes(ReferencedSegmentNumber=1)]
+    groups.SegmentIdentificationSequence = [attributes(ReferencedSegmentNumber=s + 1)]
     return groups
 
 
@@ -352,13 +371,9 @@ def _derivation(source: InstanceRef) -> Iterator[Dataset]:
         return
     image = sop_reference(source, frame=True)
     image.SpatialLocationsPreserved = "YES"
-    image.PurposeOfReferenceCodeSequence = [
-        _code("121322", "Source image for image processing operation")
-    ]
+    purpose = codes.DCM.SourceImageForImageProcessingOperation
+    image.PurposeOfReferenceCodeSequence = [coded_entry(purpose)]
     yield attributes(
-        SourceImageSequence=[image], DerivationCodeSequence=[_code("113076", "Segmentation")]
+        SourceImageSequence=[image],
+        DerivationCodeSequence=[coded_entry(codes.DCM.SegmentationImageDerivation)],
     )
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    return attributes(CodeValue=value, CodingSchemeDesignator="DCM", CodeMeaning=meaning)

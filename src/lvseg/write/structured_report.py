@@ -9,62 +9,69 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from highdicom import sr
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, EnhancedSRStorage, MRImageStorage
 
 from lvseg.cine import InstanceRef
 from lvseg.issues import Issue
-from lvseg.labels import CodedConcept
+from lvseg.labels import LABELS, Label
 from lvseg.results import StudyResult
 from lvseg.version import __version__
-from lvseg.write.dicom import attributes, save
-from lvseg.write.dicom_context import (
-    equipment,
-    fresh_uid,
-    hushed,
-    lasting_uid,
-    referenced_series,
-    repaired_header,
-    sop_reference,
+from lvseg.write.dicom_context import code_of, equipment, referenced_series, sop_reference
+from lvseg.write.dicom_header import repaired_header
+from lvseg.write.dicom_object import attributes, deterministic_uid, generate_uid, save
+
+__all__ = ["VALUES", "write_structured_report"]
+
+#: Terms that pydicom's dictionary lacks or words differently; units are UCUM (PS3.16 7.2.2).
+_ML = Code("ml", "UCUM", "milliliter")
+_BEATS = Code("{H.B.}/min", "UCUM", "heart beat per minute")
+_LITRES = Code("l/min", "UCUM", "liter per minute")
+_SUM_OF_DISCS = Code("122503", "DCM", "Integration of sum of closed areas on contiguous slices")
+_CYCLE_POINT = Code("272518008", "SCT", "Cardiac Cycle Point")
+_ENGLISH = Code("en", "RFC5646", "English")
+_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+#: Codes of our own (PS3.16 section 8.2: private designators begin with 99).
+_OURS = "99LVSEG"
+_VERDICT = Code("verdict", _OURS, "Verdict of automatic checks")
+_VERDICTS = {
+    "pass": Code("pass", _OURS, "Pass: no check objects"),
+    "review": Code("review", _OURS, "Review: a person should look"),
+    "fail": Code("fail", _OURS, "Fail: a result is missing or must not be used"),
+}
+_RESEARCH = "For research use only. Made by a program, not seen by a person."
+#: Field of the measurements -> name, unit and decimals, in the order of the report.
+VALUES: tuple[tuple[str, Code, Code, int], ...] = (
+    ("edv_ml", codes.LN.LeftVentricularEDVolume, _ML, 2),
+    ("esv_ml", codes.LN.LeftVentricularESVolume, _ML, 2),
+    ("sv_ml", codes.SCT.StrokeVolume, _ML, 2),
+    ("ef_percent", codes.LN.LeftVentricularEjectionFractionByMR, codes.UCUM.Percent, 2),
+    ("heart_rate_bpm", codes.LN.HeartRate, _BEATS, 1),
+    ("cardiac_output_l_min", codes.SCT.CardiacOutput, _LITRES, 2),
+    (
+        "peak_ejection_rate_ml_s",
+        codes.DCM.PeakEjectionRate,
+        codes.UCUM.MilliliterPerSecond,
+        1,
+    ),
+    ("peak_filling_rate_ml_s", codes.DCM.PeakFillingRate, codes.UCUM.MilliliterPerSecond, 1),
 )
-from lvseg.write.report_codes import (
-    AFTER_R_WAVE,
-    CARDIAC_MRI,
-    COMMENT,
-    CYCLE_POINT,
-    END_DIASTOLE,
-    END_SYSTOLE,
-    ENGLISH,
-    EVALUATIONS,
-    INCLUDED,
-    LEFT_VENTRICLE,
-    MEASURED,
-    ML,
-    MS,
-    ONE,
-    ORDER,
-    OURS,
-    PAPILLARY,
-    RESEARCH,
-    SUM_OF_DISCS,
-    VALUES,
-    VERDICT,
-    VERDICTS,
-    VOLUME,
-)
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-__all__ = ["write_structured_report"]
-
-_ENHANCED_SR, _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.4"
+#: Of which label of a SEG which curve of the measurements is reported.
+_CURVES = {Label.LV_CAVITY: "volume_ml"}
 _SERIES_NUMBER = 9004
 
 
 def write_structured_report(
     result: StudyResult,
     path: Path,
-    originals: Mapping[str, Dataset],
+    source_headers: Mapping[str, Dataset],
     segmentations: Sequence[Path] = (),
 ) -> tuple[Issue, ...]:
     """Write the measurements, the verdict and the issues of a DICOM study as DICOM SR.
@@ -72,30 +79,27 @@ def write_structured_report(
     A result without any volume is written too: its verdict says why. Phases and slices are counted
     from 1, as DICOM does.
 
-    :param originals: headers of the source (:func:`lvseg.read.original_headers`).
+    :param source_headers: headers of the source (:func:`lvseg.read.read_source_headers`).
     :param segmentations: DICOM SEG files of the same result, to be referred to; a name that ends
         in ``_ed`` or ``_es`` holds that phase alone.
     :returns: tags of the source that were repaired; without a DICOM source ``no-dicom-source``, and
         nothing is written.
     :raises UsageError: the folder cannot be written.
     """
-    if result.cine.source.instances is None or not originals:
+    if result.cine.source.instances is None or not source_headers:
         text = "DICOM SR was not written: it needs the DICOM images that were measured"
         return (Issue("no-dicom-source", "info", text),)
-    header, issues = repaired_header(originals, result.cine)
-    with hushed():
-        parts = [_identity(file) for file in segmentations]
-        dataset = _report(result, header, originals, parts)
-        save(dataset, path, _ENHANCED_SR, dataset.SOPInstanceUID)
+    header, issues = repaired_header(source_headers, result.cine)
+    parts = [_identity(file) for file in segmentations]
+    dataset = _report(result, header, source_headers, parts)
+    save(dataset, path, EnhancedSRStorage, dataset.SOPInstanceUID)
     return issues
 
 
 def _identity(file: Path) -> tuple[str, Dataset]:
     """(moment, identity) of a DICOM SEG; the moment is "ed", "es" or "" for all phases."""
-    from pydicom import dcmread
-
     uids = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
-    dataset = dcmread(file, stop_before_pixels=True, specific_tags=[*uids])
+    dataset = dcmread(file, stop_before_pixels=True, specific_tags=[*uids, "SegmentSequence"])
     moment = file.stem[-2:] if file.stem.endswith(("_ed", "_es")) else ""
     return moment, dataset
 
@@ -103,36 +107,34 @@ def _identity(file: Path) -> tuple[str, Dataset]:
 def _report(
     result: StudyResult,
     header: Dataset,
-    originals: Mapping[str, Dataset],
+    source_headers: Mapping[str, Dataset],
     parts: Sequence[tuple[str, Dataset]],
 ) -> Dataset:
-    from highdicom.coding_schemes import CodingSchemeIdentificationItem
-    from highdicom.sr import EnhancedSR
-    from pydicom.dataset import Dataset
-
     first = Dataset()
     first.update(header)
-    first.SOPClassUID = _MR_IMAGE  # a class whose patient and study modules highdicom knows
+    first.SOPClassUID = MRImageStorage  # a class whose patient and study modules highdicom knows
     scheme = CodingSchemeIdentificationItem(
-        designator=OURS, name="lvseg", responsible_organization="lvseg"
+        designator=_OURS, name="lvseg", responsible_organization="lvseg"
     )
     source = (str(header.StudyInstanceUID), str(header.SeriesInstanceUID))
     content = _content(result, source)
-    report: Dataset = EnhancedSR(
+    report: Dataset = sr.EnhancedSR(
         evidence=[first],
         content=content[0],
-        series_instance_uid=fresh_uid(),
+        series_instance_uid=generate_uid(),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=fresh_uid(),
+        sop_instance_uid=generate_uid(),
         instance_number=1,
         is_complete=True,
         series_description="Left ventricle measurements (lvseg)",
         coding_schemes=[scheme],
         **equipment(result.card),
     )
-    series = referenced_series(_instances(result), originals, result.cine)
+    series = referenced_series(_instances(result), source_headers, result.cine)
     # highdicom copies and searches what it is given: the long part is added to what it has made
-    measurements = next(item for item in content[0].ContentSequence if item.name == _code(MEASURED))
+    measurements = next(
+        item for item in content[0].ContentSequence if item.name == codes.DCM.ImagingMeasurements
+    )
     for group in _volume_groups(result, source, series, parts):
         measurements.ContentSequence.extend(group)
     report.ContentSequence = content[0].ContentSequence
@@ -164,15 +166,11 @@ def _evidence(series: Iterable[Dataset], segments: Iterable[Dataset]) -> list[Da
 
 def _content(result: StudyResult, source: tuple[str, str]) -> Any:
     """The content tree (TID 1500) with its first measurement group, the verdict and comments."""
-    from highdicom import sr
-
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(result)),
-        procedure_reported=_code(CARDIAC_MRI),
+        procedure_reported=codes.SCT.CardiacMRI,
         imaging_measurements=[_function_group(result, source)],
-        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
-            _code(ENGLISH)
-        ),
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(_ENGLISH),
     )
     report[0].ContentSequence.append(_evaluations(result))
     return report
@@ -185,36 +183,27 @@ def _volume_groups(
     parts: Sequence[tuple[str, Dataset]],
 ) -> Iterator[Any]:
     """A group for each SEG (TID 1411); without one that holds all phases, one without SEG."""
-    from highdicom import sr
-
     drawn_on = _drawn_on(series)
     parts = parts if drawn_on else ()
-    for moment, segment in parts:
-        yield _segment_group(result, source, drawn_on, moment, segment)
+    for moment, segmentation in parts:
+        for number, label in _measured_segments(segmentation):
+            group = (result, source, drawn_on, moment, segmentation, number, label)
+            yield _segment_group(*group)
     if result.measurements.volume_ml is not None and all(moment for moment, _ in parts):
         yield sr.MeasurementsAndQualitativeEvaluations(
-            measurements=_volumes(result, ""),
-            method=_code(SUM_OF_DISCS),
+            measurements=_volumes(result, Label.LV_CAVITY, ""),
+            method=_SUM_OF_DISCS,
             **_common(result, source, "Left ventricle, volume by phase"),
         )
 
 
-def _code(concept: CodedConcept) -> Any:
-    from pydicom.sr.coding import Code
-
-    return Code(concept.value, concept.scheme, concept.meaning)
-
-
 def _observer(result: StudyResult) -> Any:
     """What observed: the program with its model (TID 1004)."""
-    from highdicom import sr
-    from pydicom.sr.codedict import codes
-
     made_by = equipment(result.card)
     return sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=lasting_uid("device", *made_by["software_versions"]),
+            uid=deterministic_uid("device", *made_by["software_versions"]),
             name="lvseg",
             manufacturer_name=made_by["manufacturer"],
             model_name=made_by["manufacturer_model_name"],
@@ -228,18 +217,16 @@ def _common(result: StudyResult, source: tuple[str, str], name: str) -> dict[str
 
     The tracking UID is the same for the same series, so that two runs can be compared.
     """
-    from highdicom import sr
-
     card = result.card
     parameters = [f"lvseg {__version__}"]
     if card is not None:
         parameters += [f"SHA-256 {card.sha256}", f"threshold {card.output.threshold:g}"]
     return {
         "tracking_identifier": sr.TrackingIdentifier(
-            uid=lasting_uid("tracking", *source, name), identifier=name
+            uid=deterministic_uid("tracking", *source, name), identifier=name
         ),
-        "finding_type": _code(LEFT_VENTRICLE),
-        "finding_sites": [sr.FindingSite(_code(LEFT_VENTRICLE))],
+        "finding_type": codes.SCT.LeftVentricle,
+        "finding_sites": [sr.FindingSite(codes.SCT.LeftVentricle)],
         "algorithm_id": sr.AlgorithmIdentification(
             name=card.name if card else "lvseg",
             version=card.version if card else __version__,
@@ -250,22 +237,22 @@ def _common(result: StudyResult, source: tuple[str, str], name: str) -> dict[str
 
 def _function_group(result: StudyResult, source: tuple[str, str]) -> Any:
     """Volumes at end-diastole and end-systole and what follows from them (TID 1501)."""
-    from highdicom import sr
-
     measured = []
     for field, name, unit, digits in VALUES:
         value = getattr(result.measurements, field)
         if value is not None:
-            method = _code(SUM_OF_DISCS) if field in ("edv_ml", "esv_ml") else None
+            method = _SUM_OF_DISCS if field in ("edv_ml", "esv_ml") else None
             measured.append(
                 sr.Measurement(
-                    name=_code(name),
+                    name=name,
                     value=round(float(value), digits),
-                    unit=_code(unit),
+                    unit=unit,
                     method=method,
                 )
             )
-    papillary = sr.QualitativeEvaluation(name=_code(PAPILLARY), value=_code(INCLUDED))
+    papillary = sr.QualitativeEvaluation(
+        name=codes.DCM.PapillaryMuscleIncludedExcluded, value=codes.DCM.PapillaryMuscleIncluded
+    )
     return sr.MeasurementsAndQualitativeEvaluations(
         measurements=measured,
         qualitative_evaluations=[papillary],
@@ -279,9 +266,6 @@ def _drawn_on(series: Sequence[Dataset]) -> dict[str, Any]:
     DCMTK refuses the whole report for one invalid UID in its content, so a series with one is told
     by those of its images that have a valid one; empty where there are none.
     """
-    from highdicom import sr
-    from pydicom.uid import UID
-
     if len(series) == 1 and UID(series[0].SeriesInstanceUID).is_valid:
         return {"source_series": sr.SourceSeriesForSegmentation(str(series[0].SeriesInstanceUID))}
     images = [
@@ -293,88 +277,102 @@ def _drawn_on(series: Sequence[Dataset]) -> dict[str, Any]:
     return {"source_images": images} if images else {}
 
 
+def _measured_segments(segmentation: Dataset) -> Iterator[tuple[int, Label]]:
+    """Number and label of each segment that has a curve of volumes."""
+    for item in segmentation.SegmentSequence:
+        (kind,) = item.SegmentedPropertyTypeCodeSequence
+        for label in _CURVES:
+            if kind.CodeValue == code_of(label).value:
+                yield int(item.SegmentNumber), label
+
+
 def _segment_group(
     result: StudyResult,
     source: tuple[str, str],
     drawn_on: Mapping[str, Any],
     moment: str,
-    segment: Dataset,
+    segmentation: Dataset,
+    number: int,
+    label: Label,
 ) -> Any:
-    """The volumes of one SEG (TID 1411), and what it was drawn on."""
-    from highdicom import sr
-
+    """The volumes of one segment of a SEG (TID 1411), and what it was drawn on."""
     names = {"ed": ", end-diastole", "es": ", end-systole"}
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=sr.ReferencedSegment(
-            sop_class_uid=str(segment.SOPClassUID),
-            sop_instance_uid=str(segment.SOPInstanceUID),
-            segment_number=1,
+            sop_class_uid=str(segmentation.SOPClassUID),
+            sop_instance_uid=str(segmentation.SOPInstanceUID),
+            segment_number=number,
             **drawn_on,
         ),
-        measurements=_volumes(result, moment),
-        method=_code(SUM_OF_DISCS),
-        **_common(result, source, f"Left ventricle cavity{names.get(moment, '')}"),
+        measurements=_volumes(result, label, moment),
+        method=_SUM_OF_DISCS,
+        **_common(result, source, f"{LABELS[label].name.capitalize()}{names.get(moment, '')}"),
     )
 
 
-def _volumes(result: StudyResult, moment: str) -> list[Any]:
-    """The volume of each phase, or of one: its place in the cycle, its number, its time."""
-    from highdicom import sr
-
+def _volumes(result: StudyResult, label: Label, moment: str) -> list[Any]:
+    """The volume of a label in each phase, or in one, with its place in the cycle and its time."""
     phases, times_ms = result.measurements.phases, result.cine.times_ms
-    moments = {phases.end_systole: ("es", END_SYSTOLE), phases.end_diastole: ("ed", END_DIASTOLE)}
+    moments = {
+        phases.end_systole: ("es", codes.SCT.EndSystole),
+        phases.end_diastole: ("ed", codes.SCT.EndDiastole),
+    }
     measured = []
-    for phase, value in zip(result.mask.phases, result.measurements.volume_ml or (), strict=False):
+    curve = getattr(result.measurements, _CURVES[label]) or ()
+    for phase, value in zip(result.mask.phases, curve, strict=False):
         short, point = moments.get(phase, ("", None))
         if moment and moment != short:
             continue
-        volume = sr.Measurement(name=_code(VOLUME), value=round(float(value), 2), unit=_code(ML))
+        volume = sr.Measurement(name=codes.SCT.Volume, value=round(float(value), 2), unit=_ML)
         context = sr.ContentSequence()
         if point is not None:
             context.append(
                 sr.CodeContentItem(
-                    name=_code(CYCLE_POINT),
-                    value=_code(point),
+                    name=_CYCLE_POINT,
+                    value=point,
                     relationship_type="HAS CONCEPT MOD",
                 )
             )
-        context.append(_number(ORDER, phase + 1, ONE, "HAS ACQ CONTEXT"))
+        context.append(
+            _number(codes.DCM.TimePointOrder, phase + 1, codes.UCUM.NoUnits, "HAS ACQ CONTEXT")
+        )
         if times_ms is not None:
             when = round(float(times_ms[phase]), 1)
-            context.append(_number(AFTER_R_WAVE, when, MS, "HAS ACQ CONTEXT"))
+            context.append(
+                _number(
+                    codes.DCM.TimeRelativeToRWavePeak,
+                    when,
+                    codes.UCUM.Millisecond,
+                    "HAS ACQ CONTEXT",
+                )
+            )
         volume[0].ContentSequence = context
         measured.append(volume)
     return measured
 
 
-def _number(name: CodedConcept, value: float, unit: CodedConcept, relationship: str) -> Any:
-    from highdicom import sr
-
-    return sr.NumContentItem(
-        name=_code(name), value=value, unit=_code(unit), relationship_type=relationship
-    )
+def _number(name: Code, value: float, unit: Code, relationship: str) -> Any:
+    return sr.NumContentItem(name=name, value=value, unit=unit, relationship_type=relationship)
 
 
 def _evaluations(result: StudyResult) -> Any:
     """Verdict, purpose, issues and rules (TID 1500, Qualitative Evaluations)."""
-    from highdicom import sr
-
     rules = {key: rule for key, rule in result.measurements.methods.items() if rule}
     rules.pop("base_end", None)  # it counts slices from 0
-    comments = [RESEARCH, *map(_sentence, result.issues)]
+    comments = [_RESEARCH, *map(_sentence, result.issues)]
     if rules:
         told = "; ".join(f"{key.replace('_', ' ')}: {rule}" for key, rule in rules.items())
         comments.append(f"Rules: {told}.")
-    container = sr.ContainerContentItem(name=_code(EVALUATIONS), relationship_type="CONTAINS")
+    container = sr.ContainerContentItem(name=_EVALUATIONS, relationship_type="CONTAINS")
     container.ContentSequence = sr.ContentSequence(
         [
             sr.CodeContentItem(
-                name=_code(VERDICT),
-                value=_code(VERDICTS[result.verdict]),
+                name=_VERDICT,
+                value=_VERDICTS[result.verdict],
                 relationship_type="CONTAINS",
             ),
             *(
-                sr.TextContentItem(name=_code(COMMENT), value=text, relationship_type="CONTAINS")
+                sr.TextContentItem(name=codes.DCM.Comment, value=text, relationship_type="CONTAINS")
                 for text in comments
             ),
         ]

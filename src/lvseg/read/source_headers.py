@@ -1,4 +1,4 @@
-"""The source objects of a cine once more, for results that go back to their archive."""
+"""Headers of the source objects of a cine, for results that go back to their archive."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lvseg.cine import Cine
+from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.sources import HEAD_BYTES, Blob, Files, sniff, walk
 from lvseg.read.studies import StudyRef
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["original_headers"]
+__all__ = ["read_source_headers"]
 
-#: SOPInstanceUID (0008,0018): what comes after it says nothing about whose object this is.
-_IDENTITY = 0x00080018
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
-def original_headers(source: Path | StudyRef | Iterable[Dataset], cine: Cine) -> dict[str, Dataset]:
+def read_source_headers(
+    source: Path | StudyRef | Iterable[Dataset], cine: Cine
+) -> dict[str, Dataset]:
     """Full headers, without pixel data, of the objects that a cine was read from.
 
     :param source: what the cine was read from, a path or a reference or datasets in memory, whose
@@ -58,6 +59,8 @@ def _from_frames(ref: StudyRef, files: Files, wanted: set[str]) -> dict[str, Dat
 
 
 def _from_blobs(blobs: Iterable[Blob], files: Files, wanted: set[str]) -> dict[str, Dataset]:
+    from lvseg.read.headers import read_identity
+
     found: dict[str, Dataset] = {}
     for blob in blobs:
         if len(found) == len(wanted):
@@ -66,7 +69,7 @@ def _from_blobs(blobs: Iterable[Blob], files: Files, wanted: set[str]) -> dict[s
             if sniff(stream.read(HEAD_BYTES), blob.name) != "dicom":
                 continue
             stream.seek(0)
-            uid = _uid(stream)
+            _, uid = read_identity(stream)
             if uid not in wanted or uid in found:
                 continue
             stream.seek(0)
@@ -77,41 +80,23 @@ def _from_blobs(blobs: Iterable[Blob], files: Files, wanted: set[str]) -> dict[s
 
 
 def _from_datasets(datasets: Iterable[Dataset], wanted: set[str]) -> dict[str, Dataset]:
-    from lvseg.read.pixels import quiet
-
+    suppress_pydicom_warnings()
     found: dict[str, Dataset] = {}
-    with quiet():
-        for dataset in datasets:
-            uid = str(dataset.get("SOPInstanceUID", "")).strip()
-            if uid in wanted and uid not in found:
-                found[uid] = _without_pixels(dataset)
+    for dataset in datasets:
+        uid = str(dataset.get("SOPInstanceUID", "")).strip()
+        if uid in wanted and uid not in found:
+            found[uid] = _without_pixels(dataset)
     return found
-
-
-def _uid(stream: BinaryIO) -> str:
-    """The SOP Instance UID of a file; "" where it has none."""
-    from pydicom.filereader import read_partial
-
-    from lvseg.read.pixels import quiet
-
-    with quiet():
-        try:
-            dataset = read_partial(stream, lambda tag, vr, length: tag > _IDENTITY, force=True)
-            return str(dataset.get("SOPInstanceUID", "")).strip()
-        except Exception:  # a broken file can fail anywhere in the parser
-            return ""
 
 
 def _header(stream: BinaryIO) -> Dataset | None:
     from pydicom import dcmread
 
-    from lvseg.read.pixels import quiet
-
-    with quiet():
-        try:
-            return dcmread(stream, stop_before_pixels=True, force=True)
-        except Exception:  # it could be read once and now is broken
-            return None
+    suppress_pydicom_warnings()
+    try:
+        return dcmread(stream, stop_before_pixels=True, force=True)
+    except Exception:  # it could be read once and now is broken
+        return None
 
 
 def _without_pixels(dataset: Dataset) -> Dataset:

@@ -11,10 +11,11 @@ import numpy as np
 import pydicom
 import pytest
 
+from enhanced_export import EXPORTS, write_enhanced_cine
 from lvseg.cine import Cine, Source
 from lvseg.errors import GeometryError, UsageError
 from lvseg.geometry import Grid, Plane
-from lvseg.write import write_dicom_cine
+from lvseg.phantom.dicom_export import write_dicom_cine
 
 SOURCE = Source(format="array", name="made")
 ROW, COLUMN = (0.0, 0.6, -0.8), (1.0, 0.0, 0.0)  # column x row = (0, 0.8, 0.6)
@@ -50,7 +51,7 @@ def test_dciodvfy_finds_no_fault(
         if os.environ.get("CI") == "true":
             pytest.fail("dciodvfy (Debian package dicom3tools) is missing in CI")
         pytest.skip("dciodvfy (Debian package dicom3tools) is not installed")
-    for path in write_dicom_cine(_cine(heights), tmp_path, enhanced=enhanced):
+    for path in EXPORTS[enhanced](_cine(heights), tmp_path):
         told = subprocess.run([checker, path], capture_output=True, text=True, check=False)
         lines = (told.stdout + told.stderr).splitlines()
         assert lines == ["EnhancedMRImage" if enhanced else "MRImage"]
@@ -78,7 +79,7 @@ def test_each_frame_is_a_file_with_its_place_and_time(tmp_path: Path) -> None:
 
 def test_enhanced_frames_carry_their_place_and_time(tmp_path: Path) -> None:
     cine = _cine()
-    (path,) = write_dicom_cine(cine, tmp_path, enhanced=True)
+    (path,) = write_enhanced_cine(cine, tmp_path)
     dataset = pydicom.dcmread(path)
     np.testing.assert_array_equal(dataset.pixel_array[3], cine.frames[1, 1])
     frame = dataset.PerFrameFunctionalGroupsSequence[3]
@@ -100,7 +101,7 @@ def test_unknown_times_are_left_out(tmp_path: Path) -> None:
     cine = Cine(known.frames, SOURCE, grid=Grid.of(known.frames, planes=known.planes))
     dataset = pydicom.dcmread(write_dicom_cine(cine, tmp_path / "a")[0])
     assert not {"TriggerTime", "NominalInterval", "HeartRate"} & set(dataset.dir())
-    frame = pydicom.dcmread(write_dicom_cine(cine, tmp_path / "b", enhanced=True)[0])
+    frame = pydicom.dcmread(write_enhanced_cine(cine, tmp_path / "b")[0])
     assert "CardiacSynchronizationSequence" not in frame.PerFrameFunctionalGroupsSequence[0]
 
 

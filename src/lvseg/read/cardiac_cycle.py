@@ -1,4 +1,4 @@
-"""Are the images of one place phases of one heartbeat?
+"""Cardiac cycle: whether the images of one place are phases of one heartbeat.
 
 Perfusion, maps of T1 and T2, and repeats of late enhancement also hold several images of each
 place. Headers tell them apart by echo and inversion time and by when each image was acquired.
@@ -13,10 +13,10 @@ import numpy as np
 
 from lvseg.read.frames import FrameInfo
 
-__all__ = ["LONGEST_BEAT_MS", "acquired_ms", "beyond_one_beat", "why_no_phases"]
+__all__ = ["LONGEST_CYCLE_MS", "acquired_ms", "why_no_phases", "why_not_one_cycle"]
 
 #: A slow heart (24 beats a minute) takes this long; dynamics go on for longer.
-LONGEST_BEAT_MS = 2500.0
+LONGEST_CYCLE_MS = 2500.0
 #: Phases of a cine are 20 to 60 ms apart, coarse ones 100 ms; dynamics a heartbeat.
 LONGEST_STEP_MS = 250.0
 #: The step is judged from this many phases on: of fewer, end-diastole and end-systole may be meant.
@@ -34,7 +34,7 @@ def why_no_phases(slices: Sequence[Sequence[FrameInfo]], rule: str) -> str:
     """
     for index, name in enumerate(("echo", "inversion")):
         for frames in slices:
-            times = [frame.contrast_ms[index] for frame in frames]
+            times = [frame.echo_inversion_ms[index] for frame in frames]
             if max(times) - min(times) > CONTRAST_TOLERANCE_MS[index]:
                 return f"the images of a place differ in {name} time: a map, not phases"
     most = max(map(len, slices))
@@ -43,7 +43,7 @@ def why_no_phases(slices: Sequence[Sequence[FrameInfo]], rule: str) -> str:
     return ""
 
 
-def beyond_one_beat(
+def why_not_one_cycle(
     slices: Sequence[Sequence[FrameInfo]], times_ms: tuple[float, ...] | None
 ) -> str:
     """Say which times show that the phases are not of one heartbeat; "" if none does.
@@ -63,7 +63,7 @@ def beyond_one_beat(
 
 
 def _too_long(times_ms: Sequence[float]) -> bool:
-    if max(times_ms) - min(times_ms) > LONGEST_BEAT_MS:
+    if max(times_ms) - min(times_ms) > LONGEST_CYCLE_MS:
         return True
     steps = np.diff(sorted(times_ms))
     return len(times_ms) >= STEP_FROM_PHASES and float(np.median(steps)) > LONGEST_STEP_MS

@@ -1,17 +1,18 @@
-"""The functional groups of an Enhanced MR Image (PS3.3 A.36.2 and C.7.6.16, C.8.13)."""
+"""A cine as one Enhanced MR multi-frame file (PS3.3 A.36.2 and C.7.6.16, C.8.13), for tests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import EnhancedMRImageStorage
 
-from lvseg.write.dicom import Recording, attributes, common, numbers
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-__all__ = ["enhanced_dataset"]
+from lvseg.cine import Cine
+from lvseg.phantom.dicom_export import Recording, common_attributes, record, write_dicom_cine
+from lvseg.write.dicom_object import attributes, coded_entry, decimal_strings, save
 
 _TYPE = ["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"]
 _WHEN = "20000101120000"
@@ -21,10 +22,27 @@ _TRIGGER_DELAY, _CARDIAC = 0x00209153, 0x00189118
 _TIME_INDEX = 0x00209128
 
 
-def enhanced_dataset(recording: Recording) -> Dataset:
+def write_enhanced_cine(cine: Cine, folder: Path, patient_id: str = "PHANTOM") -> tuple[Path, ...]:
+    """Write a cine as :func:`write_dicom_cine` does, but as one file, ``enhanced.dcm``."""
+    recording = record(cine, patient_id=patient_id)
+    uid = recording.uid("multiframe")
+    path = folder / "enhanced.dcm"
+    return (save(_dataset(recording), path, EnhancedMRImageStorage, uid),)
+
+
+#: enhanced or not -> the function that writes a cine so.
+EXPORTS = {False: write_dicom_cine, True: write_enhanced_cine}
+
+
+def _gated(recording: Recording) -> bool:
+    """Whether each frame has its time in a heart cycle of known length."""
+    return recording.interval_ms is not None and recording.cine.times_ms is not None
+
+
+def _dataset(recording: Recording) -> Dataset:
     """One multi-frame object, frames slice by slice and phase by phase within a slice."""
     phases, slices = recording.pixels.shape[:2]
-    dataset = common(recording)
+    dataset = common_attributes(recording)
     dataset.update(_image(recording))
     dataset.update(_pulse_sequence())
     organisation = recording.uid("dimensions")
@@ -32,7 +50,7 @@ def enhanced_dataset(recording: Recording) -> Dataset:
     dataset.DimensionIndexSequence = [
         _dimension(organisation, _IN_STACK, _FRAME_CONTENT, "Position in stack"),
         _dimension(organisation, _TRIGGER_DELAY, _CARDIAC, "Time after R wave")
-        if recording.gated
+        if _gated(recording)
         else _dimension(organisation, _TIME_INDEX, _FRAME_CONTENT, "Temporal position"),
     ]
     dataset.SharedFunctionalGroupsSequence = [_shared(recording)]
@@ -47,7 +65,7 @@ def enhanced_dataset(recording: Recording) -> Dataset:
 def _image(recording: Recording) -> Dataset:
     """Enhanced MR Image (C.8.13.1), Cardiac Synchronization (C.7.6.18.1), multi-frame header."""
     phases, slices = recording.pixels.shape[:2]
-    interval = recording.interval_ms if recording.gated else None
+    interval = recording.interval_ms if _gated(recording) else None
     dataset = attributes(
         ImageType=_TYPE,
         InstanceNumber=1,
@@ -114,13 +132,9 @@ def _dimension(organisation: str, pointer: int, group: int, label: str) -> Datas
     )
 
 
-def _code(value: str, meaning: str) -> Dataset:
-    return attributes(CodeValue=value, CodingSchemeDesignator="SCT", CodeMeaning=meaning)
-
-
 def _shared(recording: Recording) -> Dataset:
     """Build the groups that hold for all frames."""
-    anatomy = attributes(FrameLaterality="U", AnatomicRegionSequence=[_code("80891009", "Heart")])
+    anatomy = attributes(FrameLaterality="U", AnatomicRegionSequence=[coded_entry(codes.SCT.Heart)])
     frame_type = attributes(
         FrameType=_TYPE,
         PixelPresentation="MONOCHROME",
@@ -225,15 +239,15 @@ def _per_frame(recording: Recording, t: int, z: int) -> Dataset:
         TemporalPositionIndex=t + 1,
         DimensionIndexValues=[z + 1, t + 1],
     )
-    measures: dict[str, Any] = {"PixelSpacing": numbers(*plane.pixel_spacing_mm)}
+    measures: dict[str, Any] = {"PixelSpacing": decimal_strings(*plane.pixel_spacing_mm)}
     if plane.thickness_mm is not None:
-        measures["SliceThickness"] = numbers(plane.thickness_mm)[0]
-    if recording.spacing_mm is not None:
-        measures["SpacingBetweenSlices"] = numbers(recording.spacing_mm)[0]
-    orientation = numbers(*plane.column_step, *plane.row_step)
+        measures["SliceThickness"] = decimal_strings(plane.thickness_mm)[0]
+    if recording.cine.slice_spacing_mm is not None:
+        measures["SpacingBetweenSlices"] = decimal_strings(recording.cine.slice_spacing_mm)[0]
+    orientation = decimal_strings(*plane.column_step, *plane.row_step)
     frame = attributes(
         FrameContentSequence=[content],
-        PlanePositionSequence=[attributes(ImagePositionPatient=numbers(*plane.origin_mm))],
+        PlanePositionSequence=[attributes(ImagePositionPatient=decimal_strings(*plane.origin_mm))],
         PlaneOrientationSequence=[attributes(ImageOrientationPatient=orientation)],
         PixelMeasuresSequence=[attributes(**measures)],
     )
