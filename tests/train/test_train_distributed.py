@@ -28,8 +28,7 @@ epochs = 2
 steps_per_epoch = 3
 batch_size = 3
 scout_every = 2
-optimiser = "sgd"
-peak_rate = 0.05
+peak_rate = 0.005
 warmup_steps = 1
 validate_every = 1
 small_px = 0.0
@@ -65,7 +64,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     first, second = (load_file(run / "last.safetensors") for run in (one, tmp_path / "two"))
     assert first.keys() == second.keys()
     for key, value in first.items():
-        exact = 1e-6 if not key.startswith("optimiser.") else 1e-5  # sums of gradients, not shrunk
+        exact = 1e-6 if not key.startswith("optimiser.") else 3e-5  # sums of gradients, not shrunk
         torch.testing.assert_close(second[key], value, atol=exact, rtol=0, msg=key)
     logs = [trainer.read_log(run) for run in (one, tmp_path / "two")]
     for row, other in zip(*logs, strict=True):

@@ -107,7 +107,9 @@ def test_the_command_takes_device_determinism_and_tensorboard(
     from lvseg.cli import main
 
     dataset = make_dataset(tmp_path / "data")
-    recipe = 'name = "x"\nepochs = 1\nsteps_per_epoch = 1\nframe = "whole"\nframe_px = 16\n'
+    recipe = (
+        'name = "x"\nepochs = 1\nsteps_per_epoch = 1\n[input]\nspacing_mm = 1.3\ncrop_px = 16\n'
+    )
     (tmp_path / "recipe.toml").write_text(f'{recipe}[network]\nkind = "unet"\nwidths = [2, 4]\n')
     words = ["train", "--config", str(tmp_path / "recipe.toml"), "--data", str(dataset), "-o"]
     run = tmp_path / "run"

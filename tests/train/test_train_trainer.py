@@ -18,7 +18,7 @@ from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.predict import load_model  # noqa: E402
 from lvseg.train import checkpoint, trainer  # noqa: E402
 from lvseg.train.augment import AugmentOptions  # noqa: E402
-from lvseg.train.dataset import load_slices  # noqa: E402
+from lvseg.train.dataset import draw_order, load_slices  # noqa: E402
 from lvseg.train.export import check_parity, export  # noqa: E402
 from lvseg.train.network import NetworkOptions, build, count_parameters  # noqa: E402
 from lvseg.train.options import TrainOptions, load_options, preset_names, read_preset  # noqa: E402
@@ -87,9 +87,9 @@ def test_a_run_starts_from_another_and_says_so(dataset: Path, tmp_path: Path) ->
 def test_small_cavities_and_empty_frames_are_drawn_by_weight(dataset: Path) -> None:
     data = load_slices(dataset, "training", OPTIONS.input)
     options = OPTIONS.model_copy(
-        update={"steps_per_epoch": 50, "empty_weight": 3.0, "small_px": 100.0, "small_weight": 2.0}
+        update={"empty_weight": 3.0, "small_px": 100.0, "small_weight": 2.0}
     )
-    order = trainer._order(data, options, torch.Generator().manual_seed(0))
+    order = draw_order(trainer._weights(data, options), 200, torch.Generator().manual_seed(0))
     counts = torch.bincount(order, minlength=9)
     # radius 5 -> about 78 pixels is small, radius 6 -> about 113 is not; picture 1 is empty
     areas = data.masks.sum((1, 2, 3))
@@ -173,6 +173,9 @@ def test_presets_parse_and_unknown_keys_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text('name = "x"\nlerning_rate = 1\n')
     with pytest.raises(UsageError, match="lerning_rate"):
         load_options(tmp_path / "bad.toml")
+    (tmp_path / "old.toml").write_text('name = "x"\nframe = "whole"\n')
+    with pytest.raises(UsageError, match=r"'frame': no longer an option.*lvseg reproduce"):
+        load_options(tmp_path / "old.toml")
     with pytest.raises(UsageError, match="presets"):
         read_preset("nonsense")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -18,9 +19,17 @@ from torch.optim import Optimizer
 
 from lvseg.atomic import atomic_write, write_text
 from lvseg.errors import ModelError
-from lvseg.train.options import TrainOptions
+from lvseg.train.options import TrainOptions, upgraded
 
-__all__ = ["Progress", "State", "load_average", "read_options", "restore", "save"]
+__all__ = [
+    "Progress",
+    "State",
+    "load_average",
+    "read_document",
+    "read_options",
+    "restore",
+    "save",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +55,14 @@ class State:
     average: nn.Module
     optimiser: Optimizer
     generator: Generator
-    scaler: GradScaler
+    scaler: GradScaler = field(default_factory=lambda: GradScaler(enabled=False))
 
 
 def save(
     run: Path,
     name: str,
     state: State,
-    options: TrainOptions,
+    options: BaseModel,
     progress: Progress,
     data: dict[str, Any],
 ) -> None:
@@ -87,7 +96,28 @@ def save(
     write_text(run / f"{name}.json", json.dumps(document, indent=1) + "\n")
 
 
-def _document(run: Path, name: str) -> dict[str, Any]:
+def read_options(run: Path, name: str = "last") -> tuple[TrainOptions, Progress, dict[str, Any]]:
+    """Options, progress and data record of a checkpoint of ``lvseg train``.
+
+    :raises ModelError: the folder holds no checkpoint, or one with other options.
+    """
+    document = read_document(run, name)
+    try:
+        options = TrainOptions.model_validate(upgraded(document["options"]))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ModelError(
+            f"expected a run of lvseg train in {run}, found option '{key}': {first['msg']}"
+        ) from error
+    return options, Progress(**document["progress"]), document["data"]
+
+
+def read_document(run: Path, name: str = "last") -> dict[str, Any]:
+    """What stands beside the tensors of a checkpoint: ``options``, ``progress``, ``data``.
+
+    :raises ModelError: the folder holds no checkpoint.
+    """
     path = run / f"{name}.json"
     if not path.is_file() or not path.with_suffix(".safetensors").is_file():
         raise ModelError(f"expected a training run with {path.name}, found none in {run}")
@@ -95,19 +125,9 @@ def _document(run: Path, name: str) -> dict[str, Any]:
     return document
 
 
-def read_options(run: Path, name: str = "last") -> tuple[TrainOptions, Progress, dict[str, Any]]:
-    """Options, progress and data record of a checkpoint.
-
-    :raises ModelError: the folder holds no checkpoint.
-    """
-    document = _document(run, name)
-    options = TrainOptions.model_validate(document["options"])
-    return options, Progress(**document["progress"]), document["data"]
-
-
 def restore(run: Path, state: State) -> Progress:
     """Put the state of ``last`` back, so that training goes on as if it had not stopped."""
-    _, progress, _ = read_options(run)
+    progress = Progress(**read_document(run)["progress"])
     with safe_open(run / "last.safetensors", "pt") as file:
         noted = (file.metadata() or {}).get("progress")
     if noted is not None:

@@ -1,7 +1,4 @@
-"""Data set folder -> tensors, through the same reading and preparing as inference.
-
-Or, for the study's networks, as whole frames of one size (:func:`load_frames`).
-"""
+"""Training data: a data set folder as tensors, read and prepared as for inference."""
 
 from __future__ import annotations
 
@@ -10,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy import ndimage
-from torch import Tensor
+from torch import Generator, Tensor
 
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError
@@ -22,17 +18,7 @@ from lvseg.modelcard import InputSpec
 from lvseg.preprocess import prepare, resample, scale_factors
 from lvseg.read import read_mask, read_picture
 
-__all__ = [
-    "Slices",
-    "load_frames",
-    "load_slices",
-    "normalise_crops",
-    "read_pair",
-    "resize_frame",
-]
-
-#: The study's rule: a resized mask is cavity from here on, of 255.
-CAVITY_FROM = 128
+__all__ = ["Slices", "draw_order", "load_slices", "normalise_crops", "read_pair"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +28,7 @@ class Slices:
     :param images, masks: ``[N, 1, Y, X]`` float32 in 0..1.
     :param centres: cavity centre (row, column), the picture's centre where it is empty, [N, 2].
     :param empty: which pictures hold no cavity, [N] bool.
-    :param cases: the manifest rows, in the same order.
+    :param samples: the manifest rows, in the same order.
     :param sha256: hash of each image file.
     """
 
@@ -54,14 +40,13 @@ class Slices:
     sha256: tuple[str, ...]
 
 
-def load_slices(dataset: Path, split: str, spec: InputSpec, *, allow_leaks: bool = False) -> Slices:
+def load_slices(dataset: Path, split: str, spec: InputSpec) -> Slices:
     """Read every picture of a split (``a+b`` for two) with its mask.
 
-    :param allow_leaks: see :func:`lvseg.manifest.read_manifest`; for the study's own split only.
-
     :raises DatasetError: nothing in the split, or image and mask differ in size.
+    :raises PatientLeakError: a patient in more than one split.
     """
-    samples = select(read_manifest(dataset, allow_leaks=allow_leaks), split)
+    samples = select(read_manifest(dataset), split)
     images, masks = [], []
     for sample in samples:
         image, mask = read_pair(dataset, sample)
@@ -77,42 +62,25 @@ def load_slices(dataset: Path, split: str, spec: InputSpec, *, allow_leaks: bool
     truth = torch.from_numpy(np.stack([_pad(mask, rows, columns) for mask in masks]))[:, None]
     centres = [_centre(mask) for mask in masks]
     empty = torch.tensor([not mask.any() for mask in masks])
-    return Slices(stack, truth, torch.tensor(centres), empty, samples, _hashes(dataset, samples))
+    hashes = tuple(image_sha256(image_path(dataset, sample)) for sample in samples)
+    return Slices(stack, truth, torch.tensor(centres), empty, samples, hashes)
 
 
-def load_frames(dataset: Path, split: str, side_px: int, *, allow_leaks: bool = False) -> Slices:
-    """Read every picture of a split with its mask as the study does.
+def draw_order(weights: Tensor, count: int, generator: Generator) -> Tensor:
+    """Indices of ``count`` samples, drawn without replacement, round after round.
 
-    Resized to ``side_px`` squared by Pillow (bicubic, its default), image / 255, mask >= 128 of 255
-    is cavity; all centres are those of the frame.
-
-    :param allow_leaks: see :func:`lvseg.manifest.read_manifest`; for the study's own split only.
-
-    :raises DatasetError: nothing in the split, image and mask differ in size, more than 8 bit.
+    :param weights: how often each sample stands in a round, on average, [N].
     """
-    samples = select(read_manifest(dataset, allow_leaks=allow_leaks), split)
-    images = torch.empty(len(samples), 1, side_px, side_px)
-    masks = torch.empty_like(images)
-    for index, sample in enumerate(samples):
-        image, mask = read_pair(dataset, sample)
-        if image.max() > 255:
-            raise DatasetError(f"expected 8 bit pictures, found {image.max():g} in {sample.file}")
-        images[index, 0] = torch.from_numpy(resize_frame(image, side_px)) / 255
-        inside = resize_frame(255 * mask.astype(np.uint8), side_px) >= CAVITY_FROM
-        masks[index, 0] = torch.from_numpy(inside)
-    centres = torch.full((len(samples), 2), (side_px - 1) / 2)
-    return Slices(
-        images, masks, centres, ~masks.flatten(1).any(1), samples, _hashes(dataset, samples)
-    )
-
-
-def resize_frame(picture: np.ndarray, side_px: int) -> np.ndarray:
-    """Resize a picture [Y, X] of 0..255 as 8 bit, to ``side_px`` squared."""
-    return np.array(Image.fromarray(picture.astype(np.uint8)).resize((side_px, side_px)))
+    indices = list[Tensor]()
+    while sum(len(part) for part in indices) < count:
+        shuffled = torch.randperm(len(weights), generator=generator)
+        copies = weights.floor() + (torch.rand(len(weights), generator=generator) < weights % 1)
+        indices.append(shuffled.repeat_interleave(copies[shuffled].long()))
+    return torch.cat(indices)[:count]
 
 
 def read_pair(dataset: Path, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """Image [Y, X] float32 and cavity [Y, X] bool of a case.
+    """Image [Y, X] float32 and cavity [Y, X] bool of a sample.
 
     :raises DatasetError: they differ in size.
     """
@@ -121,10 +89,6 @@ def read_pair(dataset: Path, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     if image.shape != mask.shape:
         raise DatasetError(f"expected image and mask of one size, found two for {sample.file}")
     return image, mask
-
-
-def _hashes(dataset: Path, samples: tuple[Sample, ...]) -> tuple[str, ...]:
-    return tuple(image_sha256(image_path(dataset, sample)) for sample in samples)
 
 
 def normalise_crops(crops: Tensor, spec: InputSpec) -> Tensor:

@@ -18,7 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from lvseg.atomic import atomic_folder, atomic_write, write_text
-from lvseg.errors import ModelError, UsageError
+from lvseg.errors import ModelError
 from lvseg.modelcard import CARD, WEIGHTS, InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.predict import available_runtimes, load_model
 from lvseg.train import checkpoint
@@ -60,15 +60,9 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
 
     :param name: the model's name; None = the preset's.
     :raises ModelError: no checkpoint, or ONNX and torch disagree.
-    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.atomic_folder`),
-        or the run is on whole frames.
+    :raises UsageError: the folder may not be replaced (:func:`lvseg.atomic.atomic_folder`).
     """
     options, progress, data = checkpoint.read_options(run, "best")
-    if options.frame == "whole":
-        raise UsageError(
-            f"expected a run on windows, found one on whole frames in {run}: a model looks for the "
-            "heart and cuts a window, so only such runs can be exported"
-        )
     network = build(options.network)
     checkpoint.load_average(run, "best", network)
     _round_to_half(network.eval())
@@ -155,7 +149,7 @@ def _card(
         "network": options.network.kind,
         "widths": list(options.network.widths),
         "batch_size": options.batch_size,
-        "optimiser": options.optimiser,
+        "optimiser": "adamw",
         "peak_rate": options.peak_rate,
         "ema_decay": options.ema_decay,
         "seed": options.seed,

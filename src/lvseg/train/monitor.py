@@ -15,10 +15,10 @@ from lvseg.modelcard import InputSpec
 from lvseg.preprocess import Prepared
 from lvseg.train import augment
 from lvseg.train.dataset import Slices, normalise_crops
-from lvseg.train.loss import LOSSES
+from lvseg.train.loss import dice_cross_entropy
 from lvseg.train.options import TrainOptions
 
-__all__ = ["overlaps", "validate", "watch"]
+__all__ = ["mean_overlaps", "overlaps", "validate", "watch"]
 
 
 def overlaps(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -41,22 +41,17 @@ def overlaps(predicted: Tensor, truth: Tensor) -> Tensor:
 def watch(network: nn.Module, data: Slices, options: TrainOptions) -> dict[str, float]:
     """Loss over all pictures of a split, and mean Dice and Jaccard over those with a cavity.
 
-    With windows, the overlap is that of full frames (:func:`validate`), the loss that of the window
-    around the true centre; with whole frames, both are those of the resized frame.
+    The overlap is that of full frames (:func:`validate`), the loss that of the window around the
+    true centre.
 
     :returns: ``loss``, ``dice``, ``jaccard``.
     :raises DatasetError: no picture has a cavity.
     """
     network.eval()
-    loss, sums = 0.0, torch.zeros(3, dtype=torch.float64)
+    loss = 0.0
     for images, masks in _plain_batches(data, options):
-        logits = _logits(network, images)
-        loss += len(images) * LOSSES[options.loss](logits, masks).item()
-        sums += overlaps(logits > 0, masks > 0.5)
-    if options.frame == "window":
-        dice, jaccard = validate(network, data, options.input)
-    else:
-        dice, jaccard = _means(sums)
+        loss += len(images) * dice_cross_entropy(_logits(network, images), masks).item()
+    dice, jaccard = validate(network, data, options.input)
     return {"loss": loss / len(data.images), "dice": dice, "jaccard": jaccard}
 
 
@@ -87,10 +82,14 @@ def validate(network: nn.Module, data: Slices, spec: InputSpec) -> tuple[float, 
         preprocess.source_box(prepared, box).paste(found[0, 0, 0] > 0.5, inside)
         predicted = inside[None]
         sums += overlaps(torch.from_numpy(predicted), data.masks[index] > 0.5)
-    return _means(sums)
+    return mean_overlaps(sums)
 
 
-def _means(sums: Tensor) -> tuple[float, float]:
+def mean_overlaps(sums: Tensor) -> tuple[float, float]:
+    """Mean Dice and Jaccard of sums of :func:`overlaps`.
+
+    :raises DatasetError: the sums are over no picture.
+    """
     dice, jaccard, count = sums.tolist()
     if not count:
         raise DatasetError("expected validation pictures with a cavity, found none with one")
@@ -109,9 +108,7 @@ def _plain_batches(data: Slices, options: TrainOptions) -> Iterator[tuple[Tensor
     """Every picture once, in order, as the network sees it without augmentation."""
     for first in range(0, len(data.images), options.batch_size):
         part = slice(first, first + options.batch_size)
-        images, masks = data.images[part], data.masks[part]
-        if options.frame == "window":
-            drawn = augment.identity(data.centres[part])
-            images, masks = augment.crop(drawn, images, masks, options.input.crop_px)
-            images = normalise_crops(images, options.input)
-        yield images, masks
+        drawn = augment.identity(data.centres[part])
+        size = options.input.crop_px
+        images, masks = augment.crop(drawn, data.images[part], data.masks[part], size)
+        yield normalise_crops(images, options.input), masks

@@ -1,20 +1,37 @@
-"""What a training run is: one frozen description, from a preset or a TOML file."""
+"""Training options: one frozen description of a run, from a preset or a TOML file."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Self
+from types import MappingProxyType
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lvseg.errors import UsageError
 from lvseg.modelcard import InputSpec
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
+from lvseg.train.schedule import Schedule
 
-__all__ = ["TrainOptions", "load_options", "preset_names", "read_preset"]
+__all__ = ["TrainOptions", "load_options", "preset_names", "read_preset", "upgraded"]
+
+#: Options of version 0.1 that are gone, with the one value that lvseg trains with today. The other
+#: values were the paper's; :mod:`lvseg.reproduction` has them.
+REMOVED: Mapping[str, Any] = MappingProxyType(
+    {
+        "frame": "window",
+        "frame_px": None,
+        "augmented": True,
+        "shuffled": True,
+        "loss": "dice-cross-entropy",
+        "optimiser": "adamw",
+        "momentum": None,
+    }
+)
 
 
 class TrainOptions(BaseModel):
@@ -25,16 +42,9 @@ class TrainOptions(BaseModel):
     :param epochs, steps_per_epoch: an epoch is a number of steps, so its cost does not depend on
         the size of the data set; a checkpoint is written after each.
     :param validate_every: epochs between validations.
-    :param frame: ``window`` trains on squares around the cavity, as the shipped model; ``whole`` on
-        whole pictures resized to ``frame_px`` squared and divided by 255, as the study.
-    :param augmented: change the pictures on the fly as ``augment`` says, or take them as they are.
-    :param shuffled: draw the pictures in random order, or take them in that of the manifest.
     :param batch_size: over all processes together.
-    :param loss: see :mod:`lvseg.train.loss`; ``dice`` is the study's.
     :param schedule, peak_rate, warmup_steps: see :func:`lvseg.train.schedule.learning_rate`.
     :param clip_norm: gradients longer than this are shortened to it; 0 = never.
-    :param momentum: of SGD, with Nesterov's look ahead, and of ``one-cycle`` (AdamW keeps its first
-        beta of 0.9 with the other schedules).
     :param ema_decay: the exported weights are an exponential average over steps; 0 = the last.
     :param empty_weight: how often a frame without cavity is drawn, relative to one with.
     :param small_px, small_weight: a cavity below so many pixels is drawn so many times as often.
@@ -55,24 +65,17 @@ class TrainOptions(BaseModel):
     train_split: str = "training"
     validation_split: str | None = None
     input: InputSpec = InputSpec(spacing_mm=1.33)
-    frame: Literal["window", "whole"] = "window"
-    frame_px: int = Field(default=256, ge=16)
     network: NetworkOptions = NetworkOptions()
     augment: AugmentOptions = AugmentOptions()
-    augmented: bool = True
-    shuffled: bool = True
     epochs: int = Field(default=40, ge=1)
     steps_per_epoch: int = Field(default=200, ge=1)
     validate_every: int = Field(default=5, ge=1)
     batch_size: int = Field(default=16, ge=1)
-    loss: Literal["dice-cross-entropy", "dice"] = "dice-cross-entropy"
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     peak_rate: float = 2e-3
     warmup_steps: int = Field(default=200, ge=0)
     weight_decay: float = 1e-2
     clip_norm: float = Field(default=5.0, ge=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     empty_weight: float = 1.0
     small_px: float = 400.0
@@ -82,12 +85,6 @@ class TrainOptions(BaseModel):
     deterministic: bool = False
     threshold: float = 0.5
     seed: int = 20261122
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.frame == "whole" and self.scout_every:
-            raise ValueError("'scout_every' is for windows: leave it out with frame = \"whole\"")
-        return self
 
 
 def preset_names() -> tuple[str, ...]:
@@ -122,10 +119,33 @@ def load_options(path: Path) -> TrainOptions:
 
 def _parse(text: str, where: str) -> TrainOptions:
     try:
-        return TrainOptions.model_validate(tomllib.loads(text))
+        document = tomllib.loads(text)
+        gone = sorted(REMOVED.keys() & document.keys())
+        if gone:
+            raise UsageError(
+                f"in {where}, key '{gone[0]}': no longer an option of lvseg train, leave it out; "
+                "what only the paper's networks used belongs to lvseg reproduce"
+            )
+        return TrainOptions.model_validate(document)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"expected TOML in {where}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"in {where}, key '{key}': {first['msg']}") from error
+
+
+def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a run, perhaps of version 0.1, with the keys of today.
+
+    :raises UsageError: the run used something that only :mod:`lvseg.reproduction` has today.
+    """
+    values = dict(document)
+    for key, only in REMOVED.items():
+        found = values.pop(key, only)
+        if only is not None and found != only:
+            raise UsageError(
+                f"expected a run of lvseg train, found one with {key} = '{found}', as only "
+                "lvseg reproduce has it"
+            )
+    return values

@@ -62,7 +62,7 @@ def quantise(
 
     :param dataset: the data set that taught the model: its training split gives the ranges.
     :param name: of the int8 model; None = the model's with ``-int8``.
-    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.atomic_folder`),
+    :raises UsageError: the folder may not be replaced (:func:`lvseg.atomic.atomic_folder`),
         or a picture of the split is of a patient who did not teach the model.
     :raises ModelError: the int8 network does not agree with the float one.
     """

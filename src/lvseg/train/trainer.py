@@ -23,16 +23,17 @@ from lvseg.errors import UsageError
 from lvseg.train import augment, checkpoint
 from lvseg.train.augment import Draw
 from lvseg.train.checkpoint import Progress, State
-from lvseg.train.dataset import Slices, load_frames, load_slices, normalise_crops
+from lvseg.train.dataset import Slices, draw_order, load_slices, normalise_crops
 from lvseg.train.distributed import Device, Team, gather
-from lvseg.train.loss import LOSSES
-from lvseg.train.monitor import overlaps, validate, watch
+from lvseg.train.ema import update_ema
+from lvseg.train.loss import dice_cross_entropy
+from lvseg.train.monitor import overlaps, watch
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
 from lvseg.train.record import draw_curves, post, read_log, tensorboard, write_log
-from lvseg.train.schedule import learning_rate, set_step
+from lvseg.train.schedule import learning_rate
 
-__all__ = ["fit", "learning_rate", "load_split", "validate"]
+__all__ = ["fit"]
 
 Report = Callable[[int, int, dict[str, float]], None]
 
@@ -47,7 +48,6 @@ def fit(
     report: Report | None = None,
     device: Device = "auto",
     board: bool = False,
-    allow_leaks: bool = False,
 ) -> Path:
     """Train and leave checkpoints, ``log.csv`` and ``curves.png`` in ``run``.
 
@@ -55,17 +55,15 @@ def fit(
     :param report: called after each epoch with (epoch, epochs, figures), by the first process.
     :param device: ``auto`` is a CUDA device if there is one.
     :param board: also write TensorBoard logs into ``run/tensorboard``.
-    :param allow_leaks: take a manifest with a patient in two splits, to show what that hides.
     :returns: the run folder; ``best`` is the checkpoint to export, ``last`` the one to resume.
     :raises UsageError: the folder holds a run already and ``resume`` is off, or the other options;
         the options do not fit the device or the number of processes.
     """
     with gather(device) as team, _determinism(options.deterministic):
         _check(options, team)
-        data = load_split(dataset, options.train_split, options, allow_leaks)
-        held_out = None
+        data, held_out = load_slices(dataset, options.train_split, options.input), None
         if options.validation_split is not None:
-            held_out = load_split(dataset, options.validation_split, options, allow_leaks)
+            held_out = load_slices(dataset, options.validation_split, options.input)
         state = _initial(options, start, team)
         progress = _progress(options, run, resume, state)
         log = read_log(run)[: progress.epoch]
@@ -99,19 +97,6 @@ def fit(
             draw_curves(log, run / "curves.png")
         team.wait()
     return run
-
-
-def load_split(
-    dataset: Path, split: str, options: TrainOptions, allow_leaks: bool = False
-) -> Slices:
-    """Read the pictures of a split as the options' networks take them.
-
-    :raises DatasetError: nothing in the split, or image and mask differ in size.
-    :raises PatientLeakError: a patient in more than one split, unless ``allow_leaks``.
-    """
-    if options.frame == "whole":
-        return load_frames(dataset, split, options.frame_px, allow_leaks=allow_leaks)
-    return load_slices(dataset, split, options.input, allow_leaks=allow_leaks)
 
 
 @contextmanager
@@ -149,7 +134,10 @@ def _initial(options: TrainOptions, start: Path | None, team: Team) -> State:
     network = team.joined(network)
     scaler = torch.amp.GradScaler(team.device.type, enabled=options.precision == "float16")
     generator = Generator().manual_seed(options.seed)
-    return State(network, average, _optimiser(network, options), generator, scaler)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=options.peak_rate, weight_decay=options.weight_decay
+    )
+    return State(network, average, optimiser, generator, scaler)
 
 
 def _progress(options: TrainOptions, run: Path, resume: bool, state: State) -> Progress:
@@ -180,20 +168,6 @@ def _record(data: Slices, start: Path | None) -> dict[str, Any]:
     }
 
 
-def _optimiser(network: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    if options.optimiser == "sgd":
-        return torch.optim.SGD(
-            network.parameters(),
-            lr=options.peak_rate,
-            momentum=options.momentum,
-            nesterov=options.momentum > 0,
-            weight_decay=options.weight_decay,
-        )
-    return torch.optim.AdamW(
-        network.parameters(), lr=options.peak_rate, weight_decay=options.weight_decay
-    )
-
-
 def _epoch(
     options: TrainOptions,
     data: Slices,
@@ -209,16 +183,25 @@ def _epoch(
     network.train()
     torch.manual_seed(options.seed + 7919 * (1 + epoch * team.size + team.rank))  # dropout
     half = torch.float16 if options.precision == "float16" else torch.bfloat16
-    order = _order(data, options, state.generator)
+    needed = options.steps_per_epoch * options.batch_size
+    order = draw_order(_weights(data, options), needed, state.generator)
     sums = torch.zeros(4, dtype=torch.float64)  # loss, Dice, Jaccard, pictures with cavity
     step = epoch * options.steps_per_epoch
     for index in range(options.steps_per_epoch):
-        set_step(state.optimiser, step, options)
+        rate = learning_rate(
+            step,
+            options.peak_rate,
+            schedule=options.schedule,
+            warmup_steps=options.warmup_steps,
+            total_steps=options.epochs * options.steps_per_epoch,
+        )
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
         chosen = order[index * options.batch_size : (index + 1) * options.batch_size]
         images, masks, share = _batch(options, data, chosen, index, state.generator, team)
         with torch.autocast(team.device.type, half, enabled=options.precision != "float32"):
             logits = network(images.contiguous(memory_format=torch.channels_last))
-        loss = LOSSES[options.loss](logits.float(), masks) * share
+        loss = dice_cross_entropy(logits.float(), masks) * share
         state.optimiser.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         state.scaler.unscale_(state.optimiser)
@@ -228,15 +211,14 @@ def _epoch(
         state.scaler.update()
         step += 1
         if options.ema_decay:
-            decay = min(options.ema_decay, step / (step + 9))
-            _update_average(state.average, state.network, decay)
+            update_ema(state.average, state.network, options.ema_decay, step)
         found = overlaps(logits.detach() > 0, masks > 0.5)
         sums += torch.cat([loss.detach().double()[None], found]).cpu()
     if not options.ema_decay:
         state.average.load_state_dict(state.network.state_dict())
     loss_sum, dice, jaccard, count = team.total(sums).tolist()
-    figures = {"epoch": epoch + 1, "step": step}
-    figures |= {"learning_rate": state.optimiser.param_groups[0]["lr"]}
+    figures: dict[str, float] = {"epoch": epoch + 1, "step": step}
+    figures |= {"learning_rate": rate}
     figures |= {"loss": loss_sum / team.size / options.steps_per_epoch}
     return figures | (
         {"training_dice": dice / count, "training_jaccard": jaccard / count} if count else {}
@@ -256,24 +238,17 @@ def _batch(
     The weight makes the mean over processes that of the global batch where shares differ in size.
     Noise is drawn by each process for itself; all else is as in one process.
     """
-    size = options.frame_px if options.frame == "whole" else options.input.crop_px
+    size = options.input.crop_px
     if options.scout_every and index % options.scout_every == 0:
         size, chosen = 2 * size, chosen[: _scout_size(len(chosen))]  # the same work
     sides = (data.images.shape[2], data.images.shape[3])
-    drawn = None
-    if options.augmented:
-        drawn = augment.draw(options.augment, data.centres[chosen], sides, generator)
-    elif options.frame == "window":
-        drawn = augment.identity(data.centres[chosen])
+    drawn = augment.draw(options.augment, data.centres[chosen], sides, generator)
     mine = team.share(len(chosen))
     images = data.images[chosen[mine]].to(team.device)
     masks = data.masks[chosen[mine]].to(team.device)
-    if drawn is not None:
-        drawn = _part(drawn, mine, team.rank)
-        images, masks = augment.crop(drawn, images, masks, size)
-        if options.frame == "window":
-            images = normalise_crops(images, options.input)
-        images = augment.recolour(drawn, images)
+    drawn = _part(drawn, mine, team.rank)
+    images, masks = augment.crop(drawn, images, masks, size)
+    images = augment.recolour(drawn, normalise_crops(images, options.input))
     return images, masks, len(images) * team.size / len(chosen)
 
 
@@ -288,27 +263,8 @@ def _part(drawn: Draw, mine: slice, rank: int) -> Draw:
     return Draw(**values | parts | {"noise_seed": drawn.noise_seed + rank})
 
 
-def _order(data: Slices, options: TrainOptions, generator: Generator) -> Tensor:
-    """Indices of one epoch: drawn without replacement, round after round, by weight."""
-    needed, indices = options.steps_per_epoch * options.batch_size, list[Tensor]()
-    keep = torch.where(data.empty, options.empty_weight, 1.0)
+def _weights(data: Slices, options: TrainOptions) -> Tensor:
+    """How often each picture is drawn, relative to one with a cavity that is not small, [N]."""
     small = ~data.empty & (data.masks.sum((1, 2, 3)) < options.small_px)
-    keep = torch.where(small, options.small_weight, keep)
-    while sum(len(part) for part in indices) < needed:
-        shuffled = torch.randperm(len(data.empty), generator=generator)
-        if not options.shuffled:
-            shuffled = torch.arange(len(data.empty))
-        copies = keep.floor() + (torch.rand(len(keep), generator=generator) < keep % 1).float()
-        indices.append(shuffled.repeat_interleave(copies[shuffled].long()))
-    return torch.cat(indices)[:needed]
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for target, value in zip(
-        average.state_dict().values(), network.state_dict().values(), strict=True
-    ):
-        if target.is_floating_point():
-            target.lerp_(value, 1 - decay)
-        else:
-            target.copy_(value)
+    weights = torch.where(data.empty, options.empty_weight, 1.0)
+    return torch.where(small, options.small_weight, weights)

@@ -65,8 +65,8 @@ class AugmentOptions(BaseModel):
     :param upright_chance: as the scanner shows it: not swapped, turned by at most
         ``upright_degrees`` either way.
     :param upside_down_chance: top and bottom swapped.
-    :param zoom: size of the content 1 +- this (the study's, at 0.0).
-    :param width_shift, height_shift: +- this share of the picture's width and height (the study's).
+    :param zoom: size of the content 1 +- this (the paper's, at 0.0).
+    :param width_shift, height_shift: +- this share of the picture's width and height (the paper's).
     :param elastic_fine_px: largest displacement on each axis of a finer random field (a B-spline,
         which stays within its control points).
     :param bias_centred: the mean log of each shading is 0, so it does not change the brightness.

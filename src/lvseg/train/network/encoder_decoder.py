@@ -1,4 +1,4 @@
-"""The study's family of networks: one encoder-decoder, whose parts the options choose."""
+"""The paper's family of networks: one encoder-decoder, whose parts the options choose."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 class ConvolutionBlock(nn.Sequential):
-    """``count`` times: 3x3 convolution, ReLU, normalisation, in the study's order."""
+    """``count`` times: 3x3 convolution, ReLU, normalisation, in the paper's order."""
 
     def __init__(self, options: NetworkOptions, channels: int, width: int, count: int = 2) -> None:
         layers: list[nn.Module] = []
@@ -62,7 +62,7 @@ class ConvolutionBlock(nn.Sequential):
 class DecoderBlock(nn.Module):
     """One level up: attention, 2x up-sampling, 2x2 convolution, (skip,) 3x3 convolutions.
 
-    The study names no activation here; without one the decoder would be linear, so each
+    The paper names no activation here; without one the decoder would be linear, so each
     convolution has the ReLU and the normalisation of the convolution block. Up-sampling repeats
     pixels, to the size of the level exactly, which is one more than twice at an odd side. The 2x2
     convolution pads one row and column of 0 at the bottom and on the right.
@@ -100,7 +100,7 @@ class EncoderDecoder(nn.Module):
 
     Encoder: per level a convolution block (whose map is the skip), 2x2 max pooling, the attention
     module; bottleneck: a convolution block; decoder: see :class:`DecoderBlock`. Head: a 3x3
-    convolution to 2 channels and a 1x1 convolution to the logit. The study puts its module behind
+    convolution to 2 channels and a 1x1 convolution to the logit. The paper puts its module behind
     the encoder block and the pooling into it, so the module weighs the pooled map; it names no
     activation in the head and none stands there, because a ReLU on two channels can fall silent
     for good. Its sigmoid is left to loss and inference.

@@ -41,8 +41,8 @@ class Parts:
     decoder_convolutions: int
 
 
-#: The study's networks 1 to 4. Its decoder block has one 3x3 convolution; the plain U-Net, of which
-#: the study gives no detail, has the two of Ronneberger 2015.
+#: The paper's networks 1 to 4. Its decoder block has one 3x3 convolution; the plain U-Net, of which
+#: the paper gives no detail, has the two of Ronneberger 2015.
 KINDS: Mapping[str, Parts] = MappingProxyType(
     {
         "encoder-decoder": Parts(False, False, "none", 1),
@@ -136,7 +136,7 @@ _FAMILY_ONLY = (
 def doubling(width: int, depth: int) -> tuple[int, ...]:
     """Channels that start at ``width`` and double at each of ``depth`` poolings.
 
-    The study's scale is width 64 and depth 5: five encoder blocks of 64 to 1024 channels and a
+    The paper's scale is width 64 and depth 5: five encoder blocks of 64 to 1024 channels and a
     bottleneck of 2048. Only with that bottleneck does its own variant reach the 101 million
     parameters (385 MB) it reports; without one, or with 1024, it has a quarter of them.
 

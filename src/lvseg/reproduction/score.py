@@ -15,19 +15,21 @@ from torch import nn
 from torch.nn import functional
 
 from lvseg.cine import Cine, Source
-from lvseg.datasets.augmented import ORIGINAL
 from lvseg.inference import infer
 from lvseg.labels import Label
 from lvseg.manifest import Sample
 from lvseg.metrics import dice, jaccard, summarise
-from lvseg.train.checkpoint import load_average, read_options
-from lvseg.train.dataset import read_pair, resize_frame
+from lvseg.reproduction.offline_augmentation import ORIGINAL
+from lvseg.reproduction.trainer import FrameOptions, resize_frame
+from lvseg.train.checkpoint import load_average, read_document
+from lvseg.train.dataset import read_pair
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
 
 __all__ = ["Row", "known", "load", "predict", "score", "summary"]
 
 THRESHOLD = 0.5
+Options = FrameOptions | TrainOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,11 @@ class Row:
     jaccard: float
 
 
-def load(run: Path, device: torch.device) -> tuple[nn.Module, TrainOptions]:
+def load(run: Path, device: torch.device) -> tuple[nn.Module, Options]:
     """The network of a finished run with the weights of its last step, ready to predict."""
-    options, _, _ = read_options(run)
+    values = read_document(run)["options"]
+    kind = FrameOptions if "frame_px" in values else TrainOptions
+    options = kind.model_validate(values)
     network = build(options.network)
     load_average(run, "last", network)
     return network.to(device).eval(), options
@@ -51,14 +55,14 @@ def load(run: Path, device: torch.device) -> tuple[nn.Module, TrainOptions]:
 
 @torch.no_grad()
 def predict(
-    network: nn.Module, options: TrainOptions, image: NDArray[np.float32], spacing_mm: float | None
+    network: nn.Module, options: Options, image: NDArray[np.float32], spacing_mm: float | None
 ) -> NDArray[np.bool_]:
     """Cavity in a picture [Y, X] of 0..255, same size; no clean-up.
 
     Whole frames: resized as in training, the probability resized back (linear). Windows: found,
     cut and put back as inference does.
     """
-    if options.frame == "whole":
+    if isinstance(options, FrameOptions):
         frame = torch.from_numpy(resize_frame(image, options.frame_px)).float() / 255
         found = torch.sigmoid(_logits(network, frame[None, None]))
         sides = (image.shape[0], image.shape[1])
@@ -85,7 +89,7 @@ def _logits(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def score(
-    network: nn.Module, options: TrainOptions, dataset: Path, samples: Sequence[Sample]
+    network: nn.Module, options: Options, dataset: Path, samples: Sequence[Sample]
 ) -> tuple[Row, ...]:
     """Overlap of every picture that has a cavity, in the order of the cases."""
     rows = []

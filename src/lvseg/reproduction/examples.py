@@ -1,4 +1,4 @@
-"""Rows of image / reference / prediction / borders / overlap, as the study shows them."""
+"""Rows of image / reference / prediction / borders / overlap, as the paper shows them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lvseg.atomic import atomic_write
-from lvseg.datasets.augmented import ORIGINAL
 from lvseg.manifest import Sample
 from lvseg.metrics import dice
+from lvseg.reproduction.offline_augmentation import ORIGINAL
+from lvseg.reproduction.score import Options, predict
 from lvseg.train.dataset import read_pair
-from lvseg.train.options import TrainOptions
-from lvseg.train.reproduce.score import predict
 
 __all__ = ["Example", "chosen", "draw_examples", "examples"]
 
@@ -48,7 +47,7 @@ def _file(sample: Sample) -> str:
 
 
 def examples(
-    network: nn.Module, options: TrainOptions, dataset: Path, samples: Sequence[Sample]
+    network: nn.Module, options: Options, dataset: Path, samples: Sequence[Sample]
 ) -> tuple[Example, ...]:
     """What a network makes of some pictures."""
     found = []

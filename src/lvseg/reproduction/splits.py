@@ -1,4 +1,4 @@
-"""The data of the study: two augmented sets of pictures, and four ways to split them."""
+"""The data sets of the reproduction: two augmented sets of pictures, split in four ways."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from lvseg.atomic import write_text
-from lvseg.datasets.augmented import ORIGINAL, augment, image_level_split, study_counts
 from lvseg.errors import UsageError
 from lvseg.manifest import (
     MANIFEST,
@@ -25,11 +24,17 @@ from lvseg.manifest import (
     split_by_patient,
     write_dataset_facts,
 )
-from lvseg.train.reproduce.steps import Scale, Split
+from lvseg.reproduction.ladder import Scale, Split
+from lvseg.reproduction.offline_augmentation import (
+    ORIGINAL,
+    augment,
+    image_level_split,
+    paper_counts,
+)
 
 __all__ = ["TEST_NAMES", "Splits", "facts", "make", "originals", "shared_patients"]
 
-#: Split name -> its folder below the study's.
+#: Split name -> its folder below that of the reproduction.
 Splits = Mapping[Split, Path]
 #: What a data set may call the patients of the final judgement.
 TEST_NAMES = ("online", "test", "testing")
@@ -38,7 +43,7 @@ EMPTY = "empty"
 
 
 def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
-    """Write the data of the study into ``folder``; what is there already is kept.
+    """Write the data sets of the reproduction into ``folder``; what is there already is kept.
 
     The pictures of ``image-level`` and ``patient-shares`` are the same: all originals and their
     copies. ``official`` has as many training pictures, made of training patients only.
@@ -46,7 +51,7 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
     :raises UsageError: a data set without training, validation and test patients.
     """
     samples = originals(dataset)
-    counts = study_counts(scale.total)
+    counts = paper_counts(scale.total)
     rest = len(samples) - len(select(samples, "training"))
     folder.mkdir(parents=True, exist_ok=True)
     plain, everyone, taught = (folder / name for name in ("originals", "pool-all", "pool-training"))
@@ -72,7 +77,7 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
 def originals(dataset: Path) -> tuple[Sample, ...]:
     """Cases of the data set, with its test patients in a split called ``test``.
 
-    Frames that the manifest marks as ``empty`` are left out: the study has drawn cavities only.
+    Frames that the manifest marks as ``empty`` are left out: the paper has drawn cavities only.
 
     :raises UsageError: no training, validation or test patients.
     """
@@ -92,7 +97,7 @@ def originals(dataset: Path) -> tuple[Sample, ...]:
 
 
 def _mixed(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """Cases in random order: the study shuffles once, before it splits."""
+    """Cases in random order: the paper shuffles once, before it splits."""
     order = np.random.default_rng(seed).permutation(len(samples))
     return tuple(samples[int(index)] for index in order)
 
