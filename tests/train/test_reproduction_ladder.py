@@ -17,6 +17,7 @@ pytest.importorskip("filelock")
 
 from train_maker import make_three_splits  # noqa: E402
 
+from lvseg.cine import Cine, Source  # noqa: E402
 from lvseg.errors import DatasetError, PatientLeakError, UsageError  # noqa: E402
 from lvseg.manifest import read_manifest, select  # noqa: E402
 from lvseg.reproduction import comparisons, run, splits, step_run  # noqa: E402
@@ -121,7 +122,7 @@ def test_the_leaking_split_shares_patients_and_the_others_share_none(whole: Path
 def test_a_leaking_manifest_is_read_only_when_asked(whole: Path) -> None:
     folder = whole / "data" / "image-level"
     with pytest.raises(PatientLeakError):
-        load_slices(folder, "training", steps_of(TINY)[-1].options.input)
+        load_slices(folder, "training", steps_of(TINY)[-1].options)
     with pytest.raises(PatientLeakError):
         load_frames(folder, "training", 16)
     assert len(load_frames(folder, "training", 16, allow_leaks=True).images) == 15
@@ -312,7 +313,8 @@ def test_frames_are_judged_on_the_grid_of_the_picture() -> None:
 
     image = np.zeros((48, 32), np.float32)
     image[12:36, 8:24] = 255
-    found = predict(Bright(), steps_of(TINY)[0].options, image, None)
+    cine = Cine.of_image(image, Source("picture", "x"))
+    found = predict(Bright(), steps_of(TINY)[0].options, cine)
     assert found.shape == (48, 32)
     # the borders lie on those of the coarse pixels (3 rows, 2 columns): the mask comes back whole
     assert np.count_nonzero(found != (image > 0)) <= 8
@@ -350,13 +352,13 @@ def test_one_step_of_training_at_paper_scale(key: str) -> None:
     torch.manual_seed(0)
     network = build(options.network)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         network.parameters(), lr=options.learning_rate, momentum=options.momentum, nesterov=True
     )
     image = torch.rand(1, 1, options.frame_px, options.frame_px)
     loss = LOSSES[options.loss](network(image), (image > 0.9).float())
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     assert 0 < loss.item() < 1
     still = {name for name, new in network.named_parameters() if bool((new == before[name]).all())}
     # a module in front of a decoder block sees means of 0 in the first step, see Recalibration

@@ -25,8 +25,8 @@ from lvseg.reproduction.trainer import (  # noqa: E402
 )
 from lvseg.train import checkpoint  # noqa: E402
 from lvseg.train.augment import AugmentOptions  # noqa: E402
+from lvseg.train.log import read_log  # noqa: E402
 from lvseg.train.network import NetworkOptions  # noqa: E402
-from lvseg.train.record import read_log  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -37,7 +37,7 @@ def options_of(**changes: Any) -> FrameOptions:
     values = {
         "name": "frames",
         "frame_px": 16,
-        "network": NetworkOptions(kind="unet", widths=(2, 4), normalisation="group"),
+        "network": NetworkOptions(kind="unet", widths=(2, 4), normalization="group"),
         "epochs": 2,
         "steps_per_epoch": 3,
         "batch_size": 2,
@@ -146,7 +146,7 @@ def test_watching_frames_measures_loss_and_overlap_by_hand(dataset: Path) -> Non
 def test_frames_without_any_cavity_cannot_be_judged(dataset: Path) -> None:
     data = load_frames(dataset, "training", 16)
     nothing = trainer.Frames(data.images[1:2], data.masks[1:2])
-    with pytest.raises(DatasetError, match="cavity"):
+    with pytest.raises(DatasetError, match="empty"):
         validate_frames(torch.nn.Conv2d(1, 1, 1), nothing, options_of())
 
 

@@ -45,3 +45,12 @@ def test_each_sample_weighs_the_same_whatever_its_size() -> None:
         losses.append((dice_cross_entropy(logits, target) - cross).item())
     # 1 - (2 * 2 + 1) / (6 + 1) = 0.2857;  1 - (2 * 32 + 1) / (96 + 1) = 0.3299
     assert losses == pytest.approx([1 - 5 / 7, 1 - 65 / 97], abs=1e-5)
+
+
+def test_two_labels_by_hand() -> None:
+    # 4 pixels at p = 0.5. First label: 2 of 4 inside, overlap 1, sums 2 + 2: Dice 3 / 5.
+    # Second label: all 4 inside, overlap 2, sums 2 + 4: Dice 5 / 7. Their mean counts;
+    # of both channels taken as one it would be (2 * 3 + 1) / (4 + 6 + 1) = 7 / 11.
+    target = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]]])
+    loss = dice_cross_entropy(torch.zeros(1, 2, 2, 2), target)
+    assert loss.item() == pytest.approx(1 - (3 / 5 + 5 / 7) / 2 + math.log(2))

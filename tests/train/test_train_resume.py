@@ -182,4 +182,4 @@ def test_without_an_average_the_exported_weights_are_the_last(
     tensors = load_file(fit(tiny_options(ema_decay=0.0), dataset, tmp_path) / "best.safetensors")
     names = [key.removeprefix("network.") for key in tensors if key.startswith("network.")]
     assert names
-    assert all(torch.equal(tensors[f"network.{key}"], tensors[f"average.{key}"]) for key in names)
+    assert all(torch.equal(tensors[f"network.{key}"], tensors[f"ema.{key}"]) for key in names)

@@ -53,7 +53,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_slices_carry_centres_and_empties(dataset: Path) -> None:
-    slices = load_slices(dataset, "training", OPTIONS.input)
+    slices = load_slices(dataset, "training", OPTIONS)
     assert slices.images.shape == (9, 1, 48, 40)
     assert slices.empty.tolist() == [False, True, *[False] * 7]
     assert slices.centres[0].tolist() == pytest.approx([20, 22])
@@ -72,12 +72,12 @@ def test_another_seed_gives_other_weights(dataset: Path, tmp_path: Path) -> None
 
 
 def test_a_run_starts_from_another_and_says_so(dataset: Path, tmp_path: Path) -> None:
-    short = OPTIONS.model_copy(update={"epochs": 1, "peak_rate": 0.0, "weight_decay": 0.0})
+    short = OPTIONS.model_copy(update={"epochs": 1, "learning_rate": 0.0, "weight_decay": 0.0})
     first = fit(OPTIONS.model_copy(update={"epochs": 1}), dataset, tmp_path / "first")
-    second = fit(short, dataset, tmp_path / "second", start=first)
+    second = fit(short, dataset, tmp_path / "second", init_from=first)
     before, after = (load_file(run / "best.safetensors") for run in (first, second))
     for key, value in before.items():
-        if key.startswith("average.") and key.endswith("weight"):  # at rate 0 nothing moves them
+        if key.startswith("ema.") and key.endswith("weight"):  # at rate 0 nothing moves them
             torch.testing.assert_close(after[key], value)
     record = checkpoint.read_options(second, "best")[2]
     assert record["started_from"] == "tiny, 4 steps"
@@ -85,14 +85,14 @@ def test_a_run_starts_from_another_and_says_so(dataset: Path, tmp_path: Path) ->
 
 
 def test_small_cavities_and_empty_frames_are_drawn_by_weight(dataset: Path) -> None:
-    data = load_slices(dataset, "training", OPTIONS.input)
+    data = load_slices(dataset, "training", OPTIONS)
     options = OPTIONS.model_copy(
         update={"empty_weight": 3.0, "small_px": 100.0, "small_weight": 2.0}
     )
     order = draw_order(trainer._weights(data, options), 200, torch.Generator().manual_seed(0))
     counts = torch.bincount(order, minlength=9)
     # radius 5 -> about 78 pixels is small, radius 6 -> about 113 is not; picture 1 is empty
-    areas = data.masks.sum((1, 2, 3))
+    areas = data.targets.sum((1, 2, 3))
     weights = torch.where(data.empty, 3.0, torch.where(areas < 100, 2.0, 1.0))
     assert set(weights.tolist()) == {1.0, 2.0, 3.0}
     torch.testing.assert_close(counts / counts.sum(), weights / weights.sum(), atol=0.02, rtol=0)
@@ -104,7 +104,7 @@ def test_it_learns_a_bright_disc(dataset: Path, tmp_path: Path) -> None:
             "epochs": 2,
             "steps_per_epoch": 40,
             "validate_every": 2,
-            "peak_rate": 0.01,
+            "learning_rate": 0.01,
             "ema_decay": 0.8,
             "augment": AugmentOptions(elastic_px=1, bias=0.1, noise=(0, 0.02), shift_px=4),
         }

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lvseg.atomic import atomic_write
+from lvseg.labels import Label
 from lvseg.manifest import Sample
 from lvseg.metrics import dice
 from lvseg.reproduction.offline_augmentation import ORIGINAL
 from lvseg.reproduction.score import Options, predict
-from lvseg.train.dataset import read_pair
+from lvseg.train.dataset import read_sample
 
 __all__ = ["Example", "chosen", "draw_examples", "examples"]
 
@@ -52,10 +53,9 @@ def examples(
     """What a network makes of some pictures."""
     found = []
     for sample in samples:
-        image, mask = read_pair(dataset, sample)
-        found.append(
-            Example(image, mask, predict(network, options, image, sample.pixel_spacing_mm))
-        )
+        cine, labels = read_sample(dataset, sample)
+        mask = labels == Label.LV_CAVITY
+        found.append(Example(cine.frames[0, 0], mask, predict(network, options, cine)))
     return tuple(found)
 
 

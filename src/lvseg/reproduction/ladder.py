@@ -69,7 +69,7 @@ class Scale:
 
     :param total: pairs after the offline augmentation.
     :param width, depth: of the networks, see :func:`lvseg.train.network.doubling`.
-    :param frame_px: side of the whole frames; :param crop_px: of the windows at the end.
+    :param frame_px: side of the whole frames; of the crops at the end.
     :param own_width: of the networks once they have our size instead of the paper's.
     :param batch_size: once it is no longer 1.
     :param longer: how many times the budget the last step has.
@@ -204,7 +204,7 @@ def _frame_changes(
 ) -> Sequence[tuple[str, str, Split, dict[str, Any]]]:
     """Key, change, split and new option values of each rung on whole frames, on top of another."""
     steps = max(1, pictures // scale.batch_size)
-    grouped = options.network.model_dump() | {"normalisation": "group"}
+    grouped = options.network.model_dump() | {"normalization": "group"}
     return (
         ("order", "pictures in a new order every epoch", "official", {"shuffled": True}),
         (
@@ -249,7 +249,7 @@ def _on_windows(scale: Scale, options: FrameOptions) -> TrainOptions:
     changes = {
         "input": InputSpec(spacing_mm=1.33, crop_px=scale.crop_px),
         "augment": _window_augmentation(scale),
-        "scout_every": 4,
+        "locate_every": 4,
         "validate_every": min(3, scale.epochs),
     }
     return TrainOptions(**own | changes)

@@ -135,7 +135,7 @@ def _measured(step: Step, device: torch.device) -> tuple[float, float]:
     options, size = step.options, step.side_px
     loss_of = LOSSES[options.loss] if isinstance(options, FrameOptions) else dice_cross_entropy
     network = build(options.network).to(device)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True)
     generator = torch.Generator().manual_seed(0)
     shape = (options.batch_size, 1, size, size)
     images = torch.rand(shape, generator=generator).to(device)
@@ -146,14 +146,14 @@ def _measured(step: Step, device: torch.device) -> tuple[float, float]:
         begun = clock(device)
         batch, truth = images, masks
         if options.augment is not None:
-            drawn = augment.draw(options.augment, centres, (size, size), generator)
-            batch, truth = augment.crop(drawn, images, masks, size)
-            batch = augment.recolour(drawn, batch)
+            drawn = augment.draw_parameters(options.augment, centres, (size, size), generator)
+            batch, truth = augment.apply_spatial(drawn, images, masks, size)
+            batch = augment.apply_intensity(drawn, batch)
         batch = batch.contiguous(memory_format=torch.channels_last)
         loss = loss_of(network(batch), truth)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         seconds.append(clock(device) - begun)
     return sum(seconds[1:]) / MEASURED, _predicting(network, images[:1], device)
 

@@ -47,8 +47,8 @@ from lvseg.reproduction.step_run import (
 )
 from lvseg.reproduction.worker_pool import Report, jobs_for, one_thread, run_steps
 from lvseg.train.distributed import Device
+from lvseg.train.log import read_log
 from lvseg.train.network import build, count_parameters
-from lvseg.train.record import read_log
 from lvseg.train.run_folder import exclusive_lock
 from lvseg.version import __version__
 

@@ -18,31 +18,35 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from lvseg.errors import DatasetError, UsageError
+from lvseg.labels import Label
 from lvseg.manifest import read_manifest, select
+from lvseg.modelcard import StrictModel
 from lvseg.train import augment, checkpoint
 from lvseg.train.augment import AugmentOptions
-from lvseg.train.checkpoint import Progress, State
-from lvseg.train.dataset import draw_order, read_pair
+from lvseg.train.checkpoint import State, TrainingProgress
+from lvseg.train.dataset import draw_order, read_sample
 from lvseg.train.ema import update_ema
+from lvseg.train.log import draw_curves, read_log, write_log
 from lvseg.train.loss import dice_cross_entropy, soft_dice
-from lvseg.train.monitor import mean_overlaps, overlaps
 from lvseg.train.network import NetworkOptions, build
-from lvseg.train.record import draw_curves, read_log, write_log
 from lvseg.train.schedule import Schedule, learning_rate
+from lvseg.train.validation import label_figures, overlaps
 
 __all__ = ["LOSSES", "FrameOptions", "fit_frames", "load_frames", "resize_frame"]
 
 #: The paper's rule: a resized mask is cavity from here on, of 255.
 CAVITY_FROM = 128
+#: The one label of the paper.
+CAVITY = (Label.LV_CAVITY.name,)
 #: Smoothing constant of the paper's Dice loss: only so that nothing over nothing is 1.
 TINY_PX = 1e-6
 
 
-class FrameOptions(BaseModel):
+class FrameOptions(StrictModel):
     """Everything that decides the weights of a run on whole frames.
 
     :param frame_px: rows and columns that every frame is resized to.
@@ -53,8 +57,6 @@ class FrameOptions(BaseModel):
 
     The rest is as in :class:`lvseg.train.options.TrainOptions`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     train_split: str = "training"
@@ -101,11 +103,13 @@ def load_frames(dataset: Path, split: str, side_px: int, *, allow_leaks: bool = 
     images = torch.empty(len(samples), 1, side_px, side_px)
     masks = torch.empty_like(images)
     for index, sample in enumerate(samples):
-        image, mask = read_pair(dataset, sample)
+        cine, labels = read_sample(dataset, sample)
+        image = cine.frames[0, 0]
         if image.max() > 255:
             raise DatasetError(f"expected 8 bit pictures, found {image.max():g} in {sample.file}")
         images[index, 0] = torch.from_numpy(resize_frame(image, side_px)) / 255
-        inside = resize_frame(255 * mask.astype(np.uint8), side_px) >= CAVITY_FROM
+        cavity = 255 * (labels == Label.LV_CAVITY).astype(np.uint8)
+        inside = resize_frame(cavity, side_px) >= CAVITY_FROM
         masks[index, 0] = torch.from_numpy(inside)
     return Frames(images, masks)
 
@@ -154,7 +158,7 @@ def fit_frames(
     generator = Generator().manual_seed(options.seed)
     ema = copy.deepcopy(network).eval()
     state = State(network, ema, _optimizer(network, options), generator)
-    progress = Progress()
+    progress = TrainingProgress()
     if (run / "last.json").is_file():
         if checkpoint.read_document(run)["options"] != options.model_dump(mode="json"):
             raise UsageError(f"{run} was started with other options: name a new folder")
@@ -163,9 +167,9 @@ def fit_frames(
     run.mkdir(parents=True, exist_ok=True)
     for epoch in range(progress.epoch, options.epochs):
         figures = _epoch(options, data, state, epoch, device)
-        progress = Progress(epoch + 1, int(figures["step"]))
+        progress = TrainingProgress(epoch + 1, int(figures["step"]))
         if (epoch + 1) % options.validate_every == 0 or epoch + 1 == options.epochs:
-            seen = validate_frames(state.average, held_out, options)
+            seen = validate_frames(state.ema, held_out, options)
             figures |= {f"validation_{key}": value for key, value in seen.items()}
         log.append(figures)
         write_log(run, log)
@@ -207,29 +211,29 @@ def _epoch(
             warmup_steps=options.warmup_steps,
             total_steps=options.epochs * steps,
         )
-        for group in state.optimiser.param_groups:
+        for group in state.optimizer.param_groups:
             group["lr"] = rate
         images, masks = data.images[chosen].to(device), data.masks[chosen].to(device)
         if options.augment is not None:
             images, masks = _augmented(options.augment, images, masks, state.generator)
         logits = network(images.contiguous(memory_format=torch.channels_last))
         loss = LOSSES[options.loss](logits, masks)
-        state.optimiser.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if options.clip_norm:
             nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
-        state.optimiser.step()
+        state.optimizer.step()
         if options.ema_decay:
-            update_ema(state.average, network, options.ema_decay, step + 1)
-        found = overlaps(logits.detach() > 0, masks > 0.5)
+            update_ema(state.ema, network, options.ema_decay, step + 1)
+        found = overlaps(logits.detach() > 0, masks > 0.5).flatten()
         sums += torch.cat([loss.detach().double()[None], found]).cpu()
     if not options.ema_decay:
-        state.average.load_state_dict(network.state_dict())
+        state.ema.load_state_dict(network.state_dict())
     figures = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "learning_rate": rate}
     figures["loss"] = sums[0].item() / steps
     if sums[3]:
-        dice, jaccard = mean_overlaps(sums[1:])
-        figures |= {"training_dice": dice, "training_jaccard": jaccard}
+        seen = label_figures(sums[None, 1:], CAVITY)
+        figures |= {f"training_{key}": value for key, value in seen.items()}
     return figures
 
 
@@ -239,9 +243,9 @@ def _augmented(
     """The product's augmentation, always around the frame's centre and as large as the frame."""
     side = images.shape[2]
     centres = torch.full((len(images), 2), (side - 1) / 2)
-    drawn = augment.draw(options, centres, (side, side), generator)
-    images, masks = augment.crop(drawn, images, masks, side)
-    return augment.recolour(drawn, images), masks
+    drawn = augment.draw_parameters(options, centres, (side, side), generator)
+    images, masks = augment.apply_spatial(drawn, images, masks, side)
+    return augment.apply_intensity(drawn, images), masks
 
 
 @torch.no_grad()
@@ -253,7 +257,7 @@ def validate_frames(network: nn.Module, data: Frames, options: FrameOptions) -> 
     """
     network.eval()
     device = next(network.parameters()).device
-    loss, sums = 0.0, torch.zeros(3, dtype=torch.float64)
+    loss, sums = 0.0, torch.zeros(1, 3, dtype=torch.float64)
     for images, masks in zip(
         torch.split(data.images, options.batch_size),
         torch.split(data.masks, options.batch_size),
@@ -263,5 +267,4 @@ def validate_frames(network: nn.Module, data: Frames, options: FrameOptions) -> 
         logits = network(images).float().cpu()
         loss += len(images) * LOSSES[options.loss](logits, masks).item()
         sums += overlaps(logits > 0, masks > 0.5)
-    dice, jaccard = mean_overlaps(sums)
-    return {"loss": loss / len(data.images), "dice": dice, "jaccard": jaccard}
+    return {"loss": loss / len(data.images), **label_figures(sums, CAVITY)}

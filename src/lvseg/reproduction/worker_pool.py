@@ -20,7 +20,7 @@ from lvseg.errors import UsageError
 from lvseg.predict import usable_cores
 from lvseg.reproduction.ladder import Step
 from lvseg.reproduction.step_run import Place, is_done, run_step
-from lvseg.train.record import read_log
+from lvseg.train.log import read_log
 
 __all__ = ["Report", "jobs_for", "one_thread", "run_steps"]
 

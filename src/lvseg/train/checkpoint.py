@@ -22,9 +22,9 @@ from lvseg.errors import ModelError
 from lvseg.train.options import TrainOptions, upgraded
 
 __all__ = [
-    "Progress",
     "State",
-    "load_average",
+    "TrainingProgress",
+    "load_ema",
     "read_document",
     "read_options",
     "restore",
@@ -33,7 +33,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands: finished epochs, steps taken, best validation Dice and its epoch."""
 
     epoch: int = 0
@@ -46,14 +46,14 @@ class Progress:
 class State:
     """What changes from step to step; all of it goes into a checkpoint.
 
-    :param average: the network of the averaged weights, the one to judge and to export.
+    :param ema: the network of the averaged weights, the one to validate and to export.
     :param generator: of every random number that is drawn by the loop.
     :param scaler: of the loss, for float16; switched off otherwise.
     """
 
     network: nn.Module
-    average: nn.Module
-    optimiser: Optimizer
+    ema: nn.Module
+    optimizer: Optimizer
     generator: Generator
     scaler: GradScaler = field(default_factory=lambda: GradScaler(enabled=False))
 
@@ -63,7 +63,7 @@ def save(
     name: str,
     state: State,
     options: BaseModel,
-    progress: Progress,
+    progress: TrainingProgress,
     data: dict[str, Any],
 ) -> None:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a run folder, each as a whole.
@@ -72,10 +72,10 @@ def save(
     """
     tensors: dict[str, Tensor] = {"generator": state.generator.get_state()}
     tensors |= {f"network.{key}": value for key, value in state.network.state_dict().items()}
-    tensors |= {f"average.{key}": value for key, value in state.average.state_dict().items()}
-    for index, values in state.optimiser.state_dict()["state"].items():
+    tensors |= {f"ema.{key}": value for key, value in state.ema.state_dict().items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {
-            f"optimiser.{index}.{key}": torch.as_tensor(value)
+            f"optimizer.{index}.{key}": torch.as_tensor(value)
             for key, value in values.items()
             if value is not None  # SGD without momentum keeps nothing
         }
@@ -83,7 +83,7 @@ def save(
         f"scaler.{key}": torch.tensor(float(value)) for key, value in _scaling(state).items()
     }
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    steps = {key: getattr(progress, key) for key in Progress.__dataclass_fields__}
+    steps = {key: getattr(progress, key) for key in TrainingProgress.__dataclass_fields__}
     with atomic_write(run / f"{name}.safetensors") as file:
         file.write_bytes(to_bytes(tensors, metadata={"progress": json.dumps(steps)}))
     document = {
@@ -96,7 +96,9 @@ def save(
     write_text(run / f"{name}.json", json.dumps(document, indent=1) + "\n")
 
 
-def read_options(run: Path, name: str = "last") -> tuple[TrainOptions, Progress, dict[str, Any]]:
+def read_options(
+    run: Path, name: str = "last"
+) -> tuple[TrainOptions, TrainingProgress, dict[str, Any]]:
     """Options, progress and data record of a checkpoint of ``lvseg train``.
 
     :raises ModelError: the folder holds no checkpoint, or one with other options.
@@ -110,7 +112,7 @@ def read_options(run: Path, name: str = "last") -> tuple[TrainOptions, Progress,
         raise ModelError(
             f"expected a run of lvseg train in {run}, found option '{key}': {first['msg']}"
         ) from error
-    return options, Progress(**document["progress"]), document["data"]
+    return options, TrainingProgress(**document["progress"]), document["data"]
 
 
 def read_document(run: Path, name: str = "last") -> dict[str, Any]:
@@ -125,22 +127,22 @@ def read_document(run: Path, name: str = "last") -> dict[str, Any]:
     return document
 
 
-def restore(run: Path, state: State) -> Progress:
+def restore(run: Path, state: State) -> TrainingProgress:
     """Put the state of ``last`` back, so that training goes on as if it had not stopped."""
-    progress = Progress(**read_document(run)["progress"])
+    progress = TrainingProgress(**read_document(run)["progress"])
     with safe_open(run / "last.safetensors", "pt") as file:
         noted = (file.metadata() or {}).get("progress")
     if noted is not None:
-        progress = Progress(**json.loads(noted))
-    tensors = load_file(run / "last.safetensors")
+        progress = TrainingProgress(**json.loads(noted))
+    tensors = _load(run, "last")
     state.network.load_state_dict(_part(tensors, "network."))
-    state.average.load_state_dict(_part(tensors, "average."))
+    state.ema.load_state_dict(_part(tensors, "ema."))
     values: dict[int, dict[str, Tensor]] = {}
-    for key, value in _part(tensors, "optimiser.").items():
+    for key, value in _part(tensors, "optimizer.").items():
         index, field = key.split(".", 1)
         values.setdefault(int(index), {})[field] = value
-    groups = state.optimiser.state_dict()["param_groups"]
-    state.optimiser.load_state_dict({"state": values, "param_groups": groups})
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": values, "param_groups": groups})
     state.generator.set_state(tensors["generator"])
     scaling = _part(tensors, "scaler.")
     if state.scaler.is_enabled() and scaling:
@@ -155,9 +157,22 @@ def _scaling(state: State) -> dict[str, float]:
     return numbers
 
 
-def load_average(run: Path, name: str, network: nn.Module) -> None:
+def load_ema(run: Path, name: str, network: nn.Module) -> None:
     """Load the averaged weights of a checkpoint into ``network``."""
-    network.load_state_dict(_part(load_file(run / f"{name}.safetensors"), "average."))
+    network.load_state_dict(_part(_load(run, name), "ema."))
+
+
+def _load(run: Path, name: str) -> dict[str, Tensor]:
+    """Tensors of a checkpoint, with the names of today where version 0.1 had others."""
+    found = load_file(run / f"{name}.safetensors")
+    renamed = {"average": "ema", "optimiser": "optimizer"}
+    parts = {key: key.partition(".") for key in found}
+    return {
+        f"{renamed.get(first, first)}{dot}{rest.replace('.normalisation.', '.normalization.')}": (
+            found[key]
+        )
+        for key, (first, dot, rest) in parts.items()
+    }
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Training run -> model folder: ``model.onnx``, ``card.json``, ``model.safetensors``.
+"""Export of a training run as a model folder: ``model.onnx``, ``card.json``, ``model.safetensors``.
 
 Large weights are stored in half precision and computed with in single.
 Refuses to finish unless ONNX and torch agree on fixed inputs, oblong ones included.
@@ -31,7 +31,7 @@ __all__ = ["PARITY_TOLERANCE", "check_parity", "export"]
 #: Largest difference of logits between torch and an engine, as a share of the logit where that
 #: exceeds 1. At the edge of a mask a probability then moves by less than 0.0001.
 PARITY_TOLERANCE = 3e-4
-#: Batch and sides of the parity check: the window, a full frame, an oblong one.
+#: Batch and sides of the parity check: the crop, a full frame, an oblong one.
 PARITY_SHAPES = ((1, 128, 128), (3, 128, 128), (2, 256, 208), (1, 176, 96))
 OPSET = 18
 #: Weight tensors from this many values on are stored in half precision: half the file.
@@ -63,8 +63,8 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
     :raises UsageError: the folder may not be replaced (:func:`lvseg.atomic.atomic_folder`).
     """
     options, progress, data = checkpoint.read_options(run, "best")
-    network = build(options.network)
-    checkpoint.load_average(run, "best", network)
+    network = build(options.network, *options.channels)
+    checkpoint.load_ema(run, "best", network)
     _round_to_half(network.eval())
     with atomic_folder(folder, CARD, overwrite=overwrite) as building:
         weights = _onnx_bytes(network, options.input)
@@ -116,7 +116,7 @@ def _store_halved(model: onnx.ModelProto) -> None:
 
 def _onnx_bytes(network: nn.Module, spec: InputSpec) -> bytes:
     """The network as ONNX with dynamic batch, rows and columns."""
-    example = torch.zeros(2, 1, spec.crop_px, spec.crop_px)
+    example = torch.zeros(2, len(spec.channels), spec.crop_px, spec.crop_px)
     multiple = spec.multiple_px
     rows, columns = (multiple * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
     shapes = {0: torch.export.Dim("batch", min=1), 2: rows, 3: columns}
@@ -149,8 +149,8 @@ def _card(
         "network": options.network.kind,
         "widths": list(options.network.widths),
         "batch_size": options.batch_size,
-        "optimiser": "adamw",
-        "peak_rate": options.peak_rate,
+        "optimizer": "adamw",
+        "learning_rate": options.learning_rate,
         "ema_decay": options.ema_decay,
         "seed": options.seed,
         "started_from": data.get("started_from"),
@@ -160,7 +160,7 @@ def _card(
         version=__version__,
         sha256=hashlib.sha256(weights).hexdigest(),
         input=options.input,
-        output=OutputSpec(threshold=options.threshold),
+        output=OutputSpec(labels=options.labels, threshold=options.threshold),
         training=TrainingData(
             name="Sunnybrook Cardiac Data",
             citation=CITATION,
@@ -184,9 +184,10 @@ def check_parity(network: nn.Module, folder: Path) -> float:
     worst = 0.0
     for runtime in available_runtimes():
         predictor = load_model(folder, runtime=runtime)  # type: ignore[arg-type]
+        channels = len(predictor.card.input.channels)
         for count, rows, columns in PARITY_SHAPES:
             random = np.random.default_rng(rows * columns + count)
-            image = random.random((count, 1, rows, columns), np.float32)
+            image = random.random((count, channels, rows, columns), np.float32)
             with torch.no_grad():
                 expected = network(torch.from_numpy(image)).numpy()
             difference = np.abs(predictor(image) - expected) / np.maximum(1, np.abs(expected))

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from lvseg.errors import UsageError
-from lvseg.modelcard import InputSpec
+from lvseg.labels import Label
+from lvseg.modelcard import InputSpec, StrictModel
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
 from lvseg.train.schedule import Schedule
@@ -34,37 +35,43 @@ REMOVED: Mapping[str, Any] = MappingProxyType(
 )
 
 
-class TrainOptions(BaseModel):
+class TrainOptions(StrictModel):
     """Everything that decides the weights of a run.
 
     :param train_split, validation_split: split expressions of the data set (``a+b``); no
         validation split means that the last weights are the result.
+    :param input: what the network sees; :param labels: names of :class:`lvseg.labels.Label` that it
+        learns, the innermost first.
     :param epochs, steps_per_epoch: an epoch is a number of steps, so its cost does not depend on
         the size of the data set; a checkpoint is written after each.
     :param validate_every: epochs between validations.
     :param batch_size: over all processes together.
-    :param schedule, peak_rate, warmup_steps: see :func:`lvseg.train.schedule.learning_rate`.
+    :param schedule, learning_rate, warmup_steps: see :func:`lvseg.train.schedule.learning_rate`.
     :param clip_norm: gradients longer than this are shortened to it; 0 = never.
     :param ema_decay: the exported weights are an exponential average over steps; 0 = the last.
     :param empty_weight: how often a frame without cavity is drawn, relative to one with.
     :param small_px, small_weight: a cavity below so many pixels is drawn so many times as often.
     :param threshold: probability from which the exported model calls a pixel cavity.
     :param precision: ``bfloat16`` computes the layers in half the width (torch.autocast); weights,
-        loss and optimiser stay float32. Faster where the processor has the instructions.
+        loss and optimizer stay float32. Faster where the processor has the instructions.
         ``float16``, for CUDA only, also scales the loss so that small gradients survive.
     :param deterministic: refuse operations whose result depends on the order of threads; on a CPU
         a run repeats itself without that.
-    :param scout_every: every so many steps a smaller batch of twice the window's side, as large as
-        the full frames that are searched for the heart; 0 = never.
+    :param locate_every: every so many steps a smaller batch of twice the crop's side, as large as
+        the full frames of the coarse pass that localizes the heart; 0 = never.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar[Mapping[str, str]] = {
+        "peak_rate": "learning_rate",
+        "scout_every": "locate_every",
+    }
 
     name: str
     description: str = ""
     train_split: str = "training"
     validation_split: str | None = None
     input: InputSpec = InputSpec(spacing_mm=1.33)
+    labels: tuple[str, ...] = (Label.LV_CAVITY.name,)
     network: NetworkOptions = NetworkOptions()
     augment: AugmentOptions = AugmentOptions()
     epochs: int = Field(default=40, ge=1)
@@ -72,7 +79,7 @@ class TrainOptions(BaseModel):
     validate_every: int = Field(default=5, ge=1)
     batch_size: int = Field(default=16, ge=1)
     schedule: Schedule = "cosine"
-    peak_rate: float = 2e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = Field(default=200, ge=0)
     weight_decay: float = 1e-2
     clip_norm: float = Field(default=5.0, ge=0)
@@ -80,11 +87,24 @@ class TrainOptions(BaseModel):
     empty_weight: float = 1.0
     small_px: float = 400.0
     small_weight: float = 1.0
-    scout_every: int = 0
+    locate_every: int = 0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     deterministic: bool = False
     threshold: float = 0.5
     seed: int = 20261122
+
+    @field_validator("labels")
+    @classmethod
+    def _known_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        known = [label.name for label in Label if label != Label.BACKGROUND]
+        if not labels or set(labels) - set(known) or len(set(labels)) < len(labels):
+            raise ValueError(f"expected labels out of {', '.join(known)}, each once")
+        return labels
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Input and output channels of the network."""
+        return (len(self.input.channels), len(self.labels))
 
 
 def preset_names() -> tuple[str, ...]:
@@ -132,15 +152,16 @@ def _parse(text: str, where: str) -> TrainOptions:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"in {where}, key '{key}': {first['msg']}") from error
+        place = f"in {where}, key '{key}'" if key else f"in {where}"
+        raise UsageError(f"{place}: {first['msg']}") from error
 
 
 def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a run, perhaps of version 0.1, with the keys of today.
+    """Options of a run, perhaps one of version 0.1, with the keys of today.
 
     :raises UsageError: the run used something that only :mod:`lvseg.reproduction` has today.
     """
-    values = dict(document)
+    values = _renamed(document)
     for key, only in REMOVED.items():
         found = values.pop(key, only)
         if only is not None and found != only:
@@ -148,4 +169,14 @@ def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
                 f"expected a run of lvseg train, found one with {key} = '{found}', as only "
                 "lvseg reproduce has it"
             )
+    return values
+
+
+def _renamed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values under today's keys, at every level."""
+    values = {TrainOptions.renamed.get(key, key): value for key, value in document.items()}
+    for part, model in (("input", InputSpec), ("network", NetworkOptions)):
+        if isinstance(values.get(part), dict):
+            old = model.renamed
+            values[part] = {old.get(key, key): value for key, value in values[part].items()}
     return values

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-__all__ = ["KINDS", "Attention", "NetworkOptions", "Normalisation", "Parts", "doubling"]
+from lvseg.modelcard import StrictModel
+
+__all__ = ["KINDS", "Attention", "NetworkOptions", "Normalization", "Parts", "doubling"]
 
 Attention = Literal["none", "squeeze-excitation", "cbam-spatial"]
 Kind = Literal[
@@ -22,7 +24,7 @@ Kind = Literal[
     "monai-attention-unet",
     "monai-segresnet",
 ]
-Normalisation = Literal["batch", "instance", "group", "none"]
+Normalization = Literal["batch", "instance", "group", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ KINDS: Mapping[str, Parts] = MappingProxyType(
 )
 
 
-class NetworkOptions(BaseModel):
+class NetworkOptions(StrictModel):
     """A network, described.
 
     The kind ``residual-unet`` is MONAI's (Kerfoot 2018), as are ``monai-basic-unet`` (Falk 2019),
@@ -71,13 +73,13 @@ class NetworkOptions(BaseModel):
 
     :param skips, gates, attention, decoder_convolutions: see :class:`Parts`.
     :param reduction: the recalibration squeezes the channels to 1 / ``reduction``.
-    :param normalisation: behind every ReLU; ``group`` has 8 groups, or as many as divide the
+    :param normalization: behind every ReLU; ``group`` has 8 groups, or as many as divide the
         channels.
     :param batch_momentum: weight of the newest batch in the running statistics of batch
         normalisation; 0.1 is torch's default, 0.01 Keras'.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar[Mapping[str, str]] = {"normalisation": "normalization"}
 
     kind: Kind = "residual-unet"
     widths: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
@@ -88,7 +90,7 @@ class NetworkOptions(BaseModel):
     attention: Attention | None = None
     decoder_convolutions: int | None = Field(default=None, ge=1)
     reduction: int = Field(default=8, ge=1)
-    normalisation: Normalisation = "batch"
+    normalization: Normalization = "batch"
     batch_momentum: float = Field(default=0.1, gt=0, le=1)
 
     @model_validator(mode="after")
@@ -128,7 +130,7 @@ _FAMILY_ONLY = (
     "attention",
     "decoder_convolutions",
     "reduction",
-    "normalisation",
+    "normalization",
     "batch_momentum",
 )
 
