@@ -74,7 +74,7 @@ def test_a_search_prints_one_object_and_its_configuration_trains(
 ) -> None:
     needs_the_extra()
     (tmp_path / "space.toml").write_text(
-        '[space]\nlearning_rate = {low=1e-4, high=0.01, log=true}\n'
+        "[space]\nlearning_rate = {low=1e-4, high=0.01, log=true}\n"
     )
     options = ("--space", tmp_path / "space.toml", "--trials", 2)
     ended = call(*options, "--json")

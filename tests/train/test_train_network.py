@@ -340,3 +340,11 @@ def test_onnx_agrees_with_torch_for_every_kind_at_odd_sides_too() -> None:
         assert found.shape == expected.shape
         difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
         assert difference.max() <= PARITY_TOLERANCE
+
+
+@pytest.mark.parametrize("kind", ["residual-unet", "unet", "se-attention-unet", *MONAI])
+def test_channels_are_what_was_asked_for(kind: str) -> None:
+    options = NetworkOptions.model_validate({"kind": kind, "widths": MONAI.get(kind, (8, 12, 16))})
+    network = build(options, in_channels=3, out_channels=2).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 48, 32)).shape == (1, 2, 48, 32)

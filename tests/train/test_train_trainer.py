@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -17,9 +19,11 @@ from lvseg.errors import ModelError, UsageError  # noqa: E402
 from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.predict import load_model  # noqa: E402
 from lvseg.train import checkpoint, trainer  # noqa: E402
+from lvseg.train import dataset as dataset_module  # noqa: E402
 from lvseg.train.augment import AugmentOptions  # noqa: E402
-from lvseg.train.dataset import draw_order, load_slices  # noqa: E402
+from lvseg.train.dataset import Slices, draw_order, load_slices, nested  # noqa: E402
 from lvseg.train.export import check_parity, export  # noqa: E402
+from lvseg.train.log import read_log  # noqa: E402
 from lvseg.train.network import NetworkOptions, build, count_parameters  # noqa: E402
 from lvseg.train.options import TrainOptions, load_options, preset_names, read_preset  # noqa: E402
 
@@ -178,6 +182,60 @@ def test_presets_parse_and_unknown_keys_are_refused(tmp_path: Path) -> None:
         load_options(tmp_path / "old.toml")
     with pytest.raises(UsageError, match="presets"):
         read_preset("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("peak_rate = 0.1", "'peak_rate' is called 'learning_rate' now"),
+        ("scout_every = 4", "'scout_every' is called 'locate_every' now"),
+        ("input = {spacing_mm = 1.0, window_px = 96}", "'window_px' is called 'crop_px' now"),
+        ('network = {normalisation = "group"}', "'normalisation' is called 'normalization' now"),
+        ('optimiser = "sgd"', "'optimiser': no longer an option of lvseg train"),
+        ('labels = ["LV_CAVITY", "LIVER"]', "key 'labels': .*expected labels out of LV_CAVITY"),
+        ("labels = []", "key 'labels': .*expected labels out of LV_CAVITY"),
+    ],
+)
+def test_an_old_or_wrong_option_is_refused_in_one_line(
+    text: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.toml").write_text(f'name = "x"\n{text}\n')
+    with pytest.raises(UsageError, match=words) as caught:
+        load_options(tmp_path / "recipe.toml")
+    assert "recipe.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_targets_are_nested_the_innermost_label_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_module, "Label", {"CAVITY": 1, "WALL": 2})
+    labels = np.array([[0, 2, 1, 1, 2]], np.uint8)
+    found = nested(labels, ("CAVITY", "WALL"))
+    assert found.dtype == np.float32
+    assert found.tolist() == [[[0, 0, 1, 1, 0]], [[0, 1, 1, 1, 1]]]
+
+
+def test_a_second_label_is_trained_and_reported_beside_the_first(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trainer.load_slices
+
+    def with_wall(folder: Path, split: str, options: TrainOptions) -> Slices:
+        data = real(folder, split, OPTIONS)
+        grown = torch.nn.functional.max_pool2d(data.targets, 5, 1, 2)
+        return replace(data, targets=torch.cat([data.targets, grown], 1))
+
+    monkeypatch.setattr(trainer, "load_slices", with_wall)
+    options = OPTIONS.model_copy(
+        update={"epochs": 1, "validation_split": None, "labels": ("LV_CAVITY", "WALL")}
+    )
+    run = fit(options, dataset, tmp_path / "run")
+    (row,) = read_log(run)
+    single = [row["training_dice_lv_cavity"], row["training_dice_wall"]]
+    assert row["training_dice"] == pytest.approx(sum(single) / 2)
+    head = (run / "log.csv").read_text().splitlines()[0]
+    assert head.endswith(
+        "training_dice_lv_cavity,training_dice_wall,training_jaccard_lv_cavity,training_jaccard_wall"
+    )
 
 
 def test_checkpoint_json_names_patients_and_versions(dataset: Path, tmp_path: Path) -> None:

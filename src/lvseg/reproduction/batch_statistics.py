@@ -1,9 +1,9 @@
-"""Why training and validation part: the same weights, normalised in two ways.
+"""Batch normalisation at batch size 1: the same weights, normalised in two ways.
 
 In training at batch size 1, batch normalisation takes mean and variance of the one picture; in
 inference it takes running averages over many (Ioffe and Szegedy 2015, section 3.1). Where the two
-differ, the network that is judged is not the one that was trained. So each network of the paper is
-judged once more with every picture's own mean and variance, as it was trained.
+differ, the network that is scored is not the one that was trained. So each network of the paper is
+scored once more with every picture's own mean and variance, as it was trained.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lvseg.reproduction.ladder import NETWORKS, Step
 from lvseg.reproduction.score import Row, load, score, summary
 from lvseg.reproduction.step_run import Place, Rows, read_rows, write_rows
 
-__all__ = ["own_rows", "two_normalisations", "with_own_statistics"]
+__all__ = ["own_rows", "two_normalisations"]
 
 KEPT = "own-statistics"
 

@@ -1,4 +1,4 @@
-"""Rows of image / reference / prediction / borders / overlap, as the paper shows them."""
+"""Figures of examples: image, reference, prediction, borders and overlap, as in the paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the paper's ladder is, as data: sizes, splits, and one training description a step."""
+"""Ablation ladder from the paper's setting to lvseg's: sizes, splits, training options a step."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The paper's offline augmentation: a data set folder -> a larger one, before any training.
+"""Offline augmentation of the paper: a larger data set folder, made before any training.
 
 The paper turns 805 pairs into 3500: rotation drawn from +-180 degrees, horizontal and vertical
 flip; zoom, width and height shift are parameters set to 0. Where it leaves a choice, ours is:
 each flip has chance 1/2; one resampling does all of a move, linear for the image, and for the mask
 linear and cut at 1/2; beyond the border the nearest pixel is repeated, as the generator of Keras
-does unless told otherwise, whose parameters have these names (``fill="zero"`` is the other choice).
+does by default, whose parameters have these names (``fill="zero"`` is the other choice).
 """
 
 from __future__ import annotations
@@ -45,13 +45,9 @@ from lvseg.write.pictures import write_picture
 __all__ = [
     "ORIGINAL",
     "AugmentReport",
-    "Move",
     "OfflineOptions",
     "augment",
-    "draw",
     "image_level_split",
-    "move_image",
-    "move_mask",
     "paper_counts",
 ]
 
@@ -348,10 +344,10 @@ def image_level_split(
     """LEAKS: give each picture a split at random, as the paper does, to show what that hides.
 
     Copies of one picture and slices of one patient land on both sides, so every score on such a
-    split is too good, and no manifest may hold it. The order of cases is kept; their old splits
+    split is too good, and no manifest may hold it. The order of samples is kept; their old splits
     are replaced.
 
-    :param counts: split name -> number of pictures, together as many as there are cases.
+    :param counts: split name -> number of pictures, together as many as there are samples.
     :raises UsageError: other counts.
     """
     if sum(counts.values()) != len(samples) or min(counts.values(), default=0) < 0:

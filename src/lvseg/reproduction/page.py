@@ -1,4 +1,4 @@
-"""The report of a reproduction: one HTML file that works offline, and the same as Markdown."""
+"""Report of a reproduction: one HTML file that works offline, and the same as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from lvseg.atomic import write_text
 from lvseg.reproduction.tables import SPLITS, Table, budget_words, tables
 
-__all__ = ["to_html", "to_markdown", "write_pages"]
+__all__ = ["write_pages"]
 
 PICTURES = {"curves": "learning curves", "examples": "pictures of validation patients"}
 Document = Mapping[str, Any]

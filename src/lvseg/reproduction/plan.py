@@ -1,4 +1,4 @@
-"""How long the ladder takes on this computer, measured on a few steps before anything is run."""
+"""Estimate of the time the ladder takes on this computer, measured on a few training steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lvseg.reproduction.ladder import Scale, Step, choose
 from lvseg.reproduction.offline_augmentation import paper_counts
 from lvseg.reproduction.run import steps_of
 from lvseg.reproduction.speed import clock
-from lvseg.reproduction.splits import originals
+from lvseg.reproduction.splits import unaugmented
 from lvseg.reproduction.trainer import LOSSES, FrameOptions
 from lvseg.reproduction.worker_pool import jobs_for, one_thread
 from lvseg.train import augment
@@ -22,7 +22,7 @@ from lvseg.train.distributed import Device, pick_device
 from lvseg.train.loss import dice_cross_entropy
 from lvseg.train.network import build
 
-__all__ = ["Estimate", "Plan", "estimate", "make_plan"]
+__all__ = ["Plan", "make_plan"]
 
 #: Steps measured, after one that is not.
 MEASURED = 3
@@ -90,7 +90,7 @@ def make_plan(
 
     :raises UsageError: an unknown step, or a data set without the splits that are needed.
     """
-    samples = originals(dataset)
+    samples = unaugmented(dataset)
     steps = choose(steps_of(scale), only)
     training = sum(sample.split == "training" for sample in samples)
     pictures = paper_counts(scale.total)["training"]
@@ -123,10 +123,10 @@ def estimate(
         training, predicting = known[kind]
         factor = 1.0 if isinstance(options, FrameOptions) else WINDOW_FACTOR
         validations = options.epochs // options.validate_every
-        judged = factor * predicting * (held_out * (validations + 2) + pictures)
+        scoring = factor * predicting * (held_out * (validations + 2) + pictures)
         read = READ_S * (2 * pictures + 4 * held_out)
         total = training * options.epochs * options.steps_per_epoch
-        found.append(Estimate(step.key, training, total, total + judged + read))
+        found.append(Estimate(step.key, training, total, total + scoring + read))
     return tuple(found)
 
 

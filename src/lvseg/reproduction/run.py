@@ -1,4 +1,4 @@
-"""Run the ladder, or go on with it: each step is a run folder, trained, scored, never repeated."""
+"""Run of the ladder, resumable: each step is a run folder, trained, scored, never repeated."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from lvseg.reproduction.offline_augmentation import paper_counts
 from lvseg.reproduction.page import write_pages
 from lvseg.reproduction.score import Row, load, score, summary
 from lvseg.reproduction.speed import images_per_second
-from lvseg.reproduction.splits import originals
+from lvseg.reproduction.splits import unaugmented
 from lvseg.reproduction.step_run import (
     PARTS,
     Place,
@@ -87,7 +87,7 @@ def reproduce(
     """
     steps = steps_of(scale, seed)
     wanted = choose(steps, only)
-    samples = originals(dataset)
+    samples = unaugmented(dataset)
     with exclusive_lock(output, "run"):
         identity = _identity(output, scale, seed, manifest_text(samples))
         report("data", 0, len(wanted))
@@ -115,7 +115,7 @@ def _document(identity: Mapping[str, Any], place: Place, steps: Sequence[Step]) 
         **identity,
         **_circumstances(place),
         "splits": splits.facts(place.data),
-        "steps": [_told(step, place, done) for step in steps if step.key in done],
+        "steps": [_reported(step, place, done) for step in steps if step.key in done],
         "missing": [step.key for step in steps if step.key not in done],
         "leak": _leak(place, steps, done),
         "two_normalisations": two_normalisations(place, steps, done),
@@ -164,7 +164,7 @@ def _circumstances(place: Place) -> dict[str, Any]:
     }
 
 
-def _told(step: Step, place: Place, done: Mapping[str, Rows]) -> dict[str, Any]:
+def _reported(step: Step, place: Place, done: Mapping[str, Rows]) -> dict[str, Any]:
     """Everything about one finished step, as plain values."""
     run, rows = place.run(step), done[step.key]
     gained = None

@@ -1,4 +1,4 @@
-"""How good a run is: Dice and Jaccard of every picture, on the picture's own grid."""
+"""Scores of a run: Dice and Jaccard of every picture, on the picture's own grid."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def predict(network: nn.Module, options: Options, cine: Cine) -> NDArray[np.bool
 def score(
     network: nn.Module, options: Options, dataset: Path, samples: Sequence[Sample]
 ) -> tuple[Row, ...]:
-    """Overlap of every picture that has a cavity, in the order of the cases."""
+    """Overlap of every picture that has a cavity, in the order of the samples."""
     rows = []
     for sample in samples:
         cine, labels = read_sample(dataset, sample)

@@ -1,4 +1,4 @@
-"""How many pictures a second the networks of the last table take, measured side by side."""
+"""Inference speed: images a second of the compared networks, measured side by side."""
 
 from __future__ import annotations
 

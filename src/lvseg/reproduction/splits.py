@@ -32,7 +32,7 @@ from lvseg.reproduction.offline_augmentation import (
     paper_counts,
 )
 
-__all__ = ["TEST_NAMES", "Splits", "facts", "make", "originals", "shared_patients"]
+__all__ = ["Splits", "facts", "make", "unaugmented"]
 
 #: Split name -> its folder below that of the reproduction.
 Splits = Mapping[Split, Path]
@@ -50,23 +50,25 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
 
     :raises UsageError: a data set without training, validation and test patients.
     """
-    samples = originals(dataset)
+    samples = unaugmented(dataset)
     counts = paper_counts(scale.total)
     rest = len(samples) - len(select(samples, "training"))
     folder.mkdir(parents=True, exist_ok=True)
-    plain, everyone, taught = (folder / name for name in ("originals", "pool-all", "pool-training"))
+    plain, everyone, training = (
+        folder / name for name in ("originals", "pool-all", "pool-training")
+    )
     _link(dataset, _mixed(samples, seed), plain)
     if not everyone.exists():
         augment(plain, everyone, scale.total, seed=seed)
-    if not taught.exists():
+    if not training.exists():
         total = counts["training"] + rest
-        augment(plain, taught, total, split="training", seed=seed)
+        augment(plain, training, total, split="training", seed=seed)
     pool = read_manifest(everyone)
     shares = {name: float(count) for name, count in counts.items()}
     dealt: dict[Split, tuple[Path, Sequence[Sample]]] = {
         "image-level": (everyone, image_level_split(pool, counts, seed)),
         "patient-shares": (everyone, split_by_patient(pool, shares, seed=seed, stratify=False)),
-        "official": (taught, read_manifest(taught)),
+        "official": (training, read_manifest(training)),
     }
     for name, (source, chosen) in dealt.items():
         select(chosen, "training+validation+test")  # all three are there
@@ -74,8 +76,8 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
     return {"originals": plain, **{name: folder / name for name in dealt}}
 
 
-def originals(dataset: Path) -> tuple[Sample, ...]:
-    """Cases of the data set, with its test patients in a split called ``test``.
+def unaugmented(dataset: Path) -> tuple[Sample, ...]:
+    """Samples of the data set, with its test patients in a split called ``test``.
 
     Frames that the manifest marks as ``empty`` are left out: the paper has drawn cavities only.
 
@@ -97,7 +99,7 @@ def originals(dataset: Path) -> tuple[Sample, ...]:
 
 
 def _mixed(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """Cases in random order: the paper shuffles once, before it splits."""
+    """Samples in random order: the paper shuffles once, before it splits."""
     order = np.random.default_rng(seed).permutation(len(samples))
     return tuple(samples[int(index)] for index in order)
 

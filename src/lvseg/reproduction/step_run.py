@@ -1,4 +1,4 @@
-"""One step of the ladder: a run folder, trained, scored, drawn, and never done twice."""
+"""Run folder of one step of the ladder: trained, scored, drawn, and never done twice."""
 
 from __future__ import annotations
 

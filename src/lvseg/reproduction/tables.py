@@ -1,4 +1,4 @@
-"""The tables of the report, from the document of ``study.json``; cells are text."""
+"""Tables of the report, from the document of ``study.json``; cells are text."""
 
 from __future__ import annotations
 

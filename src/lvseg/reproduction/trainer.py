@@ -1,4 +1,4 @@
-"""Training on whole frames in the paper's setting, straight down the page.
+"""Training loop for whole frames in the paper's setting, straight down the page.
 
 Options, data, loss, loop, checkpoint. Everything that only the paper used is here: frames resized
 to a square and divided by 255, unaugmented pictures in the order of the manifest, SGD, the plain
@@ -36,7 +36,7 @@ from lvseg.train.network import NetworkOptions, build
 from lvseg.train.schedule import Schedule, learning_rate
 from lvseg.train.validation import label_figures, overlaps
 
-__all__ = ["LOSSES", "FrameOptions", "fit_frames", "load_frames", "resize_frame"]
+__all__ = ["LOSSES", "FrameOptions", "fit_frames", "resize_frame"]
 
 #: The paper's rule: a resized mask is cavity from here on, of 255.
 CAVITY_FROM = 128
@@ -53,7 +53,7 @@ class FrameOptions(StrictModel):
     :param augment: on the fly, as :class:`AugmentOptions` says; None = the frames as they are.
     :param shuffled: draw the frames in random order, or take them in that of the manifest.
     :param loss: a key of :data:`LOSSES`; :param momentum: of SGD, with Nesterov's look ahead.
-    :param ema_decay: weights to judge are an exponential moving average; 0 = the last ones.
+    :param ema_decay: weights to score are an exponential moving average; 0 = the last ones.
 
     The rest is as in :class:`lvseg.train.options.TrainOptions`.
     """

@@ -26,7 +26,7 @@ from lvseg.train.network import build, count_parameters
 from lvseg.train.options import TrainOptions
 from lvseg.version import __version__
 
-__all__ = ["PARITY_TOLERANCE", "check_parity", "export"]
+__all__ = ["export"]
 
 #: Largest difference of logits between torch and an engine, as a share of the logit where that
 #: exceeds 1. At the edge of a mask a probability then moves by less than 0.0001.

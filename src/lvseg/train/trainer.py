@@ -1,4 +1,4 @@
-"""The training loop, straight down the page.
+"""Training loop of a segmentation network, straight down the page.
 
 Options, data, network, optimizer, loop, checkpoint: in that order. All randomness of the loop
 comes from one generator whose state is in the checkpoint (dropout is seeded anew each epoch), so a

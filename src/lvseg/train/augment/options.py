@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from lvseg.modelcard import StrictModel
 
-__all__ = ["AugmentOptions", "Range"]
+__all__ = ["AugmentOptions"]
 
 
 def _ordered(limits: tuple[float, float]) -> tuple[float, float]:

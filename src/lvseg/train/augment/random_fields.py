@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["coarse", "smooth", "smooth_matrix", "spline_field"]
+__all__ = ["coarse", "smooth", "spline_field"]
 
 
 def _spline_basis(size: int, points: int, device: torch.device) -> Tensor:

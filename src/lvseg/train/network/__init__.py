@@ -1,4 +1,4 @@
-"""Networks of the training part: described by frozen options, then built.
+"""Segmentation networks: described by frozen options, then built.
 
 The four networks of the paper are members of one family, :mod:`.encoder_decoder`:
 

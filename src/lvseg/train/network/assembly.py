@@ -1,4 +1,4 @@
-"""Options -> network."""
+"""Networks built from their options."""
 
 from __future__ import annotations
 

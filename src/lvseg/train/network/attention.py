@@ -1,4 +1,4 @@
-"""Three modules that weigh a feature map, each under its own name.
+"""Attention modules: three ways to weigh a feature map, each under its own name.
 
 All keep the shape ``[N, C, Y, X]`` of what they weigh.
 """

@@ -1,4 +1,4 @@
-"""The paper's family of networks: one encoder-decoder, whose parts the options choose."""
+"""Encoder-decoder networks from a plain one to the U-Net with attention, one class for all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 from lvseg.train.network.attention import AttentionGate, Recalibration, SpatialAttention
 from lvseg.train.network.options import NetworkOptions
 
-__all__ = ["ConvolutionBlock", "DecoderBlock", "EncoderDecoder"]
+__all__ = ["EncoderDecoder"]
 
 GROUPS = 8
 

@@ -1,4 +1,4 @@
-"""What a network is: a kind, the channels of its levels, parts that may differ from the kind."""
+"""Network options: a kind, the channels of its levels, parts that may differ from the kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from lvseg.modelcard import StrictModel
 
-__all__ = ["KINDS", "Attention", "NetworkOptions", "Normalization", "Parts", "doubling"]
+__all__ = ["KINDS", "NetworkOptions", "Parts", "doubling"]
 
 Attention = Literal["none", "squeeze-excitation", "cbam-spatial"]
 Kind = Literal[
