@@ -250,14 +250,14 @@ def test_a_data_set_without_test_patients_is_refused(dataset: Path, tmp_path: Pa
     text = (dataset / "manifest.csv").read_text().replace("online", "training")
     (tmp_path / "manifest.csv").write_text(text)
     with pytest.raises(UsageError, match="online"):
-        splits.unaugmented(tmp_path)
+        splits.paper_samples(tmp_path)
 
 
 def test_frames_without_cavity_are_left_out(dataset: Path, tmp_path: Path) -> None:
     first, *lines = (dataset / "manifest.csv").read_text().splitlines()
     marked = [f"{line},{1 if line.startswith('4.') else ''}" for line in lines]
     (tmp_path / "manifest.csv").write_text("\n".join([f"{first},empty", *marked]))
-    names = {sample.file for sample in splits.unaugmented(tmp_path)}
+    names = {sample.file for sample in splits.paper_samples(tmp_path)}
     assert names == {f"{index}.png" for index in range(18)} - {"4.png"}
 
 

@@ -192,8 +192,8 @@ def test_presets_parse_and_unknown_keys_are_refused(tmp_path: Path) -> None:
         ("input = {spacing_mm = 1.0, window_px = 96}", "'window_px' is called 'crop_px' now"),
         ('network = {normalisation = "group"}', "'normalisation' is called 'normalization' now"),
         ('optimiser = "sgd"', "'optimiser': no longer an option of lvseg train"),
-        ('labels = ["LV_CAVITY", "LIVER"]', "key 'labels': .*expected labels out of LV_CAVITY"),
-        ("labels = []", "key 'labels': .*expected labels out of LV_CAVITY"),
+        ('labels = ["LV_CAVITY", "LIVER"]', "key 'labels': .*must be some of LV_CAVITY"),
+        ("labels = []", "key 'labels': .*must be some of LV_CAVITY"),
     ],
 )
 def test_an_old_or_wrong_option_is_refused_in_one_line(

@@ -14,7 +14,7 @@ from lvseg.reproduction.ladder import Scale, Step, choose
 from lvseg.reproduction.offline_augmentation import paper_counts
 from lvseg.reproduction.run import steps_of
 from lvseg.reproduction.speed import clock
-from lvseg.reproduction.splits import unaugmented
+from lvseg.reproduction.splits import paper_samples
 from lvseg.reproduction.trainer import LOSSES, FrameOptions
 from lvseg.reproduction.worker_pool import jobs_for, one_thread
 from lvseg.train import augment
@@ -90,7 +90,7 @@ def make_plan(
 
     :raises UsageError: an unknown step, or a data set without the splits that are needed.
     """
-    samples = unaugmented(dataset)
+    samples = paper_samples(dataset)
     steps = choose(steps_of(scale), only)
     training = sum(sample.split == "training" for sample in samples)
     pictures = paper_counts(scale.total)["training"]

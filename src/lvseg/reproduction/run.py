@@ -35,7 +35,7 @@ from lvseg.reproduction.offline_augmentation import paper_counts
 from lvseg.reproduction.page import write_pages
 from lvseg.reproduction.score import Row, load, score, summary
 from lvseg.reproduction.speed import images_per_second
-from lvseg.reproduction.splits import unaugmented
+from lvseg.reproduction.splits import paper_samples
 from lvseg.reproduction.step_run import (
     PARTS,
     Place,
@@ -87,7 +87,7 @@ def reproduce(
     """
     steps = steps_of(scale, seed)
     wanted = choose(steps, only)
-    samples = unaugmented(dataset)
+    samples = paper_samples(dataset)
     with exclusive_lock(output, "run"):
         identity = _identity(output, scale, seed, manifest_text(samples))
         report("data", 0, len(wanted))

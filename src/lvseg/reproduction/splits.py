@@ -32,7 +32,7 @@ from lvseg.reproduction.offline_augmentation import (
     paper_counts,
 )
 
-__all__ = ["Splits", "facts", "make", "unaugmented"]
+__all__ = ["Splits", "facts", "make", "paper_samples"]
 
 #: Split name -> its folder below that of the reproduction.
 Splits = Mapping[Split, Path]
@@ -50,7 +50,7 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
 
     :raises UsageError: a data set without training, validation and test patients.
     """
-    samples = unaugmented(dataset)
+    samples = paper_samples(dataset)
     counts = paper_counts(scale.total)
     rest = len(samples) - len(select(samples, "training"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
     return {"originals": plain, **{name: folder / name for name in dealt}}
 
 
-def unaugmented(dataset: Path) -> tuple[Sample, ...]:
+def paper_samples(dataset: Path) -> tuple[Sample, ...]:
     """Samples of the data set, with its test patients in a split called ``test``.
 
     Frames that the manifest marks as ``empty`` are left out: the paper has drawn cavities only.

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from lvseg.errors import UsageError
 from lvseg.labels import Label
-from lvseg.modelcard import InputSpec, StrictModel
+from lvseg.modelcard import InputSpec, LabelNames, StrictModel
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
 from lvseg.train.schedule import Schedule
@@ -71,7 +71,7 @@ class TrainOptions(StrictModel):
     train_split: str = "training"
     validation_split: str | None = None
     input: InputSpec = InputSpec(spacing_mm=1.33)
-    labels: tuple[str, ...] = (Label.LV_CAVITY.name,)
+    labels: LabelNames = (Label.LV_CAVITY.name,)
     network: NetworkOptions = NetworkOptions()
     augment: AugmentOptions = AugmentOptions()
     epochs: int = Field(default=40, ge=1)
@@ -92,14 +92,6 @@ class TrainOptions(StrictModel):
     deterministic: bool = False
     threshold: float = 0.5
     seed: int = 20261122
-
-    @field_validator("labels")
-    @classmethod
-    def _known_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        known = [label.name for label in Label if label != Label.BACKGROUND]
-        if not labels or set(labels) - set(known) or len(set(labels)) < len(labels):
-            raise ValueError(f"expected labels out of {', '.join(known)}, each once")
-        return labels
 
     @property
     def channels(self) -> tuple[int, int]:
