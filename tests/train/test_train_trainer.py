@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.torch import load_file  # noqa: E402
 from train_maker import make_larger_dataset  # noqa: E402
 
 from lvseg.errors import ModelError, UsageError  # noqa: E402
+from lvseg.manifest import DatasetFacts, write_dataset_facts  # noqa: E402
 from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.predict import load_model  # noqa: E402
 from lvseg.train import checkpoint, trainer  # noqa: E402
@@ -155,6 +157,39 @@ def test_export_is_whole_and_agrees_with_torch(dataset: Path, tmp_path: Path) ->
     (folder / "model.onnx").write_bytes(b"")
     export(tmp_path / "run", folder, overwrite=True)
     assert (folder / "model.onnx").read_bytes() == weights
+
+
+FACTS = DatasetFacts("Discs", "CC0-1.0", "Nobody 2026", "A desk", ("Discs only.",), "filled")
+
+
+def test_a_card_says_what_the_data_set_says_of_itself(dataset: Path, tmp_path: Path) -> None:
+    short = OPTIONS.model_copy(update={"epochs": 1})
+    known = shutil.copytree(dataset, tmp_path / "data")
+    write_dataset_facts(FACTS, known)
+    run = fit(short, known, tmp_path / "run")
+    assert checkpoint.read_options(run, "best")[2]["dataset"] == FACTS.to_dict()
+    card = load_model(export(run, tmp_path / "model"), runtime="onnxruntime").card
+    training = card.training
+    assert (training.name, training.licence, training.centre) == ("Discs", "CC0-1.0", "A desk")
+    assert (training.citation, training.outline_rule) == ("Nobody 2026", "filled")
+    assert card.limits == training.limits == ("Discs only.",)
+    assert card.output.labels == ("LV_CAVITY",)
+    assert "left ventricle cavity" in card.intended_use
+
+    # a run that starts from it on data of unknown origin says both
+    second = fit(short, dataset, tmp_path / "second", init_from=run)
+    joined = checkpoint.read_options(second, "best")[2]["dataset"]
+    assert (joined["licence"], joined["limits"]) == ("CC0-1.0; unknown", ["Discs only."])
+
+
+def test_a_card_of_data_that_says_nothing_guesses_nothing(dataset: Path, tmp_path: Path) -> None:
+    run = fit(OPTIONS.model_copy(update={"epochs": 1}), dataset, tmp_path / "run")
+    document = json.loads((run / "best.json").read_text())
+    del document["data"]["dataset"]  # as in a run of version 0.1
+    (run / "best.json").write_text(json.dumps(document))
+    card = load_model(export(run, tmp_path / "model"), runtime="onnxruntime").card
+    assert {card.training.name, card.training.licence, card.training.centre} == {"unknown"}
+    assert card.limits == ()
 
 
 def test_export_never_replaces_a_folder_that_is_no_model(dataset: Path, tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ from torch import nn
 
 from lvseg.atomic import atomic_write
 from lvseg.labels import Label
-from lvseg.manifest import Sample
+from lvseg.manifest import Sample, unaugmented
 from lvseg.metrics import dice
-from lvseg.reproduction.offline_augmentation import ORIGINAL
 from lvseg.reproduction.score import Options, predict
 from lvseg.train.dataset import read_sample
 
@@ -36,9 +35,7 @@ class Example:
 
 def chosen(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
     """So many originals, spread evenly over the file names: the same ones for every run."""
-    plain = sorted(
-        (sample for sample in samples if not dict(sample.extra).get(ORIGINAL)), key=_file
-    )
+    plain = sorted(unaugmented(samples), key=_file)
     places = {round(place) for place in np.linspace(0, len(plain) - 1, min(count, len(plain)))}
     return tuple(plain[place] for place in sorted(places))
 

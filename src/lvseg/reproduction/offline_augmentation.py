@@ -43,7 +43,6 @@ from lvseg.read import read_mask, read_picture
 from lvseg.write.pictures import write_picture
 
 __all__ = [
-    "ORIGINAL",
     "AugmentReport",
     "OfflineOptions",
     "augment",

@@ -17,9 +17,8 @@ from torch.nn import functional
 from lvseg.cine import Cine
 from lvseg.inference import infer
 from lvseg.labels import Label
-from lvseg.manifest import Sample
+from lvseg.manifest import ORIGINAL, Sample
 from lvseg.metrics import dice, jaccard, summarise
-from lvseg.reproduction.offline_augmentation import ORIGINAL
 from lvseg.reproduction.trainer import FrameOptions, resize_frame
 from lvseg.train.checkpoint import load_ema, read_document
 from lvseg.train.dataset import read_sample

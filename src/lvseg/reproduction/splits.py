@@ -15,6 +15,7 @@ from lvseg.atomic import write_text
 from lvseg.errors import UsageError
 from lvseg.manifest import (
     MANIFEST,
+    ORIGINAL,
     Sample,
     manifest_text,
     patients,
@@ -26,7 +27,6 @@ from lvseg.manifest import (
 )
 from lvseg.reproduction.ladder import Scale, Split
 from lvseg.reproduction.offline_augmentation import (
-    ORIGINAL,
     augment,
     image_level_split,
     paper_counts,

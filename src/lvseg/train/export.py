@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from torch import nn
 
 from lvseg.atomic import atomic_folder, atomic_write, write_text
 from lvseg.errors import ModelError
+from lvseg.labels import LABELS, Label
+from lvseg.manifest import DatasetFacts
 from lvseg.modelcard import CARD, WEIGHTS, InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.predict import available_runtimes, load_model
 from lvseg.train import checkpoint
@@ -38,20 +41,7 @@ OPSET = 18
 HALF_FROM = 1024
 
 INTENDED_USE = (
-    "Research use only, not a medical device. Outlines the left ventricle cavity (papillary "
-    "muscles inside the cavity) on short-axis balanced-SSFP cine MRI frames of adults."
-)
-LIMITS = (
-    "Taught by one centre's scanner and one expert's endocardial contours at end-diastole and "
-    "end-systole.",
-    "Reference masks include the contour line, about half a pixel on each side, so areas come out "
-    "slightly large.",
-    "Frames without a cavity (above the base, below the apex) came from few patients.",
-    "Not taught on late enhancement, black blood, long-axis views, children or congenital disease.",
-)
-CITATION = (
-    "Radau P, Lu Y, Connelly K, Paul G, Dick AJ, Wright GA. Evaluation Framework for Algorithms "
-    "Segmenting Short Axis Cardiac MRI. The MIDAS Journal, 2009."
+    "Research use only, not a medical device. Segments the {labels} in short-axis cine MRI."
 )
 
 
@@ -144,6 +134,8 @@ def _onnx_bytes(network: nn.Module, spec: InputSpec) -> bytes:
 def _card(
     options: TrainOptions, data: dict[str, Any], name: str, weights: bytes, parameters: int
 ) -> ModelCard:
+    facts = DatasetFacts.from_dict(data.get("dataset", {}))
+    words = [LABELS[Label[name]].name for name in options.labels]
     recipe: dict[str, Any] = {
         "preset": options.name,
         "network": options.network.kind,
@@ -162,17 +154,15 @@ def _card(
         input=options.input,
         output=OutputSpec(labels=options.labels, threshold=options.threshold),
         training=TrainingData(
-            name="Sunnybrook Cardiac Data",
-            citation=CITATION,
-            licence="CC0-1.0",
+            **asdict(facts),
             patients=tuple(data["patients"]),
             split=options.train_split,
             image_sha256=tuple(data["image_sha256"]),
         ),
         recipe=recipe,
         parameters=parameters,
-        intended_use=INTENDED_USE,
-        limits=LIMITS,
+        intended_use=INTENDED_USE.format(labels=" and the ".join(words)),
+        limits=facts.limits,
     )
 
 

@@ -12,7 +12,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lvseg.errors import UsageError
+from lvseg.manifest import DatasetFacts, read_dataset_facts
 from lvseg.train import augment, checkpoint
 from lvseg.train.augment import AugmentParameters
 from lvseg.train.checkpoint import State, TrainingProgress
@@ -67,7 +68,7 @@ def fit(
         state = _initial(options, init_from, processes)
         progress = _progress(options, run, resume, state)
         log = read_log(run)[: progress.epoch]
-        record = _record(data, init_from)
+        record = _record(dataset, data, init_from)
         network = processes.wrap(state.network)
         run.mkdir(parents=True, exist_ok=True)
         with tensorboard(run, progress.epoch, board and processes.is_main) as writer:
@@ -151,21 +152,34 @@ def _progress(options: TrainOptions, run: Path, resume: bool, state: State) -> T
     return checkpoint.restore(run, state)
 
 
-def _record(data: Slices, init_from: Path | None) -> dict[str, Any]:
+def _record(dataset: Path, data: Slices, init_from: Path | None) -> dict[str, Any]:
     """Which data trained the network: goes into every checkpoint, and from there onto the card."""
     patients, hashes = {sample.patient_id for sample in data.samples}, set(data.sha256)
-    started_from = None
+    facts, started_from = read_dataset_facts(dataset), None
     if init_from is not None:
         options, progress, earlier = checkpoint.read_options(init_from, "best")
         patients |= set(earlier["patients"])
         hashes |= set(earlier["image_sha256"])
+        facts = _joined(DatasetFacts.from_dict(earlier.get("dataset", {})), facts)
         started_from = f"{options.name}, {progress.step} steps"
     return {
+        "dataset": facts.to_dict(),
         "patients": sorted(patients),
         "image_sha256": sorted(hashes),
         "images": len(data.samples),
         "started_from": started_from,
     }
+
+
+def _joined(first: DatasetFacts, second: DatasetFacts) -> DatasetFacts:
+    """Facts of two data sets as of one: both are named where they differ, unknown ones too."""
+    values = asdict(first)
+    for name, fact in asdict(second).items():
+        if name == "limits":
+            values[name] += tuple(limit for limit in fact if limit not in values[name])
+        elif fact not in values[name]:
+            values[name] = f"{values[name]}; {fact}"
+    return DatasetFacts(**values)
 
 
 def _epoch(
