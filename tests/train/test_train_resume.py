@@ -149,8 +149,8 @@ def test_a_report_that_raises_leaves_a_run_to_resume(dataset: Path, tmp_path: Pa
 
 
 def test_a_checkpoint_of_version_0_1_goes_on(dataset: Path, tmp_path: Path) -> None:
-    # it had fewer options, no progress beside the tensors and fewer columns in its log
-    options = tiny_options(network=NetworkOptions(widths=(2, 4)))
+    # it had other names, no progress beside the tensors and fewer columns in its log
+    options = tiny_options()
     straight = fit(options, dataset, tmp_path / "straight")
 
     def stop(epoch: int, epochs: int, figures: dict[str, float]) -> None:
@@ -163,8 +163,22 @@ def test_a_checkpoint_of_version_0_1_goes_on(dataset: Path, tmp_path: Path) -> N
     for key in ("schedule", "clip_norm", "deterministic"):
         del document["options"][key]
     document["options"] |= {"optimiser": "adamw", "momentum": 0.9}  # and some that are gone
+    for place, old, new in (
+        (document["options"], "peak_rate", "learning_rate"),
+        (document["options"], "scout_every", "locate_every"),
+        (document["options"]["input"], "window_px", "crop_px"),
+        (document["options"]["network"], "normalisation", "normalization"),
+    ):
+        place[old] = place.pop(new)
     (run / "last.json").write_text(json.dumps(document))
-    save_file(load_file(run / "last.safetensors"), run / "last.safetensors")
+    tensors = load_file(run / "last.safetensors")
+    for old, new in (
+        ("average.", "ema."),
+        ("optimiser.", "optimizer."),
+        (".normalis", ".normaliz"),
+    ):
+        tensors = {key.replace(new, old): value for key, value in tensors.items()}
+    save_file(tensors, run / "last.safetensors")
     columns = [line.split(",")[:4] for line in (run / "log.csv").read_text().splitlines()]
     (run / "log.csv").write_text("".join(",".join(line) + ",,\n" for line in columns))
     text = (run / "log.csv").read_text()
