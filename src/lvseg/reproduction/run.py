@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from lvseg.atomic import write_text
-from lvseg.errors import UsageError
 from lvseg.manifest import manifest_text, patients, read_manifest, select
 from lvseg.reproduction import splits
 from lvseg.reproduction.batch_statistics import own_rows, two_normalisations
@@ -49,7 +48,7 @@ from lvseg.reproduction.worker_pool import Report, jobs_for, one_thread, run_ste
 from lvseg.train.distributed import Device
 from lvseg.train.log import read_log
 from lvseg.train.network import build, count_parameters
-from lvseg.train.run_folder import exclusive_lock
+from lvseg.train.run_folder import exclusive_lock, same_settings
 from lvseg.version import __version__
 
 __all__ = ["SEED", "reproduce", "steps_of"]
@@ -134,22 +133,17 @@ def _speed(place: Place, steps: Sequence[Step], done: Mapping[str, Rows]) -> dic
 
 def _identity(output: Path, scale: Scale, seed: int, manifest: str) -> dict[str, Any]:
     """What the folder is a reproduction of; written once, and the same ever after."""
-    own = {
+    settings = {
         "schema": 1,
         "scale": asdict(scale),
         "seed": seed,
         "manifest_sha256": hashlib.sha256(manifest.encode()).hexdigest(),
     }
     path = output / "study-of.json"
-    if not path.is_file():
+    earlier = json.loads(path.read_text("utf-8")) if path.is_file() else None
+    own = same_settings(output, "reproduction", settings, earlier)
+    if earlier is None:
         write_text(path, json.dumps(own, indent=1) + "\n")
-    earlier = json.loads(path.read_text("utf-8"))
-    if earlier != own:
-        other = ", ".join(key for key in own if own[key] != earlier.get(key))
-        raise UsageError(
-            f"expected the reproduction that {output} was begun with, found another {other}: "
-            "name a new folder"
-        )
     return own
 
 

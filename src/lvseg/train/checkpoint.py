@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -30,6 +32,12 @@ __all__ = [
     "restore",
     "save",
 ]
+
+
+#: Parts of the names of tensors that version 0.1 had -> those of today.
+RENAMED: Mapping[str, str] = MappingProxyType(
+    {"average.": "ema.", "optimiser.": "optimizer.", ".normalisation.": ".normalization."}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +109,11 @@ def read_options(
 ) -> tuple[TrainOptions, TrainingProgress, dict[str, Any]]:
     """Options, progress and data record of a checkpoint of ``lvseg train``.
 
-    :raises ModelError: the folder holds no checkpoint, or one with other options.
+    :raises ModelError: the folder holds no checkpoint.
+    :raises UsageError: it is not one of ``lvseg train``.
     """
     document = read_document(run, name)
-    try:
-        options = TrainOptions.model_validate(upgraded(document["options"]))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ModelError(
-            f"expected a run of lvseg train in {run}, found option '{key}': {first['msg']}"
-        ) from error
+    options = upgraded(document["options"], str(run))
     return options, TrainingProgress(**document["progress"]), document["data"]
 
 
@@ -164,15 +166,10 @@ def load_ema(run: Path, name: str, network: nn.Module) -> None:
 
 def _load(run: Path, name: str) -> dict[str, Tensor]:
     """Tensors of a checkpoint, with the names of today where version 0.1 had others."""
-    found = load_file(run / f"{name}.safetensors")
-    renamed = {"average": "ema", "optimiser": "optimizer"}
-    parts = {key: key.partition(".") for key in found}
-    return {
-        f"{renamed.get(first, first)}{dot}{rest.replace('.normalisation.', '.normalization.')}": (
-            found[key]
-        )
-        for key, (first, dot, rest) in parts.items()
-    }
+    tensors: dict[str, Tensor] = load_file(run / f"{name}.safetensors")
+    for old, new in RENAMED.items():
+        tensors = {key.replace(old, new): value for key, value in tensors.items()}
+    return tensors
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

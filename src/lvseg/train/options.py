@@ -138,9 +138,14 @@ def _parse(text: str, where: str) -> TrainOptions:
                 f"in {where}, key '{gone[0]}': no longer an option of lvseg train, leave it out; "
                 "what only the paper's networks used belongs to lvseg reproduce"
             )
-        return TrainOptions.model_validate(document)
+        return _validated(document, where)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"expected TOML in {where}: {error}") from error
+
+
+def _validated(document: Mapping[str, Any], where: str) -> TrainOptions:
+    try:
+        return TrainOptions.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -148,27 +153,21 @@ def _parse(text: str, where: str) -> TrainOptions:
         raise UsageError(f"{place}: {first['msg']}") from error
 
 
-def upgraded(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a run, perhaps one of version 0.1, with the keys of today.
+def upgraded(document: Mapping[str, Any], where: str) -> TrainOptions:
+    """Options of a run, perhaps one of version 0.1 with its own keys.
 
+    :param where: the run, for the message.
     :raises UsageError: the run used something that only :mod:`lvseg.reproduction` has today.
     """
-    values = _renamed(document)
+    values = {TrainOptions.renamed.get(key, key): value for key, value in document.items()}
+    for part, model in (("input", InputSpec), ("network", NetworkOptions)):
+        inner = values.get(part, {})
+        values[part] = {model.renamed.get(key, key): value for key, value in inner.items()}
     for key, only in REMOVED.items():
         found = values.pop(key, only)
         if only is not None and found != only:
             raise UsageError(
-                f"expected a run of lvseg train, found one with {key} = '{found}', as only "
-                "lvseg reproduce has it"
+                f"expected a run of lvseg train in {where}, found one with {key} = '{found}', as "
+                "only lvseg reproduce has it"
             )
-    return values
-
-
-def _renamed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values under today's keys, at every level."""
-    values = {TrainOptions.renamed.get(key, key): value for key, value in document.items()}
-    for part, model in (("input", InputSpec), ("network", NetworkOptions)):
-        if isinstance(values.get(part), dict):
-            old = model.renamed
-            values[part] = {old.get(key, key): value for key, value in values[part].items()}
-    return values
+    return _validated(values, where)

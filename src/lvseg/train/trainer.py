@@ -12,7 +12,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from torch import Generator, Tensor, nn
 from lvseg.errors import UsageError
 from lvseg.manifest import DatasetFacts, read_dataset_facts
 from lvseg.train import augment, checkpoint
-from lvseg.train.augment import AugmentParameters
 from lvseg.train.checkpoint import State, TrainingProgress
 from lvseg.train.dataset import Slices, draw_order, load_slices, normalise_crops
 from lvseg.train.distributed import Device, Distributed, process_group
@@ -263,7 +262,7 @@ def _batch(
     mine = processes.share(len(chosen))
     images = data.images[chosen[mine]].to(processes.device)
     targets = data.targets[chosen[mine]].to(processes.device)
-    drawn = _part(drawn, mine, processes.rank)
+    drawn = replace(drawn.part(mine), noise_seed=drawn.noise_seed + processes.rank)
     images, targets = augment.apply_spatial(drawn, images, targets, size)
     images = augment.apply_intensity(drawn, normalise_crops(images, options.input))
     return images, targets, len(images) * processes.size / len(chosen)
@@ -271,13 +270,6 @@ def _batch(
 
 def _locator_batch(batch_size: int) -> int:
     return min(batch_size, max(2, batch_size // 4))
-
-
-def _part(drawn: AugmentParameters, mine: slice, rank: int) -> AugmentParameters:
-    """The parameters of some pictures of a batch."""
-    values: dict[str, Any] = {each.name: getattr(drawn, each.name) for each in fields(drawn)}
-    parts = {key: value[mine] for key, value in values.items() if isinstance(value, Tensor)}
-    return AugmentParameters(**values | parts | {"noise_seed": drawn.noise_seed + rank})
 
 
 def _weights(data: Slices, options: TrainOptions) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -56,9 +57,16 @@ class AugmentParameters:
 
     def to(self, device: torch.device) -> AugmentParameters:
         """The same parameters where the images are."""
+        return self._each(lambda value: value.to(device))
+
+    def part(self, images: slice) -> AugmentParameters:
+        """The parameters of some images of the batch; the seed of the noise stays."""
+        return self._each(lambda value: value[images])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> AugmentParameters:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():
-            values[name] = value.to(device) if isinstance(value, Tensor) else value
+            values[name] = change(value) if isinstance(value, Tensor) else value
         return AugmentParameters(**values)
 
 
