@@ -143,10 +143,10 @@ def by_lvseg(kind: Kind) -> Run:
 
     def run(images: Tensor, masks: Tensor) -> Batch:
         sides = (images.shape[2], images.shape[3])
-        drawn = augment.draw(options, centres, sides, generator)
+        drawn = augment.draw_parameters(options, centres, sides, generator)
         if kind.pair:
-            images, masks = augment.crop(drawn, images, masks, SIZE)
-        return (augment.recolour(drawn, images), masks) if kind.image else (images, masks)
+            images, masks = augment.apply_spatial(drawn, images, masks, SIZE)
+        return (augment.apply_intensity(drawn, images), masks) if kind.image else (images, masks)
 
     return run
 

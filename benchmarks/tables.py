@@ -177,9 +177,9 @@ def calibration(document: dict[str, Any]) -> str:
     return markdown([*head, "failures flagged", "false alarms"], rows)
 
 
-def study(document: dict[str, Any]) -> str:
-    """The tables of the study's own report, as ``lvseg reproduce`` writes them."""
-    from lvseg.train.reproduce.tables import budget_words, tables
+def paper(document: dict[str, Any]) -> str:
+    """The tables of the reproduction's own report, as ``lvseg reproduce`` writes them."""
+    from lvseg.reproduction.tables import budget_words, tables
 
     parts = [f"{budget_words(document)} All of it took {document['core_hours']} hours of one core."]
     for table in tables(document):
@@ -245,13 +245,13 @@ def stored(name: str) -> dict[str, Any]:
 
 def online_dice() -> dict[str, str]:
     """Mean Dice on the online patients, by how a network's name begins; text for a cell."""
-    study = {step["key"]: step["scores"]["test"] for step in stored("study-small")["steps"]}
+    ladder = {step["key"]: step["scores"]["test"] for step in stored("paper-small")["steps"]}
     return {
         "lvseg,": f"{stored('p2')['by_patient']['dice']['mean']:.3f}",
         "lvseg int8,": f"{stored('int8')['rows']['p2']['by_patient']['dice_int8']:.3f}",
         "myopari": f"{stored('myopari')['dice']:.3f}",
-        "MONAI BasicUNet": f"{study['peer-basic-unet']['dice']['mean']:.3f} **",
-        "MONAI UNet": f"{study['peer-residual-unet']['dice']['mean']:.3f} **",
+        "MONAI BasicUNet": f"{ladder['peer-basic-unet']['dice']['mean']:.3f} **",
+        "MONAI UNet": f"{ladder['peer-residual-unet']['dice']['mean']:.3f} **",
         "nnU-Net v2 2D, mirrored": "",
         "nnU-Net": f"{trained_longest()['curve'][-1]['dice']:.3f} *",
     }
@@ -287,7 +287,7 @@ def network_speed(document: dict[str, Any]) -> str:
         "predicting these frames. Dice: online patients, a patient's pictures together. * Every "
         f"third picture alone, after {longest['curve'][-1]['minutes']:.0f} minutes of one core, "
         f"{longest['batch_size']} frames a step (Training, below). ** Taught by 15 patients in the "
-        "short setting of the study, on windows, BasicUNet with a quarter of these parameters."
+        "short setting of the paper's ladder, BasicUNet with a quarter of these parameters."
     )
     head = ["network", "M parameters", "side px", "GFLOP a frame", "ms a frame", "CPU ms a frame"]
     return markdown([*head, "share of the peak", "peak MB", "Dice"], rows) + "\n\n" + words
@@ -336,7 +336,7 @@ PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
         "training-curve": training_curve,
     },
     "docs/quality.md": {"calibration": calibration},
-    "docs/study.md": {"study-small": study},
+    "docs/paper.md": {"paper-small": paper},
 }
 
 

@@ -7,9 +7,9 @@ and evaluation all read the same :class:`InputSpec`, so there is one description
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import from_json
 
 from lvseg.errors import ModelCardError, ModelHashError
@@ -21,6 +21,7 @@ __all__ = [
     "Calibration",
     "FeatureStatistics",
     "InputSpec",
+    "LabelNames",
     "ModelCard",
     "OutputSpec",
     "StrictModel",
@@ -74,6 +75,17 @@ class InputSpec(StrictModel):
     multiple_px: int = 16
 
 
+def _known_labels(names: tuple[str, ...]) -> tuple[str, ...]:
+    known = [label.name for label in Label if label]
+    if not names or len({*names}) != len(names) or not set(names) <= set(known):
+        raise ValueError(f"must be some of {', '.join(known)}, each once")
+    return names
+
+
+#: Names of :class:`lvseg.labels.Label` but the background, the innermost structure first.
+LabelNames = Annotated[tuple[str, ...], AfterValidator(_known_labels)]
+
+
 class OutputSpec(StrictModel):
     """What the scores ``[N, C, Y, X]``, logits, mean: one channel a label.
 
@@ -82,17 +94,9 @@ class OutputSpec(StrictModel):
         structures are nested; above ``threshold`` a pixel lies inside.
     """
 
-    labels: tuple[str, ...] = (Label.LV_CAVITY.name,)
+    labels: LabelNames = (Label.LV_CAVITY.name,)
     activation: Literal["sigmoid"] = "sigmoid"
     threshold: float = 0.5
-
-    @field_validator("labels")
-    @classmethod
-    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = [label.name for label in Label if label]
-        if not names or len({*names}) != len(names) or not set(names) <= set(known):
-            raise ValueError(f"must be some of {', '.join(known)}, each once")
-        return names
 
 
 class Calibration(StrictModel):

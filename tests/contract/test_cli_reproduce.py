@@ -65,7 +65,7 @@ def test_it_runs_and_says_where_the_report_is(
     call: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_the_extra()
-    from lvseg.train.reproduce import run
+    from lvseg.reproduction import run
 
     told: dict[str, Any] = {}
 
@@ -96,7 +96,7 @@ def test_an_unknown_step_is_named_with_the_known_ones(call: Command, tmp_path: P
 @pytest.mark.torch
 def test_a_stopped_run_says_how_to_go_on(call: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     needs_the_extra()
-    from lvseg.train.reproduce import run
+    from lvseg.reproduction import run
 
     def stopped(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -111,7 +111,7 @@ def test_without_its_library_it_says_what_to_install(
     call: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*sys.modules]:
-        ours = name.startswith(("lvseg.train.reproduce", "lvseg.train.run_folder"))
+        ours = name.startswith(("lvseg.reproduction", "lvseg.train.run_folder"))
         if ours or name.partition(".")[0] == "filelock":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "filelock", None)

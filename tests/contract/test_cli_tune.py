@@ -73,7 +73,9 @@ def test_a_search_prints_one_object_and_its_configuration_trains(
     call: Command, dataset: Path, tmp_path: Path, lvseg_command: Command
 ) -> None:
     needs_the_extra()
-    (tmp_path / "space.toml").write_text('[space]\n"peak_rate" = {low=1e-4, high=1e-2, log=true}\n')
+    (tmp_path / "space.toml").write_text(
+        "[space]\nlearning_rate = {low=1e-4, high=0.01, log=true}\n"
+    )
     options = ("--space", tmp_path / "space.toml", "--trials", 2)
     ended = call(*options, "--json")
     assert ended.status == 0, ended.err
@@ -82,7 +84,7 @@ def test_a_search_prints_one_object_and_its_configuration_trains(
     assert 0 <= found["best_value"] <= 1
     assert found["best_value"] >= found["baseline_value"]
     assert found["patients"] == 1
-    assert list(found["parameters"]) == ["peak_rate"]
+    assert list(found["parameters"]) == ["learning_rate"]
     assert set(found["files"]) == {"study.db", "best.toml", "trials.csv", "trials.png", "run"}
     assert all(Path(path).exists() for path in found["files"].values())
     again = call(*options, "--json")

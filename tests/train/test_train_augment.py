@@ -16,8 +16,8 @@ torch = pytest.importorskip("torch")
 from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.preprocess import normalise  # noqa: E402
 from lvseg.train import augment  # noqa: E402
-from lvseg.train.augment import AugmentOptions, Draw, colour, moving  # noqa: E402
-from lvseg.train.augment.fields import coarse, smooth_matrix, spline_field  # noqa: E402
+from lvseg.train.augment import AugmentOptions, AugmentParameters, intensity, spatial  # noqa: E402
+from lvseg.train.augment.random_fields import coarse, smooth_matrix, spline_field  # noqa: E402
 from lvseg.train.dataset import normalise_crops  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -50,24 +50,29 @@ def _centres(count: int = 4) -> torch.Tensor:
     return torch.tensor([[23.5, 18.5]]).repeat(count, 1)
 
 
-def _still(count: int = 4, **changes: Any) -> Draw:
+def _still(count: int = 4, **changes: Any) -> AugmentParameters:
     """The draw that only crops, but for ``changes``."""
-    return replace(augment.identity(_centres(count)), **changes)
+    return replace(augment.identity_parameters(_centres(count)), **changes)
 
 
-def _drawn(seed: int = 5, **changes: Any) -> Draw:
+def _drawn(seed: int = 5, **changes: Any) -> AugmentParameters:
     """Drawn with nothing on but ``changes``."""
     generator = torch.Generator().manual_seed(seed)
-    return augment.draw(AugmentOptions(**STILL | changes), _centres(), (48, 40), generator)
+    return augment.draw_parameters(
+        AugmentOptions(**STILL | changes), _centres(), (48, 40), generator
+    )
 
 
-def _all_kinds(seed: int) -> Draw:
+def _all_kinds(seed: int) -> AugmentParameters:
     generator = torch.Generator().manual_seed(seed)
-    return augment.draw(AugmentOptions(**FURTHER), _centres(), (48, 40), generator)
+    return augment.draw_parameters(AugmentOptions(**FURTHER), _centres(), (48, 40), generator)
 
 
-def _same(one: Draw, other: Draw) -> bool:
-    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(Draw)]
+def _same(one: AugmentParameters, other: AugmentParameters) -> bool:
+    pairs = [
+        (getattr(one, field.name), getattr(other, field.name))
+        for field in fields(AugmentParameters)
+    ]
     return all(
         torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
         for first, second in pairs
@@ -77,14 +82,16 @@ def _same(one: Draw, other: Draw) -> bool:
 def test_identity_crop_copies_pixels() -> None:
     # centre 23.5, size 16 -> rows 23.5 - 7.5 = 16 .. 31; columns 18.5 - 7.5 = 11 .. 26
     images, masks = _picture()
-    crops, cropped_masks = augment.crop(augment.identity(_centres()), images, masks, 16)
+    crops, cropped_masks = augment.apply_spatial(
+        augment.identity_parameters(_centres()), images, masks, 16
+    )
     torch.testing.assert_close(crops, images[:, :, 16:32, 11:27], atol=1e-5, rtol=0)
     torch.testing.assert_close(cropped_masks, masks[:, :, 16:32, 11:27], atol=1e-5, rtol=0)
 
 
 def test_identity_recolour_changes_nothing() -> None:
     images, _ = _picture()
-    result = augment.recolour(augment.identity(_centres()), images)
+    result = augment.apply_intensity(augment.identity_parameters(_centres()), images)
     torch.testing.assert_close(result, images, atol=1e-6, rtol=0)
 
 
@@ -92,15 +99,17 @@ def test_quarter_turn_is_a_rotation_of_the_picture() -> None:
     # matrix [[0, -1], [1, 0]]: crop (row, column) looks at source (-column, row)
     images, masks = _picture()
     turned = _still(matrix=torch.tensor([[0.0, -1.0], [1.0, 0.0]]).repeat(4, 1, 1))
-    plain, _ = augment.crop(_still(), images, masks, 17)
-    rotated, _ = augment.crop(turned, images, masks, 17)
+    plain, _ = augment.apply_spatial(_still(), images, masks, 17)
+    rotated, _ = augment.apply_spatial(turned, images, masks, 17)
     torch.testing.assert_close(rotated, torch.rot90(plain, -1, (2, 3)), atol=1e-4, rtol=0)
 
 
 def test_image_and_mask_move_together() -> None:
     _, masks = _picture()
-    drawn = augment.draw(AugmentOptions(), _centres(), (48, 40), torch.Generator().manual_seed(5))
-    moved_as_image, moved_as_mask = augment.crop(drawn, masks, masks, 32)
+    drawn = augment.draw_parameters(
+        AugmentOptions(), _centres(), (48, 40), torch.Generator().manual_seed(5)
+    )
+    moved_as_image, moved_as_mask = augment.apply_spatial(drawn, masks, masks, 32)
     torch.testing.assert_close(moved_as_image, moved_as_mask)
     assert moved_as_mask.sum() > 0
 
@@ -109,8 +118,8 @@ def test_a_seed_draws_the_same_and_another_seed_does_not() -> None:
     def once(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
         images, masks = _picture()
-        drawn = augment.draw(AugmentOptions(), _centres(), (48, 40), generator)
-        return augment.recolour(drawn, augment.crop(drawn, images, masks, 32)[0])
+        drawn = augment.draw_parameters(AugmentOptions(), _centres(), (48, 40), generator)
+        return augment.apply_intensity(drawn, augment.apply_spatial(drawn, images, masks, 32)[0])
 
     assert torch.equal(once(1), once(1))
     assert not torch.equal(once(1), once(2))
@@ -119,7 +128,7 @@ def test_a_seed_draws_the_same_and_another_seed_does_not() -> None:
 def test_zoom_in_enlarges_the_mask_by_the_square_of_the_scale() -> None:
     # scale 2 on both axes: 12 x 10 = 120 pixels become about 480
     images, masks = _picture()
-    _, crops = augment.crop(_drawn(scale=(2, 2)), images, masks, 40)
+    _, crops = augment.apply_spatial(_drawn(scale=(2, 2)), images, masks, 40)
     assert crops[0].sum().item() == pytest.approx(480, rel=0.02)
 
 
@@ -128,7 +137,7 @@ def test_gain_and_offset_follow_the_formula() -> None:
     drawn = _still(
         1, gamma=torch.tensor([2.0]), gain=torch.tensor([1.2]), offset=torch.tensor([0.1])
     )
-    result = augment.recolour(drawn, torch.full((1, 1, 8, 8), 0.5))
+    result = augment.apply_intensity(drawn, torch.full((1, 1, 8, 8), 0.5))
     torch.testing.assert_close(result, torch.full((1, 1, 8, 8), 0.4))
 
 
@@ -149,7 +158,7 @@ def test_the_first_kinds_take_the_same_numbers_as_when_they_were_alone() -> None
     masks = torch.zeros_like(images)
     masks[:, :, 18:30, 14:24] = 1
     options = AugmentOptions(blur_chance=0.5)
-    drawn = augment.draw(options, _centres(6), (48, 40), generator)
+    drawn = augment.draw_parameters(options, _centres(6), (48, 40), generator)
     assert int(torch.randint(2**31, (1,), generator=generator)) == 1169458224
     assert drawn.noise_seed == 570514236
     assert drawn.blur.tolist() == [True, False, False, False, False, True]
@@ -164,8 +173,8 @@ def test_the_first_kinds_take_the_same_numbers_as_when_they_were_alone() -> None
         (drawn.noise[:3], [0.003865, 0.006771, 0.040531]),
     ):
         torch.testing.assert_close(found, torch.tensor(expected), atol=2e-6, rtol=0)
-    crops, cropped_masks = augment.crop(drawn, images, masks, 33)
-    result = augment.recolour(drawn, crops)
+    crops, cropped_masks = augment.apply_spatial(drawn, images, masks, 33)
+    result = augment.apply_intensity(drawn, crops)
     for found, expected in (
         (crops.mean((1, 2, 3)), [0.197315, 0.430468, 0.394258, 0.204054, 0.457923, 0.32145]),
         (cropped_masks.sum((1, 2, 3))[:3], [72.631058, 109.559448, 62.103546]),
@@ -177,14 +186,14 @@ def test_the_first_kinds_take_the_same_numbers_as_when_they_were_alone() -> None
 
 
 def test_a_further_kind_leaves_what_the_first_ones_draw_and_is_none_when_off() -> None:
-    def once(**changes: Any) -> Draw:
+    def once(**changes: Any) -> AugmentParameters:
         generator = torch.Generator().manual_seed(8)
-        return augment.draw(AugmentOptions(**changes), _centres(), (48, 40), generator)
+        return augment.draw_parameters(AugmentOptions(**changes), _centres(), (48, 40), generator)
 
     plain, further = once(), once(**FURTHER)
     for name in ("elastic", "gamma", "gain", "offset", "bias", "noise", "noise_seed", "blur"):
         assert _same(replace(plain, **{name: getattr(further, name)}), plain)
-    names = [field.name for field in fields(Draw) if "None" in str(field.type)]
+    names = [field.name for field in fields(AugmentParameters) if "None" in str(field.type)]
     assert len(names) == 6
     assert all(getattr(plain, name) is None for name in names)
     assert all(getattr(further, name) is not None for name in names)
@@ -205,8 +214,10 @@ def test_one_state_of_the_generator_gives_one_draw_and_one_result(seed: int) -> 
     images, masks = _picture()
     first, second = _all_kinds(seed), _all_kinds(seed)
     assert _same(first, second)
-    once = augment.recolour(first, augment.crop(first, images, masks, 33)[0])
-    assert torch.equal(once, augment.recolour(second, augment.crop(second, images, masks, 33)[0]))
+    once = augment.apply_intensity(first, augment.apply_spatial(first, images, masks, 33)[0])
+    assert torch.equal(
+        once, augment.apply_intensity(second, augment.apply_spatial(second, images, masks, 33)[0])
+    )
     assert not _same(first, _all_kinds(seed + 1))
     assert bool(torch.isfinite(once).all())
     assert 0 <= float(once.min()) <= float(once.max()) <= 1.5
@@ -218,17 +229,17 @@ def test_the_result_of_one_image_does_not_depend_on_the_others_of_its_batch(seed
     # without noise, which is one picture for the whole batch
     drawn = replace(_all_kinds(seed), rician=None, noise=torch.zeros(4))
     images, masks = _picture()
-    whole = augment.recolour(drawn, augment.crop(drawn, images, masks, 33)[0])
+    whole = augment.apply_intensity(drawn, augment.apply_spatial(drawn, images, masks, 33)[0])
     alone = replace(
         drawn,
         **{
             field.name: value[2:3]
-            for field in fields(Draw)
+            for field in fields(AugmentParameters)
             if isinstance(value := getattr(drawn, field.name), torch.Tensor)
         },
     )
-    crops, _ = augment.crop(alone, images[2:3], masks[2:3], 33)
-    torch.testing.assert_close(augment.recolour(alone, crops), whole[2:3], atol=1e-5, rtol=0)
+    crops, _ = augment.apply_spatial(alone, images[2:3], masks[2:3], 33)
+    torch.testing.assert_close(augment.apply_intensity(alone, crops), whole[2:3], atol=1e-5, rtol=0)
 
 
 # Geometry
@@ -240,7 +251,7 @@ def test_the_centroid_of_a_disc_moves_alike_in_image_and_mask(seed: int) -> None
     rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(40.0), indexing="ij")
     disc = ((rows - 22).hypot(columns - 17) < 7).float()[None, None].repeat(4, 1, 1, 1)
     drawn = replace(_all_kinds(seed), centre=_centres())
-    image, mask = augment.crop(drawn, disc * 0.5, disc, 41)
+    image, mask = augment.apply_spatial(drawn, disc * 0.5, disc, 41)
     axis = torch.arange(41.0)
     for places in (axis[:, None], axis[None, :]):
         found = [(one * places).sum((1, 2, 3)) / one.sum((1, 2, 3)) for one in (image, mask)]
@@ -254,15 +265,15 @@ def test_the_mask_moves_with_geometry_and_never_with_intensity() -> None:
         "noise": (0.1, 0.1), "blur_chance": 1, "local_contrast": 0.5, "invert_chance": 1,
         "smooth_chance": 1, "coarse_chance": 1, "rician_chance": 1,
     }  # fmt: skip
-    _, still = augment.crop(_still(), images, masks, 32)
-    _, recoloured = augment.crop(_drawn(**intensity), images, masks, 32)
+    _, still = augment.apply_spatial(_still(), images, masks, 32)
+    _, recoloured = augment.apply_spatial(_drawn(**intensity), images, masks, 32)
     torch.testing.assert_close(recoloured, still, atol=1e-5, rtol=0)
     geometry = {
         "rotation_degrees": 90, "scale": (1.3, 1.3), "stretch": (1.3, 1.3), "shift_px": 6,
         "elastic_px": 4, "zoom": 0.3, "height_shift": 0.2, "width_shift": 0.2, "elastic_fine_px": 4,
     }  # fmt: skip
     for name, value in geometry.items():
-        _, moved = augment.crop(_drawn(**{name: value}), images, masks, 32)
+        _, moved = augment.apply_spatial(_drawn(**{name: value}), images, masks, 32)
         assert (moved - still).abs().sum() > 2, name
 
 
@@ -270,10 +281,10 @@ def test_no_turn_by_zero_and_none_by_a_full_one() -> None:
     images, masks = _picture()
     full = math.radians(360)
     turn = torch.tensor([[math.cos(full), -math.sin(full)], [math.sin(full), math.cos(full)]])
-    plain, _ = augment.crop(_still(), images, masks, 17)
+    plain, _ = augment.apply_spatial(_still(), images, masks, 17)
     for drawn in (_drawn(), _still(matrix=turn.repeat(4, 1, 1))):
         torch.testing.assert_close(
-            augment.crop(drawn, images, masks, 17)[0], plain, atol=1e-4, rtol=0
+            augment.apply_spatial(drawn, images, masks, 17)[0], plain, atol=1e-4, rtol=0
         )
 
 
@@ -281,11 +292,11 @@ def test_no_turn_by_zero_and_none_by_a_full_one() -> None:
 def test_a_mirror_swaps_one_axis_and_twice_is_nothing(name: str, axis: int) -> None:
     images, masks = _picture()
     mirror = _drawn(**{name: 1})
-    plain, _ = augment.crop(_still(), images, masks, 17)
-    once, _ = augment.crop(mirror, images, masks, 17)
+    plain, _ = augment.apply_spatial(_still(), images, masks, 17)
+    once, _ = augment.apply_spatial(mirror, images, masks, 17)
     torch.testing.assert_close(once, plain.flip(axis), atol=1e-4, rtol=0)
     middle = replace(mirror, centre=torch.full((4, 2), 8.0))
-    twice, _ = augment.crop(middle, once, once, 17)
+    twice, _ = augment.apply_spatial(middle, once, once, 17)
     torch.testing.assert_close(twice, plain, atol=1e-4, rtol=0)
     assert not torch.allclose(once, plain, atol=0.1)
 
@@ -312,7 +323,7 @@ def test_width_moves_columns_and_height_moves_rows_by_a_share_of_their_side() ->
 def test_a_whole_pixel_shift_is_a_roll() -> None:
     images, masks = _picture()
     moved = _still(centre=_centres() + torch.tensor([3.0, -2.0]))
-    found, _ = augment.crop(moved, images, masks, 16)
+    found, _ = augment.apply_spatial(moved, images, masks, 16)
     torch.testing.assert_close(found, images[:, :, 19:35, 9:25], atol=1e-5, rtol=0)
 
 
@@ -321,7 +332,7 @@ def test_elastic_goes_no_further_than_1_9_times_its_control_points() -> None:
     # (-, +, +, -) they add to 44 / 32 on each axis, 1.890625 on both
     signs = torch.tensor([-1.0, 1.0, 1.0, -1.0])
     worst = _still(elastic=4 * torch.outer(signs, signs).expand(4, 2, 4, 4))
-    furthest = moving._displacement(worst, 33).abs().max()
+    furthest = spatial._displacement(worst, 33).abs().max()
     assert float(furthest) == pytest.approx(4 * 1.890625, rel=1e-4)
 
 
@@ -329,17 +340,17 @@ def test_elastic_goes_no_further_than_1_9_times_its_control_points() -> None:
 @given(seeds, st.floats(0.5, 8))
 def test_fine_elastic_never_goes_beyond_its_limit(seed: int, limit: float) -> None:
     drawn = _drawn(seed, elastic_fine_px=limit)
-    field = moving._displacement(drawn, 37)
+    field = spatial._displacement(drawn, 37)
     assert 0.2 * limit < float(field.abs().max()) <= limit * 1.00001
     ends = replace(drawn, elastic_fine=torch.full((4, 2, 8, 8), limit))
     same = torch.full((4, 37, 37, 2), limit)
-    torch.testing.assert_close(moving._displacement(ends, 37), same)
+    torch.testing.assert_close(spatial._displacement(ends, 37), same)
 
 
 def test_a_constant_displacement_is_a_shift() -> None:
     images, masks = _picture()
     moved = _still(elastic_fine=torch.tensor([2.0, -1.0])[None, :, None, None].expand(4, 2, 8, 8))
-    found, _ = augment.crop(moved, images, masks, 16)
+    found, _ = augment.apply_spatial(moved, images, masks, 16)
     torch.testing.assert_close(found, images[:, :, 18:34, 10:26], atol=1e-4, rtol=0)
 
 
@@ -366,13 +377,13 @@ def _crops(seed: int = 3) -> torch.Tensor:
 )
 def test_the_neutral_value_of_a_kind_changes_nothing(neutral: dict[str, torch.Tensor]) -> None:
     torch.testing.assert_close(
-        augment.recolour(_still(**neutral), _crops()), _crops(), atol=1e-6, rtol=0
+        augment.apply_intensity(_still(**neutral), _crops()), _crops(), atol=1e-6, rtol=0
     )
 
 
 def test_gamma_keeps_black_and_white_and_the_order_of_grey_values() -> None:
     ramp = torch.linspace(0, 1, 24).repeat(20, 1)[None, None].repeat(4, 1, 1, 1)
-    found = augment.recolour(_still(gamma=torch.tensor([0.5, 0.8, 1.3, 2.0])), ramp)
+    found = augment.apply_intensity(_still(gamma=torch.tensor([0.5, 0.8, 1.3, 2.0])), ramp)
     torch.testing.assert_close(found[..., [0, -1]], ramp[..., [0, -1]])
     assert bool((found.diff(dim=3) > 0).all())
 
@@ -380,7 +391,7 @@ def test_gamma_keeps_black_and_white_and_the_order_of_grey_values() -> None:
 def test_offset_leaves_what_is_outside_the_picture_black() -> None:
     images = _crops()
     images[:, :, :5] = 0
-    found = augment.recolour(_still(offset=torch.full((4,), 0.2)), images)
+    found = augment.apply_intensity(_still(offset=torch.full((4,), 0.2)), images)
     assert float(found[:, :, :5].max()) == 0
     torch.testing.assert_close(found[:, :, 5:], images[:, :, 5:] + 0.2)
 
@@ -389,14 +400,14 @@ def test_offset_leaves_what_is_outside_the_picture_black() -> None:
 @given(seeds)
 def test_shading_is_smooth_opposite_for_opposite_points_and_centred_on_demand(seed: int) -> None:
     drawn = _drawn(seed, bias=0.5)
-    shading = colour._shading(drawn, (48, 40))
+    shading = intensity._shading(drawn, (48, 40))
     # 3 intervals of control points at most 1 apart over 39 pixels, steepened by the cubic
     for axis in (2, 3):
         assert float(shading.diff(dim=axis).abs().max()) < 4 * 3 / 39
     # a field and its opposite are equally likely, so the mean of the log is 0 over draws
-    opposite = colour._shading(replace(drawn, bias=-drawn.bias), (48, 40))
+    opposite = intensity._shading(replace(drawn, bias=-drawn.bias), (48, 40))
     torch.testing.assert_close(opposite, -shading)
-    centred = colour._shading(replace(drawn, bias_centred=True), (48, 40))
+    centred = intensity._shading(replace(drawn, bias_centred=True), (48, 40))
     torch.testing.assert_close(centred.mean((2, 3)), torch.zeros(4, 1), atol=1e-6, rtol=0)
     removed = shading - centred
     torch.testing.assert_close(removed, removed[:, :, :1, :1].expand_as(removed))
@@ -406,7 +417,7 @@ def test_shading_is_smooth_opposite_for_opposite_points_and_centred_on_demand(se
 def test_shading_multiplies_by_the_exponential_of_its_field() -> None:
     # every control point log 1.2: each pixel times 1.2
     drawn = _still(bias=torch.full((4, 1, 4, 4), math.log(1.2)))
-    torch.testing.assert_close(augment.recolour(drawn, _crops()), _crops() * 1.2)
+    torch.testing.assert_close(augment.apply_intensity(drawn, _crops()), _crops() * 1.2)
 
 
 def test_local_contrast_keeps_the_mean_and_stretches_about_it() -> None:
@@ -414,26 +425,26 @@ def test_local_contrast_keeps_the_mean_and_stretches_about_it() -> None:
     picture = torch.full((4, 1, 24, 20), 0.4)
     picture[..., 10:] = 0.6
     doubled = _still(local_contrast=torch.full((4, 1, 6, 6), math.log(2.0)))
-    found = augment.recolour(doubled, picture)
+    found = augment.apply_intensity(doubled, picture)
     torch.testing.assert_close(found[..., [0, -1]], torch.tensor([0.3, 0.7]).expand(4, 1, 24, 2))
     flat = torch.full((4, 1, 24, 20), 0.4)
-    torch.testing.assert_close(augment.recolour(_drawn(local_contrast=1.0), flat), flat)
-    black = augment.recolour(doubled, torch.zeros(4, 1, 24, 20))
+    torch.testing.assert_close(augment.apply_intensity(_drawn(local_contrast=1.0), flat), flat)
+    black = augment.apply_intensity(doubled, torch.zeros(4, 1, 24, 20))
     assert torch.equal(black, torch.zeros(4, 1, 24, 20))
 
 
 def test_inverting_swaps_bright_and_dark_and_twice_is_nothing() -> None:
     # 0.2 -> 0.8; where the field is negative nothing happens; outside the picture stays black
     everywhere = _still(inverted=torch.ones(4, 1, 6, 6))
-    torch.testing.assert_close(augment.recolour(everywhere, _crops()), 1 - _crops())
-    twice = augment.recolour(everywhere, augment.recolour(everywhere, _crops()))
+    torch.testing.assert_close(augment.apply_intensity(everywhere, _crops()), 1 - _crops())
+    twice = augment.apply_intensity(everywhere, augment.apply_intensity(everywhere, _crops()))
     torch.testing.assert_close(twice, _crops(), atol=1e-6, rtol=0)
     points = torch.ones(4, 1, 6, 6)
     points[:, :, :, :4] = -1
-    parts = augment.recolour(_still(inverted=points), _crops())
+    parts = augment.apply_intensity(_still(inverted=points), _crops())
     torch.testing.assert_close(parts[..., :5], _crops()[..., :5])
     torch.testing.assert_close(parts[..., -1:], 1 - _crops()[..., -1:])
-    assert float(augment.recolour(everywhere, torch.zeros(4, 1, 24, 20)).max()) == 0
+    assert float(augment.apply_intensity(everywhere, torch.zeros(4, 1, 24, 20)).max()) == 0
 
 
 @few
@@ -443,9 +454,9 @@ def test_losing_resolution_keeps_a_constant_picture(seed: int, kind: str, grey: 
     some = torch.rand(4, generator=generator) * 3
     values = {"blur": torch.ones(4, dtype=torch.bool), "smooth_px": some, "coarse": 1 + some}
     flat = torch.full((4, 1, 24, 20), grey)
-    found = augment.recolour(_still(**{kind: values[kind]}), flat)
+    found = augment.apply_intensity(_still(**{kind: values[kind]}), flat)
     torch.testing.assert_close(found, flat, atol=1e-5, rtol=0)
-    detail = augment.recolour(_still(**{kind: values[kind]}), _crops(seed))
+    detail = augment.apply_intensity(_still(**{kind: values[kind]}), _crops(seed))
     assert bool((detail.std((1, 2, 3)) <= _crops(seed).std((1, 2, 3)) + 1e-6).all())
 
 
@@ -459,15 +470,15 @@ def test_gaussian_blur_spreads_a_point_by_its_variance() -> None:
     for columns in (31, 41):
         point = torch.zeros(4, 1, 41, columns)
         point[:, :, 20, columns // 2] = 1
-        found = augment.recolour(_still(smooth_px=torch.full((4,), 1.5)), point)[0, 0]
+        found = augment.apply_intensity(_still(smooth_px=torch.full((4,), 1.5)), point)[0, 0]
         for line in (found.sum(0), found.sum(1)):
             distance = torch.arange(float(len(line))) - len(line) // 2
             assert float((line * distance**2).sum()) == pytest.approx(2.25, rel=1e-3)
 
 
 def test_coarse_pixels_of_two_are_half_resolution_and_of_one_are_nothing() -> None:
-    found = augment.recolour(_still(coarse=torch.full((4,), 2.0)), _crops())
-    expected = augment.recolour(_still(blur=torch.ones(4, dtype=torch.bool)), _crops())
+    found = augment.apply_intensity(_still(coarse=torch.full((4,), 2.0)), _crops())
+    expected = augment.apply_intensity(_still(blur=torch.ones(4, dtype=torch.bool)), _crops())
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(coarse(_crops(), [1.0] * 4), _crops())
     # no more than one coarse pixel left: the mean everywhere
@@ -496,7 +507,7 @@ def test_noise_has_the_drawn_standard_deviation() -> None:
     # 4 x 9000 pixels: the standard error of a standard deviation s is s / sqrt(2 * 9000) = 0.75 %
     flat = torch.full((4, 1, 100, 90), 0.5)
     sigma = torch.tensor([0.0, 0.02, 0.05, 0.08])
-    found = augment.recolour(_still(noise=sigma, noise_seed=7), flat).std((1, 2, 3))
+    found = augment.apply_intensity(_still(noise=sigma, noise_seed=7), flat).std((1, 2, 3))
     torch.testing.assert_close(found, sigma, atol=1e-6, rtol=0.03)
     drawn = _drawn(noise=(0.02, 0.08)).noise
     assert 0.02 <= float(drawn.min()) < float(drawn.max()) <= 0.08
@@ -507,22 +518,22 @@ def test_rician_noise_is_rayleigh_in_the_dark_and_gaussian_in_the_bright() -> No
     # bright (1 = 20 sigma): standard deviation sigma, mean sqrt(1 + sigma^2) = 1.00125
     sigma = torch.tensor([0.0, 0.05, 0.05, 0.05])
     drawn = _still(rician=sigma, noise_seed=7)
-    dark = augment.recolour(drawn, torch.zeros(4, 1, 100, 90))
+    dark = augment.apply_intensity(drawn, torch.zeros(4, 1, 100, 90))
     assert dark.mean((1, 2, 3)).tolist() == pytest.approx([0] + [0.06267] * 3, rel=0.03)
     assert dark.std((1, 2, 3)).tolist() == pytest.approx([0] + [0.03276] * 3, rel=0.03)
-    bright = augment.recolour(drawn, torch.ones(4, 1, 100, 90))
+    bright = augment.apply_intensity(drawn, torch.ones(4, 1, 100, 90))
     assert bright.std((1, 2, 3)).tolist() == pytest.approx([0] + [0.05] * 3, rel=0.03)
     assert bright.mean((1, 2, 3)).tolist() == pytest.approx([1] + [1.00125] * 3, rel=0.003)
     # 0.1 - 0.2 is below nothing: black, not mirrored to 0.1
     darker = replace(drawn, offset=torch.full((4,), -0.2))
-    assert float(augment.recolour(darker, torch.full((4, 1, 9, 7), 0.1))[0].max()) == 0
+    assert float(augment.apply_intensity(darker, torch.full((4, 1, 9, 7), 0.1))[0].max()) == 0
 
 
 def test_a_chance_picks_about_so_many_images() -> None:
     # 256 images at 0.25: 64, standard deviation sqrt(256 * 0.25 * 0.75) = 6.9
     picked = AugmentOptions(**STILL | {"coarse": (2, 3), "coarse_chance": 0.25})
     generator = torch.Generator().manual_seed(2)
-    drawn = augment.draw(picked, _centres(256), (48, 40), generator)
+    drawn = augment.draw_parameters(picked, _centres(256), (48, 40), generator)
     assert drawn.coarse is not None
     assert 64 - 21 < int((drawn.coarse > 1).sum()) < 64 + 21
     assert int((drawn.coarse == 1).sum()) + int((drawn.coarse >= 2).sum()) == 256
@@ -533,7 +544,7 @@ def test_upright_pictures_are_tilted_a_little_and_never_swapped() -> None:
     options = AugmentOptions(
         upright_chance=0.6, upright_degrees=20.0, scale=(1, 1), stretch=(1, 1), flip_chance=0.5
     )
-    matrices = augment.draw(options, _centres(4000), (48, 40), generator).matrix
+    matrices = augment.draw_parameters(options, _centres(4000), (48, 40), generator).matrix
     angles = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]).rad2deg()
     near = (angles.abs() <= 20) & (torch.linalg.det(matrices) > 0)
     # the other 40 % lie that near in 40 of 360 degrees, and half of them are not swapped

@@ -44,8 +44,8 @@ MONAI = {
 VARIANTS = [
     *({"kind": kind} for kind in FAMILY),
     {"kind": "unet", "attention": "cbam-spatial", "gates": True},
-    {"kind": "se-attention-unet", "normalisation": "group"},
-    *({"kind": "unet", "normalisation": name} for name in ("instance", "none")),
+    {"kind": "se-attention-unet", "normalization": "group"},
+    *({"kind": "unet", "normalization": name} for name in ("instance", "none")),
 ]
 
 
@@ -88,7 +88,7 @@ def test_the_variant_behind_the_studys_numbers_has_its_size() -> None:
 def test_the_plain_unet_is_the_well_known_one() -> None:
     # Ronneberger 2015 with a head of 2 channels and 1: 3x3 convolutions of 64 .. 1024 channels
     # 18,842,048 down; 2x2 and two 3x3 up 9,176,576 + 2,294,528 + 573,824 + 143,552; head 1157
-    options = NetworkOptions(kind="unet", widths=doubling(64, 4), normalisation="none")
+    options = NetworkOptions(kind="unet", widths=doubling(64, 4), normalization="none")
     total = 18_842_048 + 9_176_576 + 2_294_528 + 573_824 + 143_552 + 1_157
     assert count_parameters(on_meta(options)) == total == 31_031_685
 
@@ -255,7 +255,7 @@ def test_at_batch_size_one_the_module_of_a_decoder_block_does_not_see_the_image(
 def test_the_decoder_repeats_pixels_exactly_twice_at_even_sides() -> None:
     network = small(kind="encoder-decoder", widths=(1, 1))
     (block,) = network.decoder
-    block.normalisation, block.block = nn.Identity(), nn.Identity()
+    block.normalization, block.block = nn.Identity(), nn.Identity()
     with torch.no_grad():
         block.up.weight.zero_()
         block.up.weight[..., 0, 0] = 1
@@ -280,7 +280,7 @@ def test_an_old_description_is_the_residual_unet_it_was() -> None:
 
 
 def test_a_description_survives_json() -> None:
-    options = NetworkOptions(kind="se-attention-unet", widths=(8, 16), normalisation="group")
+    options = NetworkOptions(kind="se-attention-unet", widths=(8, 16), normalization="group")
     assert NetworkOptions.model_validate(options.model_dump(mode="json")) == options
 
 
@@ -290,7 +290,7 @@ def test_a_description_survives_json() -> None:
         ({"kind": "encoder-decoder", "gates": True}, "stand on skips"),
         ({"kind": "se-attention-unet", "skips": False}, "stand on skips"),
         ({"skips": True}, "not for residual-unet"),
-        ({"normalisation": "group"}, "not for residual-unet"),
+        ({"normalization": "group"}, "not for residual-unet"),
         ({"kind": "unet", "width": 64}, "Extra inputs"),
         ({"kind": "unet", "widths": [8]}, "at least 2"),
         ({"kind": "transformer"}, "residual-unet"),
@@ -340,3 +340,11 @@ def test_onnx_agrees_with_torch_for_every_kind_at_odd_sides_too() -> None:
         assert found.shape == expected.shape
         difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
         assert difference.max() <= PARITY_TOLERANCE
+
+
+@pytest.mark.parametrize("kind", ["residual-unet", "unet", "se-attention-unet", *MONAI])
+def test_channels_are_what_was_asked_for(kind: str) -> None:
+    options = NetworkOptions.model_validate({"kind": kind, "widths": MONAI.get(kind, (8, 12, 16))})
+    network = build(options, in_channels=3, out_channels=2).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 48, 32)).shape == (1, 2, 48, 32)

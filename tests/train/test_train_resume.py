@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,7 @@ from lvseg.train.options import TrainOptions  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-RECIPES = tuple(
-    itertools.product(("adamw", "sgd"), ("cosine", "one-cycle", "constant"), (0.0, 0.9))
-)
+RECIPES = tuple(itertools.product(("cosine", "constant"), (0.0, 0.9)))
 
 
 class Stopped(Exception):
@@ -44,14 +43,14 @@ def fit(options: TrainOptions, dataset: Path, run: Path, *, resume: bool = False
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, wanted: int) -> None:
     """Make the loop fail at a step, counted from 0, before it changes anything more."""
-    real = trainer.set_step
+    real = trainer.learning_rate
 
-    def fail(optimiser: object, step: int, options: TrainOptions) -> None:
+    def fail(step: int, peak: float, **how: Any) -> float:
         if step == wanted:
             raise Stopped
-        real(optimiser, step, options)
+        return real(step, peak, **how)
 
-    monkeypatch.setattr(trainer, "set_step", fail)
+    monkeypatch.setattr(trainer, "learning_rate", fail)
 
 
 def assert_same(straight: Path, stopped: Path) -> None:
@@ -64,19 +63,20 @@ def assert_same(straight: Path, stopped: Path) -> None:
         assert (straight / file).read_text() == (stopped / file).read_text()
 
 
-@pytest.mark.parametrize(("number", "recipe"), list(enumerate(RECIPES)))
+@pytest.mark.parametrize("stop", range(6))  # 0 to 2 are of the first epoch, 3 to 5 of the second
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_stopped_at_any_step(
-    number: int,
-    recipe: tuple[str, str, float],
+    stop: int,
+    recipe: tuple[str, float],
     dataset: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    optimiser, schedule, decay = recipe
-    options = tiny_options(optimiser=optimiser, schedule=schedule, ema_decay=decay)
+    schedule, decay = recipe
+    options = tiny_options(schedule=schedule, ema_decay=decay)
     straight = fit(options, dataset, tmp_path / "straight")
     with monkeypatch.context() as patch:
-        stop_at(patch, number % 6)  # 0 to 2 are of the first epoch, 3 to 5 of the second
+        stop_at(patch, stop)
         with pytest.raises(Stopped):
             fit(options, dataset, tmp_path / "stopped")
     torch.rand(3)  # whatever else draws from the global generator must not matter
@@ -149,8 +149,8 @@ def test_a_report_that_raises_leaves_a_run_to_resume(dataset: Path, tmp_path: Pa
 
 
 def test_a_checkpoint_of_version_0_1_goes_on(dataset: Path, tmp_path: Path) -> None:
-    # it had fewer options, no progress beside the tensors and fewer columns in its log
-    options = tiny_options(network=NetworkOptions(widths=(2, 4)))
+    # it had other names, no progress beside the tensors and fewer columns in its log
+    options = tiny_options()
     straight = fit(options, dataset, tmp_path / "straight")
 
     def stop(epoch: int, epochs: int, figures: dict[str, float]) -> None:
@@ -160,11 +160,25 @@ def test_a_checkpoint_of_version_0_1_goes_on(dataset: Path, tmp_path: Path) -> N
     with pytest.raises(Stopped):
         trainer.fit(options, dataset, run, report=stop, device="cpu")
     document = json.loads((run / "last.json").read_text())
-    newer = ("frame", "frame_px", "augmented", "shuffled", "loss", "schedule", "clip_norm")
-    for key in (*newer, "deterministic"):
+    for key in ("schedule", "clip_norm", "deterministic"):
         del document["options"][key]
+    document["options"] |= {"optimiser": "adamw", "momentum": 0.9}  # and some that are gone
+    for place, old, new in (
+        (document["options"], "peak_rate", "learning_rate"),
+        (document["options"], "scout_every", "locate_every"),
+        (document["options"]["input"], "window_px", "crop_px"),
+        (document["options"]["network"], "normalisation", "normalization"),
+    ):
+        place[old] = place.pop(new)
     (run / "last.json").write_text(json.dumps(document))
-    save_file(load_file(run / "last.safetensors"), run / "last.safetensors")
+    tensors = load_file(run / "last.safetensors")
+    for old, new in (
+        ("average.", "ema."),
+        ("optimiser.", "optimizer."),
+        (".normalis", ".normaliz"),
+    ):
+        tensors = {key.replace(new, old): value for key, value in tensors.items()}
+    save_file(tensors, run / "last.safetensors")
     columns = [line.split(",")[:4] for line in (run / "log.csv").read_text().splitlines()]
     (run / "log.csv").write_text("".join(",".join(line) + ",,\n" for line in columns))
     text = (run / "log.csv").read_text()
@@ -182,4 +196,4 @@ def test_without_an_average_the_exported_weights_are_the_last(
     tensors = load_file(fit(tiny_options(ema_decay=0.0), dataset, tmp_path) / "best.safetensors")
     names = [key.removeprefix("network.") for key in tensors if key.startswith("network.")]
     assert names
-    assert all(torch.equal(tensors[f"network.{key}"], tensors[f"average.{key}"]) for key in names)
+    assert all(torch.equal(tensors[f"network.{key}"], tensors[f"ema.{key}"]) for key in names)

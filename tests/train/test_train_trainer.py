@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -14,12 +17,15 @@ from safetensors.torch import load_file  # noqa: E402
 from train_maker import make_larger_dataset  # noqa: E402
 
 from lvseg.errors import ModelError, UsageError  # noqa: E402
+from lvseg.manifest import DatasetFacts, write_dataset_facts  # noqa: E402
 from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.predict import load_model  # noqa: E402
 from lvseg.train import checkpoint, trainer  # noqa: E402
+from lvseg.train import dataset as dataset_module  # noqa: E402
 from lvseg.train.augment import AugmentOptions  # noqa: E402
-from lvseg.train.dataset import load_slices  # noqa: E402
+from lvseg.train.dataset import Slices, draw_order, load_slices, nested  # noqa: E402
 from lvseg.train.export import check_parity, export  # noqa: E402
+from lvseg.train.log import read_log  # noqa: E402
 from lvseg.train.network import NetworkOptions, build, count_parameters  # noqa: E402
 from lvseg.train.options import TrainOptions, load_options, preset_names, read_preset  # noqa: E402
 
@@ -53,7 +59,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_slices_carry_centres_and_empties(dataset: Path) -> None:
-    slices = load_slices(dataset, "training", OPTIONS.input)
+    slices = load_slices(dataset, "training", OPTIONS)
     assert slices.images.shape == (9, 1, 48, 40)
     assert slices.empty.tolist() == [False, True, *[False] * 7]
     assert slices.centres[0].tolist() == pytest.approx([20, 22])
@@ -72,12 +78,12 @@ def test_another_seed_gives_other_weights(dataset: Path, tmp_path: Path) -> None
 
 
 def test_a_run_starts_from_another_and_says_so(dataset: Path, tmp_path: Path) -> None:
-    short = OPTIONS.model_copy(update={"epochs": 1, "peak_rate": 0.0, "weight_decay": 0.0})
+    short = OPTIONS.model_copy(update={"epochs": 1, "learning_rate": 0.0, "weight_decay": 0.0})
     first = fit(OPTIONS.model_copy(update={"epochs": 1}), dataset, tmp_path / "first")
-    second = fit(short, dataset, tmp_path / "second", start=first)
+    second = fit(short, dataset, tmp_path / "second", init_from=first)
     before, after = (load_file(run / "best.safetensors") for run in (first, second))
     for key, value in before.items():
-        if key.startswith("average.") and key.endswith("weight"):  # at rate 0 nothing moves them
+        if key.startswith("ema.") and key.endswith("weight"):  # at rate 0 nothing moves them
             torch.testing.assert_close(after[key], value)
     record = checkpoint.read_options(second, "best")[2]
     assert record["started_from"] == "tiny, 4 steps"
@@ -85,14 +91,14 @@ def test_a_run_starts_from_another_and_says_so(dataset: Path, tmp_path: Path) ->
 
 
 def test_small_cavities_and_empty_frames_are_drawn_by_weight(dataset: Path) -> None:
-    data = load_slices(dataset, "training", OPTIONS.input)
+    data = load_slices(dataset, "training", OPTIONS)
     options = OPTIONS.model_copy(
-        update={"steps_per_epoch": 50, "empty_weight": 3.0, "small_px": 100.0, "small_weight": 2.0}
+        update={"empty_weight": 3.0, "small_px": 100.0, "small_weight": 2.0}
     )
-    order = trainer._order(data, options, torch.Generator().manual_seed(0))
+    order = draw_order(trainer._weights(data, options), 200, torch.Generator().manual_seed(0))
     counts = torch.bincount(order, minlength=9)
     # radius 5 -> about 78 pixels is small, radius 6 -> about 113 is not; picture 1 is empty
-    areas = data.masks.sum((1, 2, 3))
+    areas = data.targets.sum((1, 2, 3))
     weights = torch.where(data.empty, 3.0, torch.where(areas < 100, 2.0, 1.0))
     assert set(weights.tolist()) == {1.0, 2.0, 3.0}
     torch.testing.assert_close(counts / counts.sum(), weights / weights.sum(), atol=0.02, rtol=0)
@@ -104,7 +110,7 @@ def test_it_learns_a_bright_disc(dataset: Path, tmp_path: Path) -> None:
             "epochs": 2,
             "steps_per_epoch": 40,
             "validate_every": 2,
-            "peak_rate": 0.01,
+            "learning_rate": 0.01,
             "ema_decay": 0.8,
             "augment": AugmentOptions(elastic_px=1, bias=0.1, noise=(0, 0.02), shift_px=4),
         }
@@ -153,6 +159,39 @@ def test_export_is_whole_and_agrees_with_torch(dataset: Path, tmp_path: Path) ->
     assert (folder / "model.onnx").read_bytes() == weights
 
 
+FACTS = DatasetFacts("Discs", "CC0-1.0", "Nobody 2026", "A desk", ("Discs only.",), "filled")
+
+
+def test_a_card_says_what_the_data_set_says_of_itself(dataset: Path, tmp_path: Path) -> None:
+    short = OPTIONS.model_copy(update={"epochs": 1})
+    known = shutil.copytree(dataset, tmp_path / "data")
+    write_dataset_facts(FACTS, known)
+    run = fit(short, known, tmp_path / "run")
+    assert checkpoint.read_options(run, "best")[2]["dataset"] == FACTS.to_dict()
+    card = load_model(export(run, tmp_path / "model"), runtime="onnxruntime").card
+    training = card.training
+    assert (training.name, training.licence, training.centre) == ("Discs", "CC0-1.0", "A desk")
+    assert (training.citation, training.outline_rule) == ("Nobody 2026", "filled")
+    assert card.limits == training.limits == ("Discs only.",)
+    assert card.output.labels == ("LV_CAVITY",)
+    assert "left ventricle cavity" in card.intended_use
+
+    # a run that starts from it on data of unknown origin says both
+    second = fit(short, dataset, tmp_path / "second", init_from=run)
+    joined = checkpoint.read_options(second, "best")[2]["dataset"]
+    assert (joined["licence"], joined["limits"]) == ("CC0-1.0; unknown", ["Discs only."])
+
+
+def test_a_card_of_data_that_says_nothing_guesses_nothing(dataset: Path, tmp_path: Path) -> None:
+    run = fit(OPTIONS.model_copy(update={"epochs": 1}), dataset, tmp_path / "run")
+    document = json.loads((run / "best.json").read_text())
+    del document["data"]["dataset"]  # as in a run of version 0.1
+    (run / "best.json").write_text(json.dumps(document))
+    card = load_model(export(run, tmp_path / "model"), runtime="onnxruntime").card
+    assert {card.training.name, card.training.licence, card.training.centre} == {"unknown"}
+    assert card.limits == ()
+
+
 def test_export_never_replaces_a_folder_that_is_no_model(dataset: Path, tmp_path: Path) -> None:
     short = OPTIONS.model_copy(update={"epochs": 1})
     run = fit(short, dataset, tmp_path / "run")
@@ -173,8 +212,65 @@ def test_presets_parse_and_unknown_keys_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text('name = "x"\nlerning_rate = 1\n')
     with pytest.raises(UsageError, match="lerning_rate"):
         load_options(tmp_path / "bad.toml")
+    (tmp_path / "old.toml").write_text('name = "x"\nframe = "whole"\n')
+    with pytest.raises(UsageError, match=r"'frame': no longer an option.*lvseg reproduce"):
+        load_options(tmp_path / "old.toml")
     with pytest.raises(UsageError, match="presets"):
         read_preset("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("peak_rate = 0.1", "'peak_rate' is called 'learning_rate' now"),
+        ("scout_every = 4", "'scout_every' is called 'locate_every' now"),
+        ("input = {spacing_mm = 1.0, window_px = 96}", "'window_px' is called 'crop_px' now"),
+        ('network = {normalisation = "group"}', "'normalisation' is called 'normalization' now"),
+        ('optimiser = "sgd"', "'optimiser': no longer an option of lvseg train"),
+        ('labels = ["LV_CAVITY", "LIVER"]', "key 'labels': .*must be some of LV_CAVITY"),
+        ("labels = []", "key 'labels': .*must be some of LV_CAVITY"),
+    ],
+)
+def test_an_old_or_wrong_option_is_refused_in_one_line(
+    text: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.toml").write_text(f'name = "x"\n{text}\n')
+    with pytest.raises(UsageError, match=words) as caught:
+        load_options(tmp_path / "recipe.toml")
+    assert "recipe.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_targets_are_nested_the_innermost_label_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_module, "Label", {"CAVITY": 1, "WALL": 2})
+    labels = np.array([[0, 2, 1, 1, 2]], np.uint8)
+    found = nested(labels, ("CAVITY", "WALL"))
+    assert found.dtype == np.float32
+    assert found.tolist() == [[[0, 0, 1, 1, 0]], [[0, 1, 1, 1, 1]]]
+
+
+def test_a_second_label_is_trained_and_reported_beside_the_first(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trainer.load_slices
+
+    def with_wall(folder: Path, split: str, options: TrainOptions) -> Slices:
+        data = real(folder, split, OPTIONS)
+        grown = torch.nn.functional.max_pool2d(data.targets, 5, 1, 2)
+        return replace(data, targets=torch.cat([data.targets, grown], 1))
+
+    monkeypatch.setattr(trainer, "load_slices", with_wall)
+    options = OPTIONS.model_copy(
+        update={"epochs": 1, "validation_split": None, "labels": ("LV_CAVITY", "WALL")}
+    )
+    run = fit(options, dataset, tmp_path / "run")
+    (row,) = read_log(run)
+    single = [row["training_dice_lv_cavity"], row["training_dice_wall"]]
+    assert row["training_dice"] == pytest.approx(sum(single) / 2)
+    head = (run / "log.csv").read_text().splitlines()[0]
+    assert head.endswith(
+        "training_dice_lv_cavity,training_dice_wall,training_jaccard_lv_cavity,training_jaccard_wall"
+    )
 
 
 def test_checkpoint_json_names_patients_and_versions(dataset: Path, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from lvseg.train.search.split import (  # noqa: E402
 )
 from lvseg.train.search.trials import draw_figure, to_toml, write_options  # noqa: E402
 from lvseg.train.search.tune import Outcome, tune  # noqa: E402
+from lvseg.train.validation import load_validation  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -54,7 +55,7 @@ OPTIONS = TrainOptions(
     validate_every=1,
 )
 SPACE: Space = {
-    "peak_rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
     "batch_size": IntDistribution(2, 4),
     "schedule": choices(["cosine", "constant"]),
     "augment.scale": choices([[0.9, 1.1], [0.75, 1.35]]),
@@ -107,7 +108,7 @@ class Bright(torch.nn.Module):
 
 
 def test_every_patient_counts_the_same_however_many_pictures_it_has(dataset: Path) -> None:
-    data = load_slices(dataset, "validation", OPTIONS.input)
+    data = load_validation(dataset, "validation", OPTIONS)
     found = patient_dice(Bright(), data, OPTIONS)
     # p2: three pictures, all right. p3: 64 px for 32 true ones: 2 * 32 / (64 + 32) = 2 / 3.
     # Over patients 5 / 6; over pictures it would be 11 / 12.
@@ -115,9 +116,9 @@ def test_every_patient_counts_the_same_however_many_pictures_it_has(dataset: Pat
 
 
 def test_a_patient_without_cavity_has_no_score(dataset: Path) -> None:
-    data = load_slices(dataset, "validation", OPTIONS.input)
-    empty = torch.tensor([False, True, False, True])
-    found = patient_dice(Bright(), replace(data, empty=empty), OPTIONS)
+    data = load_validation(dataset, "validation", OPTIONS)
+    masks = [labels * (index % 2 == 0) for index, labels in enumerate(data.labels)]
+    found = patient_dice(Bright(), replace(data, labels=tuple(masks)), OPTIONS)
     assert list(found) == ["p2"]
 
 
@@ -173,7 +174,7 @@ def test_a_linked_data_set_has_the_same_images_and_facts_and_a_manifest_of_its_o
         linked_dataset(source, [Sample("0.png", "p0", "training")], tmp_path / "data")
     made = {each.name for each in (tmp_path / "data").iterdir()}
     assert made == {"images", "masks", "manifest.csv"} | ({"dataset.json"} if facts else set())
-    assert len(load_slices(tmp_path / "data", "training", OPTIONS.input).samples) == 1
+    assert len(load_slices(tmp_path / "data", "training", OPTIONS).samples) == 1
     if facts:
         assert "squares" in (tmp_path / "data" / "dataset.json").read_text()
 
@@ -215,8 +216,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Score], list[TrainOpti
             return run
 
         monkeypatch.setattr(searching, "fit", fit)
-        monkeypatch.setattr(searching.checkpoint, "load_average", lambda *_: None)
-        monkeypatch.setattr(searching, "build", lambda _: torch.nn.Identity())
+        monkeypatch.setattr(searching.checkpoint, "load_ema", lambda *_: None)
+        monkeypatch.setattr(searching, "build", lambda *_: torch.nn.Identity())
         monkeypatch.setattr(searching.trials, "draw_figure", lambda path, *_: path)
         monkeypatch.setattr(
             searching, "patient_dice", lambda *_: {"a": score(trained[-1], now["epoch"])}
@@ -227,7 +228,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Score], list[TrainOpti
 
 
 def likes_a_rate_of_one_percent(options: TrainOptions, epoch: int) -> float:
-    return 0.9 - 0.2 * abs(np.log10(options.peak_rate) + 2) - 0.01 * (4 - epoch)
+    return 0.9 - 0.2 * abs(np.log10(options.learning_rate) + 2) - 0.01 * (4 - epoch)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -253,7 +254,7 @@ def test_the_search_finds_the_good_rate_and_writes_it_down(
     assert likes_a_rate_of_one_percent(best, 4) == pytest.approx(found.best_value)
     assert best.name == "tiny-tuned"
     assert (best.train_split, best.validation_split) == ("training", "validation")
-    same = {"name", "peak_rate", "batch_size", "schedule", "augment"}
+    same = {"name", "learning_rate", "batch_size", "schedule", "augment"}
     assert best.model_dump(exclude=same) == OPTIONS.model_dump(exclude=same)
     assert {options.validation_split for options in trained} == {None}
     assert [each.name for each in (tmp_path / "runs").iterdir()] == [f"{found.best_trial:04d}"]
@@ -311,13 +312,13 @@ def test_a_space_without_the_recipe_has_no_score_of_the_recipe(
 ) -> None:
     pretend(likes_a_rate_of_one_percent)
     space = {
-        "peak_rate": FloatDistribution(0.01, 0.02),
+        "learning_rate": FloatDistribution(0.01, 0.02),
         "ema_decay": FloatDistribution(0.5, 0.999),
     }
     found = tune(OPTIONS, dataset, tmp_path, trials=1, space=space)
     assert found.baseline_value is None
     assert found.parameters["ema_decay"] == OPTIONS.ema_decay
-    assert 0.01 <= found.parameters["peak_rate"] <= 0.02
+    assert 0.01 <= found.parameters["learning_rate"] <= 0.02
 
 
 def test_a_draw_that_breaks_counts_and_a_recipe_that_breaks_ends_the_search(
@@ -326,7 +327,7 @@ def test_a_draw_that_breaks_counts_and_a_recipe_that_breaks_ends_the_search(
     notes: list[str] = []
 
     def small_memory(options: TrainOptions, epoch: int) -> float:
-        if options.peak_rate != OPTIONS.peak_rate:
+        if options.learning_rate != OPTIONS.learning_rate:
             raise RuntimeError("out of\nmemory")
         return 0.5
 
@@ -399,7 +400,7 @@ def test_a_real_search_of_two_trials_leaves_a_run_and_a_configuration(
 
 def test_the_figure_of_one_trial_has_what_can_be_drawn(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize")
-    study.tell(study.ask({"peak_rate": SPACE["peak_rate"]}), 0.5)
+    study.tell(study.ask({"learning_rate": SPACE["learning_rate"]}), 0.5)
     before = dict(pyplot.rcParams)
     with Image.open(draw_figure(tmp_path / "trials.png", study)) as picture:
         assert picture.height > 500
@@ -411,22 +412,22 @@ def test_the_figure_of_one_trial_has_what_can_be_drawn(tmp_path: Path) -> None:
     [
         ('peak_rat = {low=0.1, high=0.2}', "key 'peak_rat': Extra inputs"),
         ('"augment.wobble" = {low=0.1, high=0.2}', "key 'augment.wobble': Extra inputs"),
-        ('"peak_rate.x" = {low=0.1, high=0.2}', "found 'peak_rate.x': there is none inside"),
+        ('"learning_rate.x" = {low=0.1, high=0.2}', "'learning_rate.x': there is none inside"),
         ('schedule = {choices=["cosine", "magic"]}', "key 'schedule': Input should be 'cosine'"),
         ("batch_size = {low=2, high=8.5}", "key 'batch_size': Input should be a valid integer"),
-        ("peak_rate = {low=0.2, high=0.1}", "low < high"),
-        ("peak_rate = {low=0, high=0.1, log=true}", "above 0"),
-        ("peak_rate = {low=0.1}", "low and high, or choices"),
-        ("peak_rate = {low=0.1, high=0.2, choices=[1]}", "low and high, or choices"),
-        ("peak_rate = {low=0.1, high=0.2, steps=3}", 'found {"low": 0.1, "high": 0.2, "steps": 3}'),
-        ("peak_rate = 3", "key 'peak_rate': expected low and high, or choices"),
+        ("learning_rate = {low=0.2, high=0.1}", "low < high"),
+        ("learning_rate = {low=0, high=0.1, log=true}", "above 0"),
+        ("learning_rate = {low=0.1}", "low and high, or choices"),
+        ("learning_rate = {low=0.1, high=0.2, choices=[1]}", "low and high, or choices"),
+        ("learning_rate = {low=0.1, high=0.2, steps=3}", '{"low": 0.1, "high": 0.2, "steps": 3}'),
+        ("learning_rate = 3", "key 'learning_rate': expected low and high, or choices"),
         ("batch_size = {low=true, high=8}", "low and high, or choices"),
         ("batch_size = {choices=[2, 4], log=true}", "low and high, or choices"),
         ("schedule = {choices=[]}", "at least one choice"),
         ('train_split = {choices=["training", "online"]}', "a validation score cannot choose"),
         ("seed = {low=1, high=9}", "a validation score cannot choose"),
         ("", "one table"),
-        ("peak_rate = {", "expected TOML"),
+        ("learning_rate = {", "expected TOML"),
     ],
 )  # fmt: skip
 def test_a_faulty_space_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
@@ -473,7 +474,7 @@ def test_options_that_need_each_other_may_be_searched_together(tmp_path: Path) -
 def test_every_preset_can_be_searched_and_written_down(name: str, tmp_path: Path) -> None:
     options = read_preset(name)
     space = default_space(options)
-    assert {"peak_rate", "weight_decay", "batch_size"} <= set(space)
+    assert {"learning_rate", "weight_decay", "batch_size"} <= set(space)
     path = write_options(tmp_path / "best.toml", options, ["a remark"])
     assert load_options(path) == options
     assert path.read_text().startswith("# a remark\n")

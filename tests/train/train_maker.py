@@ -93,7 +93,7 @@ def tiny_options(**changes: Any) -> TrainOptions:
     values: dict[str, Any] = {
         "name": "tiny",
         "input": InputSpec(spacing_mm=1.3, crop_px=16),
-        "network": NetworkOptions(kind="unet", widths=(2, 4), normalisation="group"),
+        "network": NetworkOptions(kind="unet", widths=(2, 4), normalization="group"),
         "augment": AugmentOptions(shift_px=2.0, elastic_px=1.0, noise=(0.0, 0.0)),
         "epochs": 2,
         "steps_per_epoch": 3,

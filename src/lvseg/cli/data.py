@@ -15,7 +15,7 @@ from lvseg.errors import UsageError
 if TYPE_CHECKING:
     from lvseg.datasets import PrepareReport
     from lvseg.datasets.audit import Audit
-    from lvseg.datasets.augmented import AugmentReport
+    from lvseg.reproduction.offline_augmentation import AugmentReport
 
 __all__ = ["Fill", "augment_dataset", "check_dataset", "images", "sunnybrook"]
 
@@ -166,7 +166,7 @@ def augment_dataset(
     Image and mask move together. A copy keeps its patient and split; the column 'original' of the
     manifest names the picture it was made of. The same seed gives the same bytes.
     """
-    from lvseg.datasets.augmented import OfflineOptions, augment
+    from lvseg.reproduction.offline_augmentation import OfflineOptions, augment
 
     ranges = OfflineOptions(rotation, flips, flips, zoom, width_shift, height_shift, fill.value)
     with out.progress("augmenting") as bar:

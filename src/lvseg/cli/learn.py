@@ -89,7 +89,7 @@ def train(
         with training_libraries(), out.progress("training") if leads else nullcontext() as bar:
             report = None if bar is None else follow(out, bar, figures)
             how: dict[str, Any] = {"device": device.value, "board": tensorboard}
-            fit(options, data, output, resume=resume, start=start, report=report, **how)
+            fit(options, data, output, resume=resume, init_from=start, report=report, **how)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("(go on with --resume)") from None
     if not leads:

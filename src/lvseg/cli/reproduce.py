@@ -1,4 +1,4 @@
-"""`lvseg reproduce`: the study's networks and its split, then one change at a time to ours."""
+"""`lvseg reproduce`: the paper's networks and its split, then one change at a time to ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lvseg.cli.output import Output, table
 from lvseg.cli.tune import search_libraries
 
 if TYPE_CHECKING:
-    from lvseg.train.reproduce.plan import Plan
+    from lvseg.reproduction.plan import Plan
 
 __all__ = ["reproduce"]
 
@@ -30,9 +30,9 @@ class Size(StrEnum):
 def reproduce(
     out: Output,
     data: Annotated[Path, typer.Option(help="Data set folder (see lvseg prepare).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the study.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the reproduction.")],
     scale: Annotated[
-        Size, typer.Option(help="small = two processor cores; paper = the study's size, a GPU.")
+        Size, typer.Option(help="small = two processor cores; paper = the paper's size, a GPU.")
     ] = Size.small,
     device: Annotated[
         Device, typer.Option(help="auto = a CUDA GPU if there is one.")
@@ -48,16 +48,16 @@ def reproduce(
         bool, typer.Option("--plan", help="Show the steps and the time they take; run nothing.")
     ] = False,
 ) -> int:
-    """Run the study again, honestly.
+    """Run the paper behind lvseg again, honestly.
 
-    Trains the study's four networks on its own leaking split and on one by patient, then changes
+    Trains the paper's four networks on its own leaking split and on one by patient, then changes
     one thing at a time, and says what each bought. The same command goes on with a stopped run.
     Writes report.html, report.md and study.json. Needs the optional part 'train'.
     """
     with search_libraries():
-        from lvseg.train.reproduce.plan import make_plan
-        from lvseg.train.reproduce.run import reproduce as run
-        from lvseg.train.reproduce.steps import SCALES
+        from lvseg.reproduction.ladder import SCALES
+        from lvseg.reproduction.plan import make_plan
+        from lvseg.reproduction.run import reproduce as run
 
     size, names = SCALES[scale.value], tuple(only or ())
     if plan:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -18,13 +21,27 @@ from torch.optim import Optimizer
 
 from lvseg.atomic import atomic_write, write_text
 from lvseg.errors import ModelError
-from lvseg.train.options import TrainOptions
+from lvseg.train.options import TrainOptions, upgraded
 
-__all__ = ["Progress", "State", "load_average", "read_options", "restore", "save"]
+__all__ = [
+    "State",
+    "TrainingProgress",
+    "load_ema",
+    "read_document",
+    "read_options",
+    "restore",
+    "save",
+]
+
+
+#: Parts of the names of tensors that version 0.1 had -> those of today.
+RENAMED: Mapping[str, str] = MappingProxyType(
+    {"average.": "ema.", "optimiser.": "optimizer.", ".normalisation.": ".normalization."}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands: finished epochs, steps taken, best validation Dice and its epoch."""
 
     epoch: int = 0
@@ -37,24 +54,24 @@ class Progress:
 class State:
     """What changes from step to step; all of it goes into a checkpoint.
 
-    :param average: the network of the averaged weights, the one to judge and to export.
+    :param ema: the network of the averaged weights, the one to validate and to export.
     :param generator: of every random number that is drawn by the loop.
     :param scaler: of the loss, for float16; switched off otherwise.
     """
 
     network: nn.Module
-    average: nn.Module
-    optimiser: Optimizer
+    ema: nn.Module
+    optimizer: Optimizer
     generator: Generator
-    scaler: GradScaler
+    scaler: GradScaler = field(default_factory=lambda: GradScaler(enabled=False))
 
 
 def save(
     run: Path,
     name: str,
     state: State,
-    options: TrainOptions,
-    progress: Progress,
+    options: BaseModel,
+    progress: TrainingProgress,
     data: dict[str, Any],
 ) -> None:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a run folder, each as a whole.
@@ -63,10 +80,10 @@ def save(
     """
     tensors: dict[str, Tensor] = {"generator": state.generator.get_state()}
     tensors |= {f"network.{key}": value for key, value in state.network.state_dict().items()}
-    tensors |= {f"average.{key}": value for key, value in state.average.state_dict().items()}
-    for index, values in state.optimiser.state_dict()["state"].items():
+    tensors |= {f"ema.{key}": value for key, value in state.ema.state_dict().items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {
-            f"optimiser.{index}.{key}": torch.as_tensor(value)
+            f"optimizer.{index}.{key}": torch.as_tensor(value)
             for key, value in values.items()
             if value is not None  # SGD without momentum keeps nothing
         }
@@ -74,7 +91,7 @@ def save(
         f"scaler.{key}": torch.tensor(float(value)) for key, value in _scaling(state).items()
     }
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    steps = {key: getattr(progress, key) for key in Progress.__dataclass_fields__}
+    steps = {key: getattr(progress, key) for key in TrainingProgress.__dataclass_fields__}
     with atomic_write(run / f"{name}.safetensors") as file:
         file.write_bytes(to_bytes(tensors, metadata={"progress": json.dumps(steps)}))
     document = {
@@ -87,7 +104,24 @@ def save(
     write_text(run / f"{name}.json", json.dumps(document, indent=1) + "\n")
 
 
-def _document(run: Path, name: str) -> dict[str, Any]:
+def read_options(
+    run: Path, name: str = "last"
+) -> tuple[TrainOptions, TrainingProgress, dict[str, Any]]:
+    """Options, progress and data record of a checkpoint of ``lvseg train``.
+
+    :raises ModelError: the folder holds no checkpoint.
+    :raises UsageError: it is not one of ``lvseg train``.
+    """
+    document = read_document(run, name)
+    options = upgraded(document["options"], str(run))
+    return options, TrainingProgress(**document["progress"]), document["data"]
+
+
+def read_document(run: Path, name: str = "last") -> dict[str, Any]:
+    """What stands beside the tensors of a checkpoint: ``options``, ``progress``, ``data``.
+
+    :raises ModelError: the folder holds no checkpoint.
+    """
     path = run / f"{name}.json"
     if not path.is_file() or not path.with_suffix(".safetensors").is_file():
         raise ModelError(f"expected a training run with {path.name}, found none in {run}")
@@ -95,32 +129,22 @@ def _document(run: Path, name: str) -> dict[str, Any]:
     return document
 
 
-def read_options(run: Path, name: str = "last") -> tuple[TrainOptions, Progress, dict[str, Any]]:
-    """Options, progress and data record of a checkpoint.
-
-    :raises ModelError: the folder holds no checkpoint.
-    """
-    document = _document(run, name)
-    options = TrainOptions.model_validate(document["options"])
-    return options, Progress(**document["progress"]), document["data"]
-
-
-def restore(run: Path, state: State) -> Progress:
+def restore(run: Path, state: State) -> TrainingProgress:
     """Put the state of ``last`` back, so that training goes on as if it had not stopped."""
-    _, progress, _ = read_options(run)
+    progress = TrainingProgress(**read_document(run)["progress"])
     with safe_open(run / "last.safetensors", "pt") as file:
         noted = (file.metadata() or {}).get("progress")
     if noted is not None:
-        progress = Progress(**json.loads(noted))
-    tensors = load_file(run / "last.safetensors")
+        progress = TrainingProgress(**json.loads(noted))
+    tensors = _load(run, "last")
     state.network.load_state_dict(_part(tensors, "network."))
-    state.average.load_state_dict(_part(tensors, "average."))
+    state.ema.load_state_dict(_part(tensors, "ema."))
     values: dict[int, dict[str, Tensor]] = {}
-    for key, value in _part(tensors, "optimiser.").items():
+    for key, value in _part(tensors, "optimizer.").items():
         index, field = key.split(".", 1)
         values.setdefault(int(index), {})[field] = value
-    groups = state.optimiser.state_dict()["param_groups"]
-    state.optimiser.load_state_dict({"state": values, "param_groups": groups})
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": values, "param_groups": groups})
     state.generator.set_state(tensors["generator"])
     scaling = _part(tensors, "scaler.")
     if state.scaler.is_enabled() and scaling:
@@ -135,9 +159,17 @@ def _scaling(state: State) -> dict[str, float]:
     return numbers
 
 
-def load_average(run: Path, name: str, network: nn.Module) -> None:
+def load_ema(run: Path, name: str, network: nn.Module) -> None:
     """Load the averaged weights of a checkpoint into ``network``."""
-    network.load_state_dict(_part(load_file(run / f"{name}.safetensors"), "average."))
+    network.load_state_dict(_part(_load(run, name), "ema."))
+
+
+def _load(run: Path, name: str) -> dict[str, Tensor]:
+    """Tensors of a checkpoint, with the names of today where version 0.1 had others."""
+    tensors: dict[str, Tensor] = load_file(run / f"{name}.safetensors")
+    for old, new in RENAMED.items():
+        tensors = {key.replace(old, new): value for key, value in tensors.items()}
+    return tensors
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""One process or many: what ``torchrun`` says in the environment, and nothing of our own.
+"""Distributed training: the processes that ``torchrun`` started, or one alone.
 
 All processes draw the same global batches from the same generator and each works on its share;
 the gradients are averaged so that the step is that of the global batch. The first process writes.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lvseg.errors import UsageError
 
-__all__ = ["Device", "Team", "gather", "pick_device"]
+__all__ = ["Device", "Distributed", "pick_device", "process_group"]
 
 Device = Literal["auto", "cpu", "cuda"]
 #: The others wait for the first process while it validates and writes.
@@ -27,7 +27,7 @@ PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class Distributed:
     """The processes of a run; ``rank`` is ours, from 0 to ``size`` - 1, on ``device``."""
 
     rank: int
@@ -35,14 +35,14 @@ class Team:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
         """Our part of a global batch; the parts are contiguous, in order and cover it.
 
-        >>> [Team(rank, 2, torch.device("cpu")).share(5) for rank in (0, 1)]
+        >>> [Distributed(rank, 2, torch.device("cpu")).share(5) for rank in (0, 1)]
         [slice(0, 2, None), slice(2, 5, None)]
         """
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
@@ -59,24 +59,24 @@ class Team:
         devices = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(network, device_ids=devices)
 
-    def joined(self, network: nn.Module) -> nn.Module:
+    def sync_batchnorm(self, network: nn.Module) -> nn.Module:
         """The network with batch normalisation over all processes, where torch has it."""
         if self.size == 1 or self.device.type != "cuda":
             return network
         convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
         return convert(network)
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """Sum of a tensor over the processes."""
         if self.size > 1:
             values = values.to(self.device)
             torch.distributed.all_reduce(values)
         return values
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all processes are here."""
         if self.size > 1:
-            self.total(torch.zeros(1))
+            self.all_reduce_sum(torch.zeros(1))
 
 
 def pick_device(wanted: Device, local_rank: int = 0) -> torch.device:
@@ -93,7 +93,7 @@ def pick_device(wanted: Device, local_rank: int = 0) -> torch.device:
 
 
 @contextmanager
-def gather(wanted: Device) -> Iterator[Team]:
+def process_group(wanted: Device) -> Iterator[Distributed]:
     """Join the processes that torchrun started; without torchrun this process is alone.
 
     :raises UsageError: see :func:`pick_device`.
@@ -102,13 +102,13 @@ def gather(wanted: Device) -> Iterator[Team]:
     size = int(os.environ["WORLD_SIZE"]) if started else 1
     device = pick_device(wanted, int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1:
-        yield Team(0, 1, device)
+        yield Distributed(0, 1, device)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield Team(torch.distributed.get_rank(), size, device)
+        yield Distributed(torch.distributed.get_rank(), size, device)
     finally:
         torch.distributed.destroy_process_group()

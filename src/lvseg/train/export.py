@@ -1,4 +1,4 @@
-"""Training run -> model folder: ``model.onnx``, ``card.json``, ``model.safetensors``.
+"""Export of a training run as a model folder: ``model.onnx``, ``card.json``, ``model.safetensors``.
 
 Large weights are stored in half precision and computed with in single.
 Refuses to finish unless ONNX and torch agree on fixed inputs, oblong ones included.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from lvseg.atomic import atomic_folder, atomic_write, write_text
-from lvseg.errors import ModelError, UsageError
+from lvseg.errors import ModelError
+from lvseg.labels import LABELS, Label
+from lvseg.manifest import DatasetFacts
 from lvseg.modelcard import CARD, WEIGHTS, InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.predict import available_runtimes, load_model
 from lvseg.train import checkpoint
@@ -26,32 +29,19 @@ from lvseg.train.network import build, count_parameters
 from lvseg.train.options import TrainOptions
 from lvseg.version import __version__
 
-__all__ = ["PARITY_TOLERANCE", "check_parity", "export"]
+__all__ = ["export"]
 
 #: Largest difference of logits between torch and an engine, as a share of the logit where that
 #: exceeds 1. At the edge of a mask a probability then moves by less than 0.0001.
 PARITY_TOLERANCE = 3e-4
-#: Batch and sides of the parity check: the window, a full frame, an oblong one.
+#: Batch and sides of the parity check: the crop, a full frame, an oblong one.
 PARITY_SHAPES = ((1, 128, 128), (3, 128, 128), (2, 256, 208), (1, 176, 96))
 OPSET = 18
 #: Weight tensors from this many values on are stored in half precision: half the file.
 HALF_FROM = 1024
 
 INTENDED_USE = (
-    "Research use only, not a medical device. Outlines the left ventricle cavity (papillary "
-    "muscles inside the cavity) on short-axis balanced-SSFP cine MRI frames of adults."
-)
-LIMITS = (
-    "Taught by one centre's scanner and one expert's endocardial contours at end-diastole and "
-    "end-systole.",
-    "Reference masks include the contour line, about half a pixel on each side, so areas come out "
-    "slightly large.",
-    "Frames without a cavity (above the base, below the apex) came from few patients.",
-    "Not taught on late enhancement, black blood, long-axis views, children or congenital disease.",
-)
-CITATION = (
-    "Radau P, Lu Y, Connelly K, Paul G, Dick AJ, Wright GA. Evaluation Framework for Algorithms "
-    "Segmenting Short Axis Cardiac MRI. The MIDAS Journal, 2009."
+    "Research use only, not a medical device. Segments the {labels} in short-axis cine MRI."
 )
 
 
@@ -60,17 +50,11 @@ def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool 
 
     :param name: the model's name; None = the preset's.
     :raises ModelError: no checkpoint, or ONNX and torch disagree.
-    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.atomic_folder`),
-        or the run is on whole frames.
+    :raises UsageError: the folder may not be replaced (:func:`lvseg.atomic.atomic_folder`).
     """
     options, progress, data = checkpoint.read_options(run, "best")
-    if options.frame == "whole":
-        raise UsageError(
-            f"expected a run on windows, found one on whole frames in {run}: a model looks for the "
-            "heart and cuts a window, so only such runs can be exported"
-        )
-    network = build(options.network)
-    checkpoint.load_average(run, "best", network)
+    network = build(options.network, *options.channels)
+    checkpoint.load_ema(run, "best", network)
     _round_to_half(network.eval())
     with atomic_folder(folder, CARD, overwrite=overwrite) as building:
         weights = _onnx_bytes(network, options.input)
@@ -122,7 +106,7 @@ def _store_halved(model: onnx.ModelProto) -> None:
 
 def _onnx_bytes(network: nn.Module, spec: InputSpec) -> bytes:
     """The network as ONNX with dynamic batch, rows and columns."""
-    example = torch.zeros(2, 1, spec.crop_px, spec.crop_px)
+    example = torch.zeros(2, len(spec.channels), spec.crop_px, spec.crop_px)
     multiple = spec.multiple_px
     rows, columns = (multiple * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
     shapes = {0: torch.export.Dim("batch", min=1), 2: rows, 3: columns}
@@ -150,13 +134,15 @@ def _onnx_bytes(network: nn.Module, spec: InputSpec) -> bytes:
 def _card(
     options: TrainOptions, data: dict[str, Any], name: str, weights: bytes, parameters: int
 ) -> ModelCard:
+    facts = DatasetFacts.from_dict(data.get("dataset", {}))
+    words = [LABELS[Label[name]].name for name in options.labels]
     recipe: dict[str, Any] = {
         "preset": options.name,
         "network": options.network.kind,
         "widths": list(options.network.widths),
         "batch_size": options.batch_size,
-        "optimiser": options.optimiser,
-        "peak_rate": options.peak_rate,
+        "optimizer": "adamw",
+        "learning_rate": options.learning_rate,
         "ema_decay": options.ema_decay,
         "seed": options.seed,
         "started_from": data.get("started_from"),
@@ -166,19 +152,17 @@ def _card(
         version=__version__,
         sha256=hashlib.sha256(weights).hexdigest(),
         input=options.input,
-        output=OutputSpec(threshold=options.threshold),
+        output=OutputSpec(labels=options.labels, threshold=options.threshold),
         training=TrainingData(
-            name="Sunnybrook Cardiac Data",
-            citation=CITATION,
-            licence="CC0-1.0",
+            **asdict(facts),
             patients=tuple(data["patients"]),
             split=options.train_split,
             image_sha256=tuple(data["image_sha256"]),
         ),
         recipe=recipe,
         parameters=parameters,
-        intended_use=INTENDED_USE,
-        limits=LIMITS,
+        intended_use=INTENDED_USE.format(labels=" and the ".join(words)),
+        limits=facts.limits,
     )
 
 
@@ -190,9 +174,10 @@ def check_parity(network: nn.Module, folder: Path) -> float:
     worst = 0.0
     for runtime in available_runtimes():
         predictor = load_model(folder, runtime=runtime)  # type: ignore[arg-type]
+        channels = len(predictor.card.input.channels)
         for count, rows, columns in PARITY_SHAPES:
             random = np.random.default_rng(rows * columns + count)
-            image = random.random((count, 1, rows, columns), np.float32)
+            image = random.random((count, channels, rows, columns), np.float32)
             with torch.no_grad():
                 expected = network(torch.from_numpy(image)).numpy()
             difference = np.abs(predictor(image) - expected) / np.maximum(1, np.abs(expected))

@@ -1,93 +1,102 @@
-"""What a training run is: one frozen description, from a preset or a TOML file."""
+"""Training options: one frozen description of a run, from a preset or a TOML file."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from lvseg.errors import UsageError
-from lvseg.modelcard import InputSpec
+from lvseg.labels import Label
+from lvseg.modelcard import InputSpec, LabelNames, StrictModel
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
+from lvseg.train.schedule import Schedule
 
-__all__ = ["TrainOptions", "load_options", "preset_names", "read_preset"]
+__all__ = ["TrainOptions", "load_options", "preset_names", "read_preset", "upgraded"]
+
+#: Options of version 0.1 that are gone, with the one value that lvseg trains with today. The other
+#: values were the paper's; :mod:`lvseg.reproduction` has them.
+REMOVED: Mapping[str, Any] = MappingProxyType(
+    {
+        "frame": "window",
+        "frame_px": None,
+        "augmented": True,
+        "shuffled": True,
+        "loss": "dice-cross-entropy",
+        "optimiser": "adamw",
+        "momentum": None,
+    }
+)
 
 
-class TrainOptions(BaseModel):
+class TrainOptions(StrictModel):
     """Everything that decides the weights of a run.
 
     :param train_split, validation_split: split expressions of the data set (``a+b``); no
         validation split means that the last weights are the result.
+    :param input: what the network sees; :param labels: names of :class:`lvseg.labels.Label` that it
+        learns, the innermost first.
     :param epochs, steps_per_epoch: an epoch is a number of steps, so its cost does not depend on
         the size of the data set; a checkpoint is written after each.
     :param validate_every: epochs between validations.
-    :param frame: ``window`` trains on squares around the cavity, as the shipped model; ``whole`` on
-        whole pictures resized to ``frame_px`` squared and divided by 255, as the study.
-    :param augmented: change the pictures on the fly as ``augment`` says, or take them as they are.
-    :param shuffled: draw the pictures in random order, or take them in that of the manifest.
     :param batch_size: over all processes together.
-    :param loss: see :mod:`lvseg.train.loss`; ``dice`` is the study's.
-    :param schedule, peak_rate, warmup_steps: see :func:`lvseg.train.schedule.learning_rate`.
+    :param schedule, learning_rate, warmup_steps: see :func:`lvseg.train.schedule.learning_rate`.
     :param clip_norm: gradients longer than this are shortened to it; 0 = never.
-    :param momentum: of SGD, with Nesterov's look ahead, and of ``one-cycle`` (AdamW keeps its first
-        beta of 0.9 with the other schedules).
     :param ema_decay: the exported weights are an exponential average over steps; 0 = the last.
     :param empty_weight: how often a frame without cavity is drawn, relative to one with.
     :param small_px, small_weight: a cavity below so many pixels is drawn so many times as often.
     :param threshold: probability from which the exported model calls a pixel cavity.
     :param precision: ``bfloat16`` computes the layers in half the width (torch.autocast); weights,
-        loss and optimiser stay float32. Faster where the processor has the instructions.
+        loss and optimizer stay float32. Faster where the processor has the instructions.
         ``float16``, for CUDA only, also scales the loss so that small gradients survive.
     :param deterministic: refuse operations whose result depends on the order of threads; on a CPU
         a run repeats itself without that.
-    :param scout_every: every so many steps a smaller batch of twice the window's side, as large as
-        the full frames that are searched for the heart; 0 = never.
+    :param locate_every: every so many steps a smaller batch of twice the crop's side, as large as
+        the full frames of the coarse pass that localizes the heart; 0 = never.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar[Mapping[str, str]] = {
+        "peak_rate": "learning_rate",
+        "scout_every": "locate_every",
+    }
 
     name: str
     description: str = ""
     train_split: str = "training"
     validation_split: str | None = None
     input: InputSpec = InputSpec(spacing_mm=1.33)
-    frame: Literal["window", "whole"] = "window"
-    frame_px: int = Field(default=256, ge=16)
+    labels: LabelNames = (Label.LV_CAVITY.name,)
     network: NetworkOptions = NetworkOptions()
     augment: AugmentOptions = AugmentOptions()
-    augmented: bool = True
-    shuffled: bool = True
     epochs: int = Field(default=40, ge=1)
     steps_per_epoch: int = Field(default=200, ge=1)
     validate_every: int = Field(default=5, ge=1)
     batch_size: int = Field(default=16, ge=1)
-    loss: Literal["dice-cross-entropy", "dice"] = "dice-cross-entropy"
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
-    peak_rate: float = 2e-3
+    schedule: Schedule = "cosine"
+    learning_rate: float = 2e-3
     warmup_steps: int = Field(default=200, ge=0)
     weight_decay: float = 1e-2
     clip_norm: float = Field(default=5.0, ge=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     empty_weight: float = 1.0
     small_px: float = 400.0
     small_weight: float = 1.0
-    scout_every: int = 0
+    locate_every: int = 0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     deterministic: bool = False
     threshold: float = 0.5
     seed: int = 20261122
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.frame == "whole" and self.scout_every:
-            raise ValueError("'scout_every' is for windows: leave it out with frame = \"whole\"")
-        return self
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Input and output channels of the network."""
+        return (len(self.input.channels), len(self.labels))
 
 
 def preset_names() -> tuple[str, ...]:
@@ -122,10 +131,43 @@ def load_options(path: Path) -> TrainOptions:
 
 def _parse(text: str, where: str) -> TrainOptions:
     try:
-        return TrainOptions.model_validate(tomllib.loads(text))
+        document = tomllib.loads(text)
+        gone = sorted(REMOVED.keys() & document.keys())
+        if gone:
+            raise UsageError(
+                f"in {where}, key '{gone[0]}': no longer an option of lvseg train, leave it out; "
+                "what only the paper's networks used belongs to lvseg reproduce"
+            )
+        return _validated(document, where)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"expected TOML in {where}: {error}") from error
+
+
+def _validated(document: Mapping[str, Any], where: str) -> TrainOptions:
+    try:
+        return TrainOptions.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"in {where}, key '{key}': {first['msg']}") from error
+        place = f"in {where}, key '{key}'" if key else f"in {where}"
+        raise UsageError(f"{place}: {first['msg']}") from error
+
+
+def upgraded(document: Mapping[str, Any], where: str) -> TrainOptions:
+    """Options of a run, perhaps one of version 0.1 with its own keys.
+
+    :param where: the run, for the message.
+    :raises UsageError: the run used something that only :mod:`lvseg.reproduction` has today.
+    """
+    values = {TrainOptions.renamed.get(key, key): value for key, value in document.items()}
+    for part, model in (("input", InputSpec), ("network", NetworkOptions)):
+        inner = values.get(part, {})
+        values[part] = {model.renamed.get(key, key): value for key, value in inner.items()}
+    for key, only in REMOVED.items():
+        found = values.pop(key, only)
+        if only is not None and found != only:
+            raise UsageError(
+                f"expected a run of lvseg train in {where}, found one with {key} = '{found}', as "
+                "only lvseg reproduce has it"
+            )
+    return _validated(values, where)

@@ -1,7 +1,7 @@
-"""Model folder in single precision -> model folder in int8, for OpenVINO on processors with VNNI.
+"""Quantisation of a model folder to int8, for OpenVINO on processors with VNNI.
 
 The ranges of the numbers inside the network are taken from what it sees while it segments the
-pictures that taught it: no other patient has a say. The result is ONNX like every model. NNCF
+images that trained it: no other patient has a say. The result is ONNX like every model. NNCF
 quantises; what it writes is changed in one way: signed activations become unsigned ones of the
 same values, because OpenVINO computes some convolutions with signed ones wrongly.
 """
@@ -29,7 +29,7 @@ from lvseg.predict import Predictor, available_runtimes, load_model, unreported
 with unreported(), redirect_stdout(io.StringIO()):  # where it introduces itself
     import nncf
 
-__all__ = ["LEAST_AGREEMENT", "check_agreement", "quantise", "unsigned"]
+__all__ = ["quantise"]
 
 FloatArray = NDArray[np.float32]
 
@@ -60,10 +60,10 @@ def quantise(
 
     The card keeps data, recipe and input; scores and calibration are of the float model and go.
 
-    :param dataset: the data set that taught the model: its training split gives the ranges.
+    :param dataset: the data set that trained the model: its training split gives the ranges.
     :param name: of the int8 model; None = the model's with ``-int8``.
-    :raises UsageError: the folder may not be replaced (:func:`lvseg.write.atomic_folder`),
-        or a picture of the split is of a patient who did not teach the model.
+    :raises UsageError: the folder may not be replaced (:func:`lvseg.atomic.atomic_folder`),
+        or an image of the split is of a patient who did not train the model.
     :raises ModelError: the int8 network does not agree with the float one.
     """
     with atomic_folder(folder, CARD, overwrite=overwrite) as building:
@@ -85,13 +85,13 @@ def quantise(
 
 
 def _inputs(model: Path, card: ModelCard, dataset: Path) -> list[FloatArray]:
-    """Inputs ``[1, 1, Y, X]`` of the network while it segments the patients that taught it."""
+    """Inputs ``[1, C, Y, X]`` of the network while it segments the patients that trained it."""
     recorder = _Recorder(load_model(model))
     found = evaluate(dataset, card.training.split, recorder, by_patient=True)
     strangers = {row.patient_id for row in found.images} - set(card.training.patients)
     if strangers:
         raise UsageError(
-            f"expected the data set that taught {card.name}, found other patients: "
+            f"expected the data set that trained {card.name}, found other patients: "
             + ", ".join(sorted(strangers))
         )
     order = np.random.default_rng(SEED).permutation(len(recorder.seen))

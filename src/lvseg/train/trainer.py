@@ -1,6 +1,6 @@
-"""The training loop, straight down the page.
+"""Training loop of a segmentation network, straight down the page.
 
-Options, data, network, optimiser, loop, checkpoint: in that order. All randomness of the loop
+Options, data, network, optimizer, loop, checkpoint: in that order. All randomness of the loop
 comes from one generator whose state is in the checkpoint (dropout is seeded anew each epoch), so a
 resumed run takes the same steps as one that never stopped. Several processes under ``torchrun``
 take the same steps together (:mod:`lvseg.train.distributed`).
@@ -12,7 +12,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,20 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lvseg.errors import UsageError
+from lvseg.manifest import DatasetFacts, read_dataset_facts
 from lvseg.train import augment, checkpoint
-from lvseg.train.augment import Draw
-from lvseg.train.checkpoint import Progress, State
-from lvseg.train.dataset import Slices, load_frames, load_slices, normalise_crops
-from lvseg.train.distributed import Device, Team, gather
-from lvseg.train.loss import LOSSES
-from lvseg.train.monitor import overlaps, validate, watch
+from lvseg.train.checkpoint import State, TrainingProgress
+from lvseg.train.dataset import Slices, draw_order, load_slices, normalise_crops
+from lvseg.train.distributed import Device, Distributed, process_group
+from lvseg.train.ema import update_ema
+from lvseg.train.log import draw_curves, log_scalars, read_log, tensorboard, write_log
+from lvseg.train.loss import dice_cross_entropy
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
-from lvseg.train.record import draw_curves, post, read_log, tensorboard, write_log
-from lvseg.train.schedule import learning_rate, set_step
+from lvseg.train.schedule import learning_rate
+from lvseg.train.validation import label_figures, load_validation, overlaps, validate
 
-__all__ = ["fit", "learning_rate", "load_split", "validate"]
+__all__ = ["fit"]
 
 Report = Callable[[int, int, dict[str, float]], None]
 
@@ -43,45 +44,42 @@ def fit(
     run: Path,
     *,
     resume: bool = False,
-    start: Path | None = None,
+    init_from: Path | None = None,
     report: Report | None = None,
     device: Device = "auto",
     board: bool = False,
-    allow_leaks: bool = False,
 ) -> Path:
     """Train and leave checkpoints, ``log.csv`` and ``curves.png`` in ``run``.
 
-    :param start: an earlier run of the same network whose averaged weights are the first ones.
+    :param init_from: an earlier run of the same network whose averaged weights are the first ones.
     :param report: called after each epoch with (epoch, epochs, figures), by the first process.
     :param device: ``auto`` is a CUDA device if there is one.
     :param board: also write TensorBoard logs into ``run/tensorboard``.
-    :param allow_leaks: take a manifest with a patient in two splits, to show what that hides.
     :returns: the run folder; ``best`` is the checkpoint to export, ``last`` the one to resume.
     :raises UsageError: the folder holds a run already and ``resume`` is off, or the other options;
         the options do not fit the device or the number of processes.
     """
-    with gather(device) as team, _determinism(options.deterministic):
-        _check(options, team)
-        data = load_split(dataset, options.train_split, options, allow_leaks)
-        held_out = None
+    with process_group(device) as processes, _determinism(options.deterministic):
+        _check(options, processes)
+        data, held_out = load_slices(dataset, options.train_split, options), None
         if options.validation_split is not None:
-            held_out = load_split(dataset, options.validation_split, options, allow_leaks)
-        state = _initial(options, start, team)
+            held_out = load_validation(dataset, options.validation_split, options)
+        state = _initial(options, init_from, processes)
         progress = _progress(options, run, resume, state)
         log = read_log(run)[: progress.epoch]
-        record = _record(data, start)
-        network = team.wrap(state.network)
+        record = _record(dataset, data, init_from)
+        network = processes.wrap(state.network)
         run.mkdir(parents=True, exist_ok=True)
-        with tensorboard(run, progress.epoch, board and team.leads) as writer:
+        with tensorboard(run, progress.epoch, board and processes.is_main) as writer:
             for epoch in range(progress.epoch, options.epochs):
-                figures = _epoch(options, data, network, state, team, epoch)
-                if not team.leads:
+                figures = _epoch(options, data, network, state, processes, epoch)
+                if not processes.is_main:
                     continue
                 progress = replace(progress, epoch=epoch + 1, step=int(figures["step"]))
                 due = (epoch + 1) % options.validate_every == 0 or epoch + 1 == options.epochs
                 better = held_out is None
                 if held_out is not None and due:
-                    seen = watch(state.average, held_out, options)
+                    seen = validate(state.ema, held_out, options)
                     figures |= {f"validation_{key}": value for key, value in seen.items()}
                     dice = seen["dice"]
                     better = progress.best_dice is None or dice > progress.best_dice
@@ -92,26 +90,13 @@ def fit(
                     checkpoint.save(run, "best", state, options, progress, record)
                 write_log(run, log)
                 checkpoint.save(run, "last", state, options, progress, record)
-                post(writer, figures)
+                log_scalars(writer, figures)
                 if report is not None:
                     report(epoch + 1, options.epochs, figures)
-        if team.leads:
+        if processes.is_main:
             draw_curves(log, run / "curves.png")
-        team.wait()
+        processes.barrier()
     return run
-
-
-def load_split(
-    dataset: Path, split: str, options: TrainOptions, allow_leaks: bool = False
-) -> Slices:
-    """Read the pictures of a split as the options' networks take them.
-
-    :raises DatasetError: nothing in the split, or image and mask differ in size.
-    :raises PatientLeakError: a patient in more than one split, unless ``allow_leaks``.
-    """
-    if options.frame == "whole":
-        return load_frames(dataset, split, options.frame_px, allow_leaks=allow_leaks)
-    return load_slices(dataset, split, options.input, allow_leaks=allow_leaks)
 
 
 @contextmanager
@@ -127,35 +112,38 @@ def _determinism(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _check(options: TrainOptions, team: Team) -> None:
-    if options.precision == "float16" and team.device.type != "cuda":
+def _check(options: TrainOptions, processes: Distributed) -> None:
+    if options.precision == "float16" and processes.device.type != "cuda":
         raise UsageError("float16 is for CUDA: use precision bfloat16 or float32 on a CPU")
-    smallest = _scout_size(options.batch_size) if options.scout_every else options.batch_size
-    if smallest < team.size:
+    smallest = _locator_batch(options.batch_size) if options.locate_every else options.batch_size
+    if smallest < processes.size:
         raise UsageError(
-            f"expected at least one picture of a batch for each of {team.size} processes, found "
-            f"{smallest}: raise batch_size, or use fewer processes"
+            f"expected at least one image of a batch for each of {processes.size} processes, "
+            f"found {smallest}: raise batch_size, or use fewer processes"
         )
 
 
-def _initial(options: TrainOptions, start: Path | None, team: Team) -> State:
-    """Network, optimiser and generator before the first step; the same in every process."""
+def _initial(options: TrainOptions, init_from: Path | None, processes: Distributed) -> State:
+    """Network, optimizer and generator before the first step; the same in every process."""
     torch.manual_seed(options.seed)  # initial weights
-    network = build(options.network)
-    if start is not None:
-        checkpoint.load_average(start, "best", network)
-    network = network.to(team.device)
-    average = copy.deepcopy(network).eval()
-    network = team.joined(network)
-    scaler = torch.amp.GradScaler(team.device.type, enabled=options.precision == "float16")
+    network = build(options.network, *options.channels)
+    if init_from is not None:
+        checkpoint.load_ema(init_from, "best", network)
+    network = network.to(processes.device)
+    ema = copy.deepcopy(network).eval()
+    network = processes.sync_batchnorm(network)
+    scaler = torch.amp.GradScaler(processes.device.type, enabled=options.precision == "float16")
     generator = Generator().manual_seed(options.seed)
-    return State(network, average, _optimiser(network, options), generator, scaler)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    return State(network, ema, optimizer, generator, scaler)
 
 
-def _progress(options: TrainOptions, run: Path, resume: bool, state: State) -> Progress:
+def _progress(options: TrainOptions, run: Path, resume: bool, state: State) -> TrainingProgress:
     """Where to go on: nowhere yet, or where the run in the folder stopped, with its state."""
     if not (run / "last.json").is_file():
-        return Progress()
+        return TrainingProgress()
     if not resume:
         raise UsageError(f"{run} holds a run already: add --resume, or name a new folder")
     if checkpoint.read_options(run)[0] != options:
@@ -163,16 +151,18 @@ def _progress(options: TrainOptions, run: Path, resume: bool, state: State) -> P
     return checkpoint.restore(run, state)
 
 
-def _record(data: Slices, start: Path | None) -> dict[str, Any]:
-    """Which data taught the network: goes into every checkpoint, and from there onto the card."""
+def _record(dataset: Path, data: Slices, init_from: Path | None) -> dict[str, Any]:
+    """Which data trained the network: goes into every checkpoint, and from there onto the card."""
     patients, hashes = {sample.patient_id for sample in data.samples}, set(data.sha256)
-    started_from = None
-    if start is not None:
-        options, progress, earlier = checkpoint.read_options(start, "best")
+    facts, started_from = read_dataset_facts(dataset), None
+    if init_from is not None:
+        options, progress, earlier = checkpoint.read_options(init_from, "best")
         patients |= set(earlier["patients"])
         hashes |= set(earlier["image_sha256"])
+        facts = _joined(DatasetFacts.from_dict(earlier.get("dataset", {})), facts)
         started_from = f"{options.name}, {progress.step} steps"
     return {
+        "dataset": facts.to_dict(),
         "patients": sorted(patients),
         "image_sha256": sorted(hashes),
         "images": len(data.samples),
@@ -180,18 +170,15 @@ def _record(data: Slices, start: Path | None) -> dict[str, Any]:
     }
 
 
-def _optimiser(network: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    if options.optimiser == "sgd":
-        return torch.optim.SGD(
-            network.parameters(),
-            lr=options.peak_rate,
-            momentum=options.momentum,
-            nesterov=options.momentum > 0,
-            weight_decay=options.weight_decay,
-        )
-    return torch.optim.AdamW(
-        network.parameters(), lr=options.peak_rate, weight_decay=options.weight_decay
-    )
+def _joined(first: DatasetFacts, second: DatasetFacts) -> DatasetFacts:
+    """Facts of two data sets as of one: both are named where they differ, unknown ones too."""
+    values = asdict(first)
+    for name, fact in asdict(second).items():
+        if name == "limits":
+            values[name] += tuple(limit for limit in fact if limit not in values[name])
+        elif fact not in values[name]:
+            values[name] = f"{values[name]}; {fact}"
+    return DatasetFacts(**values)
 
 
 def _epoch(
@@ -199,7 +186,7 @@ def _epoch(
     data: Slices,
     network: nn.Module,
     state: State,
-    team: Team,
+    processes: Distributed,
     epoch: int,
 ) -> dict[str, float]:
     """One epoch of steps; returns its mean loss and overlap over all processes.
@@ -207,40 +194,51 @@ def _epoch(
     :param network: that of the state, as it is called in training.
     """
     network.train()
-    torch.manual_seed(options.seed + 7919 * (1 + epoch * team.size + team.rank))  # dropout
+    stream = epoch * processes.size + processes.rank
+    torch.manual_seed(options.seed + 7919 * (1 + stream))  # dropout
     half = torch.float16 if options.precision == "float16" else torch.bfloat16
-    order = _order(data, options, state.generator)
-    sums = torch.zeros(4, dtype=torch.float64)  # loss, Dice, Jaccard, pictures with cavity
+    needed = options.steps_per_epoch * options.batch_size
+    order = draw_order(_weights(data, options), needed, state.generator)
+    labels = len(options.labels)
+    sums = torch.zeros(1 + 3 * labels, dtype=torch.float64)  # loss, then those of overlaps
     step = epoch * options.steps_per_epoch
     for index in range(options.steps_per_epoch):
-        set_step(state.optimiser, step, options)
+        rate = learning_rate(
+            step,
+            options.learning_rate,
+            schedule=options.schedule,
+            warmup_steps=options.warmup_steps,
+            total_steps=options.epochs * options.steps_per_epoch,
+        )
+        for weights in state.optimizer.param_groups:
+            weights["lr"] = rate
         chosen = order[index * options.batch_size : (index + 1) * options.batch_size]
-        images, masks, share = _batch(options, data, chosen, index, state.generator, team)
-        with torch.autocast(team.device.type, half, enabled=options.precision != "float32"):
+        images, targets, share = _batch(options, data, chosen, index, state.generator, processes)
+        with torch.autocast(processes.device.type, half, enabled=options.precision != "float32"):
             logits = network(images.contiguous(memory_format=torch.channels_last))
-        loss = LOSSES[options.loss](logits.float(), masks) * share
-        state.optimiser.zero_grad(set_to_none=True)
+        loss = dice_cross_entropy(logits.float(), targets) * share
+        state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        state.scaler.unscale_(state.optimiser)
+        state.scaler.unscale_(state.optimizer)
         if options.clip_norm:
             nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
-        state.scaler.step(state.optimiser)
+        state.scaler.step(state.optimizer)
         state.scaler.update()
         step += 1
         if options.ema_decay:
-            decay = min(options.ema_decay, step / (step + 9))
-            _update_average(state.average, state.network, decay)
-        found = overlaps(logits.detach() > 0, masks > 0.5)
+            update_ema(state.ema, state.network, options.ema_decay, step)
+        found = overlaps(logits.detach() > 0, targets > 0.5).flatten()
         sums += torch.cat([loss.detach().double()[None], found]).cpu()
     if not options.ema_decay:
-        state.average.load_state_dict(state.network.state_dict())
-    loss_sum, dice, jaccard, count = team.total(sums).tolist()
-    figures = {"epoch": epoch + 1, "step": step}
-    figures |= {"learning_rate": state.optimiser.param_groups[0]["lr"]}
-    figures |= {"loss": loss_sum / team.size / options.steps_per_epoch}
-    return figures | (
-        {"training_dice": dice / count, "training_jaccard": jaccard / count} if count else {}
-    )
+        state.ema.load_state_dict(state.network.state_dict())
+    sums = processes.all_reduce_sum(sums).cpu()
+    figures: dict[str, float] = {"epoch": epoch + 1, "step": step, "learning_rate": rate}
+    figures["loss"] = sums[0].item() / processes.size / options.steps_per_epoch
+    by_label = sums[1:].reshape(labels, 3)
+    if by_label.any():
+        seen = label_figures(by_label, options.labels)
+        figures |= {f"training_{key}": value for key, value in seen.items()}
+    return figures
 
 
 def _batch(
@@ -249,66 +247,33 @@ def _batch(
     chosen: Tensor,
     index: int,
     generator: Generator,
-    team: Team,
+    processes: Distributed,
 ) -> tuple[Tensor, Tensor, float]:
-    """Our share of a batch as the network takes it: images, masks and the weight of its loss.
+    """Our share of a batch as the network takes it: images, targets and the weight of its loss.
 
     The weight makes the mean over processes that of the global batch where shares differ in size.
     Noise is drawn by each process for itself; all else is as in one process.
     """
-    size = options.frame_px if options.frame == "whole" else options.input.crop_px
-    if options.scout_every and index % options.scout_every == 0:
-        size, chosen = 2 * size, chosen[: _scout_size(len(chosen))]  # the same work
+    size = options.input.crop_px
+    if options.locate_every and index % options.locate_every == 0:
+        size, chosen = 2 * size, chosen[: _locator_batch(len(chosen))]  # the same work
     sides = (data.images.shape[2], data.images.shape[3])
-    drawn = None
-    if options.augmented:
-        drawn = augment.draw(options.augment, data.centres[chosen], sides, generator)
-    elif options.frame == "window":
-        drawn = augment.identity(data.centres[chosen])
-    mine = team.share(len(chosen))
-    images = data.images[chosen[mine]].to(team.device)
-    masks = data.masks[chosen[mine]].to(team.device)
-    if drawn is not None:
-        drawn = _part(drawn, mine, team.rank)
-        images, masks = augment.crop(drawn, images, masks, size)
-        if options.frame == "window":
-            images = normalise_crops(images, options.input)
-        images = augment.recolour(drawn, images)
-    return images, masks, len(images) * team.size / len(chosen)
+    drawn = augment.draw_parameters(options.augment, data.centres[chosen], sides, generator)
+    mine = processes.share(len(chosen))
+    images = data.images[chosen[mine]].to(processes.device)
+    targets = data.targets[chosen[mine]].to(processes.device)
+    drawn = replace(drawn.part(mine), noise_seed=drawn.noise_seed + processes.rank)
+    images, targets = augment.apply_spatial(drawn, images, targets, size)
+    images = augment.apply_intensity(drawn, normalise_crops(images, options.input))
+    return images, targets, len(images) * processes.size / len(chosen)
 
 
-def _scout_size(batch_size: int) -> int:
+def _locator_batch(batch_size: int) -> int:
     return min(batch_size, max(2, batch_size // 4))
 
 
-def _part(drawn: Draw, mine: slice, rank: int) -> Draw:
-    """The parameters of some pictures of a batch."""
-    values: dict[str, Any] = {each.name: getattr(drawn, each.name) for each in fields(drawn)}
-    parts = {key: value[mine] for key, value in values.items() if isinstance(value, Tensor)}
-    return Draw(**values | parts | {"noise_seed": drawn.noise_seed + rank})
-
-
-def _order(data: Slices, options: TrainOptions, generator: Generator) -> Tensor:
-    """Indices of one epoch: drawn without replacement, round after round, by weight."""
-    needed, indices = options.steps_per_epoch * options.batch_size, list[Tensor]()
-    keep = torch.where(data.empty, options.empty_weight, 1.0)
-    small = ~data.empty & (data.masks.sum((1, 2, 3)) < options.small_px)
-    keep = torch.where(small, options.small_weight, keep)
-    while sum(len(part) for part in indices) < needed:
-        shuffled = torch.randperm(len(data.empty), generator=generator)
-        if not options.shuffled:
-            shuffled = torch.arange(len(data.empty))
-        copies = keep.floor() + (torch.rand(len(keep), generator=generator) < keep % 1).float()
-        indices.append(shuffled.repeat_interleave(copies[shuffled].long()))
-    return torch.cat(indices)[:needed]
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for target, value in zip(
-        average.state_dict().values(), network.state_dict().values(), strict=True
-    ):
-        if target.is_floating_point():
-            target.lerp_(value, 1 - decay)
-        else:
-            target.copy_(value)
+def _weights(data: Slices, options: TrainOptions) -> Tensor:
+    """How often each picture is drawn, relative to one with a cavity that is not small, [N]."""
+    small = ~data.empty & (data.targets[:, 0].sum((1, 2)) < options.small_px)
+    weights = torch.where(data.empty, options.empty_weight, 1.0)
+    return torch.where(small, options.small_weight, weights)

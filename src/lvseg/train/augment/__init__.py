@@ -7,9 +7,16 @@ deformation and the crop together, so an image is interpolated once.
 
 from __future__ import annotations
 
-from lvseg.train.augment.colour import recolour
-from lvseg.train.augment.drawing import Draw, draw, identity
-from lvseg.train.augment.moving import crop
+from lvseg.train.augment.intensity import apply_intensity
 from lvseg.train.augment.options import AugmentOptions
+from lvseg.train.augment.parameters import AugmentParameters, draw_parameters, identity_parameters
+from lvseg.train.augment.spatial import apply_spatial
 
-__all__ = ["AugmentOptions", "Draw", "crop", "draw", "identity", "recolour"]
+__all__ = [
+    "AugmentOptions",
+    "AugmentParameters",
+    "apply_intensity",
+    "apply_spatial",
+    "draw_parameters",
+    "identity_parameters",
+]

@@ -1,12 +1,14 @@
-"""The ranges that augmentation draws from."""
+"""Augmentation options: the ranges that parameters are drawn from."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-__all__ = ["AugmentOptions", "Range"]
+from lvseg.modelcard import StrictModel
+
+__all__ = ["AugmentOptions"]
 
 
 def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
@@ -42,7 +44,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[float, Field(ge=0)]
 
 
-class AugmentOptions(BaseModel):
+class AugmentOptions(StrictModel):
     """Ranges to draw from. Each pair is (low, high); each ``_chance`` a probability per image.
 
     The second group is off by default. A kind that is off takes no number from the generator, so
@@ -65,8 +67,8 @@ class AugmentOptions(BaseModel):
     :param upright_chance: as the scanner shows it: not swapped, turned by at most
         ``upright_degrees`` either way.
     :param upside_down_chance: top and bottom swapped.
-    :param zoom: size of the content 1 +- this (the study's, at 0.0).
-    :param width_shift, height_shift: +- this share of the picture's width and height (the study's).
+    :param zoom: size of the content 1 +- this.
+    :param width_shift, height_shift: +- this share of the image's width and height.
     :param elastic_fine_px: largest displacement on each axis of a finer random field (a B-spline,
         which stays within its control points).
     :param bias_centred: the mean log of each shading is 0, so it does not change the brightness.
@@ -77,8 +79,6 @@ class AugmentOptions(BaseModel):
     :param rician: standard deviation of each channel of Rician noise (Gudbjartsson 1995);
         :param rician_chance: of having it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rotation_degrees: float = 180.0
     flip_chance: Chance = 0.5

@@ -1,4 +1,4 @@
-"""Options -> network."""
+"""Networks built from their options."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from lvseg.train.network.options import KINDS, NetworkOptions
 __all__ = ["build", "count_parameters"]
 
 
-def build(options: NetworkOptions) -> nn.Module:
-    """Network ``[N, 1, Y, X]`` -> logits ``[N, 1, Y, X]``; weights from torch's global generator.
+def build(options: NetworkOptions, in_channels: int = 1, out_channels: int = 1) -> nn.Module:
+    """Network ``[N, in_channels, Y, X]`` -> logits ``[N, out_channels, Y, X]``.
+
+    Its weights are drawn from torch's global generator.
 
     MONAI's kinds need sides that are multiples of 2 ** (levels - 1); the encoder-decoder family
     takes any sides from that on.
     """
     if options.kind in KINDS:
-        network: nn.Module = EncoderDecoder(options)
+        network: nn.Module = EncoderDecoder(options, in_channels, out_channels)
     else:
-        network = _of_monai(options)
+        network = _of_monai(options, in_channels, out_channels)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _of_monai(options: NetworkOptions) -> nn.Module:
+def _of_monai(options: NetworkOptions, in_channels: int, out_channels: int) -> nn.Module:
     from monai.networks import nets
 
     widths, dropout = options.widths, options.dropout
-    shape = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1}
+    shape = {"spatial_dims": 2, "in_channels": in_channels, "out_channels": out_channels}
     strides = (2,) * (len(widths) - 1)
     network: nn.Module
     if options.kind == "monai-basic-unet":

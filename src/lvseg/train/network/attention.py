@@ -1,4 +1,4 @@
-"""Three modules that weigh a feature map, each under its own name.
+"""Attention modules: three ways to weigh a feature map, each under its own name.
 
 All keep the shape ``[N, C, Y, X]`` of what they weigh.
 """
@@ -15,12 +15,12 @@ class Recalibration(nn.Module):
     """Residual squeeze-and-excitation: ``x + x * s``, one weight ``s`` in 0..1 a channel.
 
     ``s = sigmoid(W2 relu(W1 mean(x) + b1) + b2)``, the mean over rows and columns, W1 to
-    ``channels / reduction`` (Hu 2018, eq. 2 to 4). The sum with the input is the study's, which
+    ``channels / reduction`` (Hu 2018, eq. 2 to 4). The sum with the input is the paper's, which
     calls this module spatial attention; it knows channels and no places.
 
     At batch size 1 directly behind batch normalisation, and always behind instance normalisation,
     the mean of a channel is the layer's own shift, whatever the image: ``s`` is then a constant.
-    In the study's setting this holds in training for the modules in front of the decoder blocks.
+    In the paper's setting this holds in training for the modules in front of the decoder blocks.
     """
 
     def __init__(self, channels: int, reduction: int = 8) -> None:

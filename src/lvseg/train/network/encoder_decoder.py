@@ -1,4 +1,4 @@
-"""The study's family of networks: one encoder-decoder, whose parts the options choose."""
+"""Encoder-decoder networks from a plain one to the U-Net with attention, one class for all."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn import functional
 from lvseg.train.network.attention import AttentionGate, Recalibration, SpatialAttention
 from lvseg.train.network.options import NetworkOptions
 
-__all__ = ["ConvolutionBlock", "DecoderBlock", "EncoderDecoder"]
+__all__ = ["EncoderDecoder"]
 
 GROUPS = 8
 
 
-def _normalisation(options: NetworkOptions, channels: int) -> nn.Module:
-    if options.normalisation == "batch":
+def _normalization(options: NetworkOptions, channels: int) -> nn.Module:
+    if options.normalization == "batch":
         return nn.BatchNorm2d(channels, momentum=options.batch_momentum)
-    if options.normalisation == "instance":
+    if options.normalization == "instance":
         return nn.InstanceNorm2d(channels, affine=True)
-    if options.normalisation == "group":
+    if options.normalization == "group":
         return nn.GroupNorm(gcd(GROUPS, channels), channels)
     return nn.Identity()
 
@@ -46,7 +46,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 class ConvolutionBlock(nn.Sequential):
-    """``count`` times: 3x3 convolution, ReLU, normalisation, in the study's order."""
+    """``count`` times: 3x3 convolution, ReLU, normalisation, in the paper's order."""
 
     def __init__(self, options: NetworkOptions, channels: int, width: int, count: int = 2) -> None:
         layers: list[nn.Module] = []
@@ -54,7 +54,7 @@ class ConvolutionBlock(nn.Sequential):
             layers += [
                 nn.Conv2d(width if index else channels, width, 3, padding=1),
                 nn.ReLU(),
-                _normalisation(options, width),
+                _normalization(options, width),
             ]
         super().__init__(*layers)
 
@@ -62,7 +62,7 @@ class ConvolutionBlock(nn.Sequential):
 class DecoderBlock(nn.Module):
     """One level up: attention, 2x up-sampling, 2x2 convolution, (skip,) 3x3 convolutions.
 
-    The study names no activation here; without one the decoder would be linear, so each
+    The paper names no activation here; without one the decoder would be linear, so each
     convolution has the ReLU and the normalisation of the convolution block. Up-sampling repeats
     pixels, to the size of the level exactly, which is one more than twice at an odd side. The 2x2
     convolution pads one row and column of 0 at the bottom and on the right.
@@ -73,7 +73,7 @@ class DecoderBlock(nn.Module):
         parts = options.parts
         self.attention = _attention(options, channels)
         self.up = nn.Conv2d(channels, width, 2)
-        self.normalisation = _normalisation(options, width)
+        self.normalization = _normalization(options, width)
         self.gate = AttentionGate(width, width) if parts.gates else None
         self.skips = parts.skips
         joined = 2 * width if parts.skips else width
@@ -87,7 +87,7 @@ class DecoderBlock(nn.Module):
         """
         sides = (level.shape[2], level.shape[3])
         large = functional.interpolate(self.attention(features), size=sides, mode="nearest")
-        large = self.normalisation(torch.relu(self.up(functional.pad(large, (0, 1, 0, 1)))))
+        large = self.normalization(torch.relu(self.up(functional.pad(large, (0, 1, 0, 1)))))
         if self.skips:
             skip = level if self.gate is None else self.gate(level, large)
             large = torch.cat([skip, large], 1)
@@ -96,22 +96,26 @@ class DecoderBlock(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """``[N, 1, Y, X]`` -> logits ``[N, 1, Y, X]``, any sides from 2 ** (levels - 1) on.
+    """``[N, in_channels, Y, X]`` -> logits ``[N, out_channels, Y, X]``.
+
+    Rows and columns are any from 2 ** (levels - 1) on.
 
     Encoder: per level a convolution block (whose map is the skip), 2x2 max pooling, the attention
     module; bottleneck: a convolution block; decoder: see :class:`DecoderBlock`. Head: a 3x3
-    convolution to 2 channels and a 1x1 convolution to the logit. The study puts its module behind
-    the encoder block and the pooling into it, so the module weighs the pooled map; it names no
-    activation in the head and none stands there, because a ReLU on two channels can fall silent
+    convolution to 2 channels a label and a 1x1 convolution to its logit. The paper puts its module
+    behind the encoder block and the pooling into it, so the module weighs the pooled map; it names
+    no activation in the head and none stands there, because a ReLU on two channels can fall silent
     for good. Its sigmoid is left to loss and inference.
 
     Pooling leaves out the last row or column of an odd side; up-sampling returns to its size.
     """
 
-    def __init__(self, options: NetworkOptions) -> None:
+    def __init__(
+        self, options: NetworkOptions, in_channels: int = 1, out_channels: int = 1
+    ) -> None:
         super().__init__()
         *widths, deepest = options.widths
-        above = [1, *widths[:-1]]
+        above = [in_channels, *widths[:-1]]
         self.encoder = nn.ModuleList(
             ConvolutionBlock(options, channels, width)
             for channels, width in zip(above, widths, strict=True)
@@ -125,7 +129,10 @@ class EncoderDecoder(nn.Module):
             DecoderBlock(options, channels, width)
             for channels, width in reversed(list(zip(below, widths, strict=True)))
         )
-        self.head = nn.Sequential(nn.Conv2d(widths[0], 2, 3, padding=1), nn.Conv2d(2, 1, 1))
+        pair = 2 * out_channels
+        self.head = nn.Sequential(
+            nn.Conv2d(widths[0], pair, 3, padding=1), nn.Conv2d(pair, out_channels, 1)
+        )
         self.apply(_initialise)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
-"""What a network is: a kind, the channels of its levels, parts that may differ from the kind."""
+"""Network options: a kind, the channels of its levels, parts that may differ from the kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-__all__ = ["KINDS", "Attention", "NetworkOptions", "Normalisation", "Parts", "doubling"]
+from lvseg.modelcard import StrictModel
+
+__all__ = ["KINDS", "NetworkOptions", "Parts", "doubling"]
 
 Attention = Literal["none", "squeeze-excitation", "cbam-spatial"]
 Kind = Literal[
@@ -22,7 +24,7 @@ Kind = Literal[
     "monai-attention-unet",
     "monai-segresnet",
 ]
-Normalisation = Literal["batch", "instance", "group", "none"]
+Normalization = Literal["batch", "instance", "group", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ class Parts:
     decoder_convolutions: int
 
 
-#: The study's networks 1 to 4. Its decoder block has one 3x3 convolution; the plain U-Net, of which
-#: the study gives no detail, has the two of Ronneberger 2015.
+#: The paper's networks 1 to 4. Its decoder block has one 3x3 convolution; the plain U-Net, of which
+#: the paper gives no detail, has the two of Ronneberger 2015.
 KINDS: Mapping[str, Parts] = MappingProxyType(
     {
         "encoder-decoder": Parts(False, False, "none", 1),
@@ -53,7 +55,7 @@ KINDS: Mapping[str, Parts] = MappingProxyType(
 )
 
 
-class NetworkOptions(BaseModel):
+class NetworkOptions(StrictModel):
     """A network, described.
 
     The kind ``residual-unet`` is MONAI's (Kerfoot 2018), as are ``monai-basic-unet`` (Falk 2019),
@@ -71,13 +73,13 @@ class NetworkOptions(BaseModel):
 
     :param skips, gates, attention, decoder_convolutions: see :class:`Parts`.
     :param reduction: the recalibration squeezes the channels to 1 / ``reduction``.
-    :param normalisation: behind every ReLU; ``group`` has 8 groups, or as many as divide the
+    :param normalization: behind every ReLU; ``group`` has 8 groups, or as many as divide the
         channels.
     :param batch_momentum: weight of the newest batch in the running statistics of batch
         normalisation; 0.1 is torch's default, 0.01 Keras'.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar[Mapping[str, str]] = {"normalisation": "normalization"}
 
     kind: Kind = "residual-unet"
     widths: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
@@ -88,7 +90,7 @@ class NetworkOptions(BaseModel):
     attention: Attention | None = None
     decoder_convolutions: int | None = Field(default=None, ge=1)
     reduction: int = Field(default=8, ge=1)
-    normalisation: Normalisation = "batch"
+    normalization: Normalization = "batch"
     batch_momentum: float = Field(default=0.1, gt=0, le=1)
 
     @model_validator(mode="after")
@@ -128,7 +130,7 @@ _FAMILY_ONLY = (
     "attention",
     "decoder_convolutions",
     "reduction",
-    "normalisation",
+    "normalization",
     "batch_momentum",
 )
 
@@ -136,7 +138,7 @@ _FAMILY_ONLY = (
 def doubling(width: int, depth: int) -> tuple[int, ...]:
     """Channels that start at ``width`` and double at each of ``depth`` poolings.
 
-    The study's scale is width 64 and depth 5: five encoder blocks of 64 to 1024 channels and a
+    The paper's scale is width 64 and depth 5: five encoder blocks of 64 to 1024 channels and a
     bottleneck of 2048. Only with that bottleneck does its own variant reach the 101 million
     parameters (385 MB) it reports; without one, or with 1024, it has a quarter of them.
 

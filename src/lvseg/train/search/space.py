@@ -31,7 +31,7 @@ __all__ = [
 Space = Mapping[str, Any]
 
 #: The option that holds the largest learning rate.
-RATE = "peak_rate"
+RATE = "learning_rate"
 #: Options that a patient-level validation score cannot choose.
 FIXED = frozenset({"name", "description", "seed", "threshold", "validate_every"})
 #: What an entry of a space file may say.

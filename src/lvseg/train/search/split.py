@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from lvseg.errors import UsageError
 from lvseg.manifest import Sample, folds, patients, select, unaugmented, write_manifest
-from lvseg.train.dataset import Slices
-from lvseg.train.monitor import validate
 from lvseg.train.options import TrainOptions
+from lvseg.train.validation import ValidationSet, label_figures, slice_overlaps
 
 __all__ = ["TRAINING", "VALIDATION", "linked_dataset", "patient_dice", "split_samples"]
 
@@ -75,16 +73,17 @@ def linked_dataset(dataset: Path, samples: Sequence[Sample], folder: Path) -> No
     write_manifest(samples, folder)
 
 
-def patient_dice(network: nn.Module, data: Slices, options: TrainOptions) -> dict[str, float]:
-    """Mean Dice of each patient, as :func:`lvseg.train.monitor.validate` has it for a split.
+def patient_dice(
+    network: nn.Module, data: ValidationSet, options: TrainOptions
+) -> dict[str, float]:
+    """Mean Dice of each patient, over labels and the images that show them.
 
-    Images without cavity do not count; a patient with no others is left out.
+    Empty images do not count; a patient with no others is left out.
     """
-    owners = [sample.patient_id for sample in data.samples]
-    found = {}
-    for patient in dict.fromkeys(owners):
-        left_out = data.empty | torch.tensor([owner != patient for owner in owners])
-        if not left_out.all():
-            part = replace(data, empty=left_out)
-            found[patient] = validate(network, part, options.input)[0]
-    return found
+    found: dict[str, list[float]] = {}
+    rows = slice_overlaps(network, data, options)
+    for sample, row in zip(data.slices.samples, rows, strict=True):
+        if row.any():
+            dice = label_figures(row, options.labels)["dice"]
+            found.setdefault(sample.patient_id, []).append(dice)
+    return {patient: sum(each) / len(each) for patient, each in found.items()}

@@ -27,7 +27,6 @@ from sqlalchemy.exc import DatabaseError
 from lvseg.errors import DatasetError, UsageError
 from lvseg.manifest import Sample, manifest_text, patients, read_manifest
 from lvseg.train import checkpoint
-from lvseg.train.dataset import load_slices
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
 from lvseg.train.run_folder import exclusive_lock, same_settings
@@ -49,6 +48,7 @@ from lvseg.train.search.split import (
     split_samples,
 )
 from lvseg.train.trainer import fit
+from lvseg.train.validation import load_validation
 
 __all__ = ["Outcome", "tune"]
 
@@ -219,10 +219,10 @@ def _trial(study: Any, search: _Search) -> None:
 def _train(trial: Any, options: TrainOptions, search: _Search, done: int) -> float:
     """Train, score after each validation, give up where the trial falls behind."""
     run = search.run(trial.number)
-    validation = load_slices(search.data, VALIDATION, options.input)
-    if bool(validation.empty.all()):
+    validation = load_validation(search.data, VALIDATION, options)
+    if bool(validation.slices.empty.all()):
         raise DatasetError("expected a cavity in at least one held-out picture, found none")
-    network, scores = build(options.network), list[float]()
+    network, scores = build(options.network, *options.channels), list[float]()
     if torch.cuda.is_available():
         network = network.to("cuda")
 
@@ -231,7 +231,7 @@ def _train(trial: Any, options: TrainOptions, search: _Search, done: int) -> flo
         search.report(stage, done * epochs + epoch, search.trials * epochs)
         if epoch % options.validate_every and epoch < epochs:
             return
-        checkpoint.load_average(run, "last", network)
+        checkpoint.load_ema(run, "last", network)
         by_patient = patient_dice(network, validation, options)
         scores.append(float(np.mean([*by_patient.values()])))
         trial.report(scores[-1], epoch)

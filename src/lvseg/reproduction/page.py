@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that works offline, and the same as Markdown."""
+"""Report of a reproduction: one HTML file that works offline, and the same as Markdown."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lvseg.atomic import write_text
-from lvseg.train.reproduce.tables import SPLITS, Table, budget_words, tables
+from lvseg.reproduction.tables import SPLITS, Table, budget_words, tables
 
-__all__ = ["to_html", "to_markdown", "write_pages"]
+__all__ = ["write_pages"]
 
 PICTURES = {"curves": "learning curves", "examples": "pictures of validation patients"}
 Document = Mapping[str, Any]
@@ -29,7 +29,7 @@ def to_html(document: Document, output: Path) -> str:
     """The report as one page, with the pictures of the runs below ``output`` inside."""
     from jinja2 import Environment
 
-    text = (resources.files("lvseg.train.reproduce") / "page.html").read_text("utf-8")
+    text = (resources.files("lvseg.reproduction") / "page.html").read_text("utf-8")
     template = Environment(autoescape=True).from_string(text)
     return template.render(
         scale=budget_words(document),
@@ -55,7 +55,7 @@ def _title(step: Mapping[str, Any]) -> str:
 
 def to_markdown(document: Document) -> str:
     """The report as Markdown; its pictures are those of the run folders beside it."""
-    lines = ["# The study, run again", "", budget_words(document), "", _made(document), ""]
+    lines = ["# The paper, run again", "", budget_words(document), "", _made(document), ""]
     if document["missing"]:
         lines += [f"**Not finished: {', '.join(document['missing'])}.**", ""]
     for table in tables(document):

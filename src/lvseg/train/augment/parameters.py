@@ -1,8 +1,9 @@
-"""Drawing: options and a random generator -> the parameters of one batch."""
+"""Augmentation parameters of a batch, drawn from options by a random generator."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,14 +12,14 @@ from torch import Generator, Tensor
 
 from lvseg.train.augment.options import AugmentOptions
 
-__all__ = ["Draw", "draw", "identity"]
+__all__ = ["AugmentParameters", "draw_parameters", "identity_parameters"]
 
 #: Control points on each axis of the B-spline fields: fine deformation, and changes of intensity.
 FINE_POINTS, FIELD_POINTS = 8, 6
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class AugmentParameters:
     """Parameters of one batch of N images; every tensor has N as its first axis.
 
     :param centre: crop centre in source pixels (row, column), [N, 2].
@@ -54,12 +55,19 @@ class Draw:
     coarse: Tensor | None = None
     rician: Tensor | None = None
 
-    def to(self, device: torch.device) -> Draw:
+    def to(self, device: torch.device) -> AugmentParameters:
         """The same parameters where the images are."""
+        return self._each(lambda value: value.to(device))
+
+    def part(self, images: slice) -> AugmentParameters:
+        """The parameters of some images of the batch; the seed of the noise stays."""
+        return self._each(lambda value: value[images])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> AugmentParameters:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():
-            values[name] = value.to(device) if isinstance(value, Tensor) else value
-        return Draw(**values)
+            values[name] = change(value) if isinstance(value, Tensor) else value
+        return AugmentParameters(**values)
 
 
 def _uniform(count: int, limits: tuple[float, float], generator: Generator) -> Tensor:
@@ -82,11 +90,11 @@ def _sometimes(values: Tensor, chance: float, otherwise: float, generator: Gener
     return torch.where(wide, values, torch.full_like(values, otherwise))
 
 
-def identity(centres: Tensor) -> Draw:
+def identity_parameters(centres: Tensor) -> AugmentParameters:
     """The draw that only crops, around ``centres`` [N, 2]."""
     count = len(centres)
     one, zero = torch.ones(count), torch.zeros(count)
-    return Draw(
+    return AugmentParameters(
         centre=centres.float(),
         matrix=torch.eye(2).repeat(count, 1, 1),
         elastic=torch.zeros(count, 2, 4, 4),
@@ -100,10 +108,10 @@ def identity(centres: Tensor) -> Draw:
     )
 
 
-def draw(
+def draw_parameters(
     options: AugmentOptions, centres: Tensor, sides: tuple[int, int], generator: Generator
-) -> Draw:
-    """Draw the parameters for a batch.
+) -> AugmentParameters:
+    """Draw the parameters of a batch.
 
     :param centres: cavity centre of each image in source pixels (row, column), [N, 2].
     :param sides: (rows, columns) of the source images.
@@ -125,7 +133,7 @@ def draw(
     cosine, sine = torch.cos(angle), torch.sin(angle)
     rotation = torch.stack([cosine, -sine, sine, cosine], 1).reshape(count, 2, 2)
     scale = torch.stack([zoom * stretch, zoom / stretch * flip], 1)
-    first = Draw(
+    first = AugmentParameters(
         centre=torch.where(chosen, anywhere, centres + shift),
         matrix=rotation * scale[:, None, :],
         elastic=_points(count, 2, 4, options.elastic_px, generator),
@@ -138,12 +146,12 @@ def draw(
         blur=torch.rand(count, generator=generator) < options.blur_chance,
         bias_centred=options.bias_centred,
     )
-    return _recoloured(_moved(first, options, sides, generator), options, generator)
+    return _with_intensity(_with_geometry(first, options, sides, generator), options, generator)
 
 
-def _moved(
-    drawn: Draw, options: AugmentOptions, sides: tuple[int, int], generator: Generator
-) -> Draw:
+def _with_geometry(
+    drawn: AugmentParameters, options: AugmentOptions, sides: tuple[int, int], generator: Generator
+) -> AugmentParameters:
     """The further kinds of geometry, in this order, each drawn only when it is on."""
     count, centre, matrix, fine = len(drawn.centre), drawn.centre, drawn.matrix, None
     if options.upside_down_chance > 0:
@@ -160,7 +168,9 @@ def _moved(
     return replace(drawn, centre=centre, matrix=matrix, elastic_fine=fine)
 
 
-def _recoloured(drawn: Draw, options: AugmentOptions, generator: Generator) -> Draw:
+def _with_intensity(
+    drawn: AugmentParameters, options: AugmentOptions, generator: Generator
+) -> AugmentParameters:
     """The further kinds of intensity, in this order, each drawn only when it is on."""
     count = len(drawn.centre)
     contrast = inverted = smooth = coarse = rician = None

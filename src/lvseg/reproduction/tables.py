@@ -1,4 +1,4 @@
-"""The tables of the report, from the document of ``study.json``; cells are text."""
+"""Tables of the report, from the document of ``study.json``; cells are text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lvseg.train.reproduce.steps import LEAK_PAIR, MODIFIED, NETWORKS, PEERS
+from lvseg.reproduction.ladder import LEAK_PAIR, MODIFIED, NETWORKS, PEERS
 
 __all__ = ["Table", "budget_words", "tables"]
 
@@ -66,7 +66,7 @@ def _networks(document: Document) -> Table:
     ]
     rows = tuple((step["title"], SPLITS[step["split"]], *_scores(step)) for step in standing)
     return Table(
-        "The study's networks in the study's setting",
+        "The paper's networks in the paper's setting",
         ("network", "split", *SCORES),
         rows,
         "Mean over pictures with a cavity, each on its own grid, after the last epoch. Split by "
@@ -114,7 +114,7 @@ def _ladder(document: Document) -> Table:
     rows = []
     first = by_key.get(climbed[0]["before"]) if climbed else None
     if first is not None:
-        rows.append(("the study's setting: " + first["title"], *_scores(first), UNKNOWN, UNKNOWN))
+        rows.append(("the paper's setting: " + first["title"], *_scores(first), UNKNOWN, UNKNOWN))
     for step in climbed:
         gained = step["bought_on_validation"]
         bought = (UNKNOWN, UNKNOWN)
@@ -225,7 +225,7 @@ def _budget(document: Document) -> Table:
 
 
 def budget_words(document: Document) -> str:
-    """One sentence on how large this run of the study is, beside the study's own size."""
+    """One sentence on how large this run of the ladder is, beside the paper's own size."""
     scale = document["scale"]
     words = (
         f"Scale '{scale['name']}': {scale['total']} pairs after augmentation, whole frames of "
@@ -234,7 +234,7 @@ def budget_words(document: Document) -> str:
     )
     if scale["name"] != "paper":
         words += (
-            " The study itself has 3500 pairs, 256 px, width 64, depth 5 and 15 epochs: these are "
+            " The paper itself has 3500 pairs, 256 px, width 64, depth 5 and 15 epochs: these are "
             "narrower networks, smaller images and fewer steps, and the figures are not its own."
         )
     return words

@@ -1,4 +1,4 @@
-"""Intensity: crops made brighter, darker, shaded, blurred, coarse and noisy; masks never."""
+"""Intensity augmentation: crops made brighter, darker, shaded, blurred, coarse and noisy."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from lvseg.train.augment.drawing import Draw
-from lvseg.train.augment.fields import coarse, smooth, spline_field
+from lvseg.train.augment.parameters import AugmentParameters
+from lvseg.train.augment.random_fields import coarse, smooth, spline_field
 
-__all__ = ["recolour"]
+__all__ = ["apply_intensity"]
 
 #: How steeply a picture turns from plain to inverted, per unit of the random field.
 _TURN = 4.0
 
 
-def recolour(parameters: Draw, images: Tensor) -> Tensor:
-    """Change the brightness of crops ``[N, 1, Y, X]`` in 0..1; masks are not concerned.
+def apply_intensity(parameters: AugmentParameters, images: Tensor) -> Tensor:
+    """Change the brightness of crops ``[N, C, Y, X]`` in 0..1; masks are not concerned.
 
     In this order: parts inverted, gamma, shading, local contrast, gain and offset, half resolution,
     Gaussian blur, coarse pixels, noise, Rician noise.
@@ -42,7 +42,7 @@ def _wide(values: Tensor) -> Tensor:
     return values[:, None, None, None]
 
 
-def _shading(parameters: Draw, sides: tuple[int, int]) -> Tensor:
+def _shading(parameters: AugmentParameters, sides: tuple[int, int]) -> Tensor:
     """Log of the coil shading, [N, 1, Y, X]."""
     field = functional.interpolate(parameters.bias, size=sides, mode="bicubic", align_corners=True)
     return field - field.mean((2, 3), keepdim=True) if parameters.bias_centred else field
@@ -62,7 +62,7 @@ def _local_contrast(points: Tensor, images: Tensor, there: Tensor) -> Tensor:
     return (mean + (images - mean) * factor) * there
 
 
-def _blurred(parameters: Draw, images: Tensor) -> Tensor:
+def _blurred(parameters: AugmentParameters, images: Tensor) -> Tensor:
     """Gaussian blur, then coarse pixels, of the images that have them."""
     if parameters.smooth_px is not None:
         chosen = torch.nonzero(parameters.smooth_px > 0).flatten()
@@ -75,7 +75,7 @@ def _blurred(parameters: Draw, images: Tensor) -> Tensor:
     return images
 
 
-def _noisy(parameters: Draw, images: Tensor) -> Tensor:
+def _noisy(parameters: AugmentParameters, images: Tensor) -> Tensor:
     """Noise is drawn on the processor, so that every device gets the same."""
     generator = Generator().manual_seed(parameters.noise_seed)
 

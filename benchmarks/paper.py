@@ -1,10 +1,10 @@
-"""Run the study's ladder and keep its figures: python benchmarks/study.py DATASET WORK
+"""Run the paper's ladder and keep its figures: python benchmarks/paper.py DATASET WORK
 
-    python benchmarks/study.py dataset study             # two processor cores, under two hours
-    python benchmarks/study.py dataset study --scale paper    # the study's own size, a GPU
+    python benchmarks/paper.py dataset paper             # two processor cores, under two hours
+    python benchmarks/paper.py dataset paper --scale paper    # the paper's own size, a GPU
 
-DATASET is made by  lvseg prepare; WORK is the folder of the study: the same command goes on with a
-stopped run. Writes results/study-<scale>.json; report, curves and pictures stay in WORK.
+DATASET is made by  lvseg prepare; WORK is the folder of the ladder: the same command goes on with a
+stopped run. Writes results/paper-<scale>.json; report, curves and pictures stay in WORK.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from header import save
 
-from lvseg.train.reproduce.run import SEED, reproduce
-from lvseg.train.reproduce.steps import SCALES
-from lvseg.train.reproduce.tables import tables
+from lvseg.reproduction.ladder import SCALES
+from lvseg.reproduction.run import SEED, reproduce
+from lvseg.reproduction.tables import tables
 
 PROTOCOL = (
     "One run of every step, weights of its last epoch; Dice and Jaccard of every picture with a "
     "cavity on its own grid, mean over pictures, intervals bootstrapped by patient; split by image "
-    "as the study (leaks) and by patient (official sets: training, validation, online); every step "
+    "as the paper (leaks) and by patient (official sets: training, validation, online); every step "
     "scored once on each; nothing chosen by the test patients"
 )
 
@@ -48,7 +48,7 @@ def main() -> None:
     libraries = document.pop("versions")  # the header has them
     result = {**document, "pillow": libraries["pillow"], "core_hours": round(processor / 3600, 2)}
     result.pop("seed")
-    save(f"study-{options.scale}", PROTOCOL, result, seed=SEED)
+    save(f"paper-{options.scale}", PROTOCOL, result, seed=SEED)
 
 
 if __name__ == "__main__":

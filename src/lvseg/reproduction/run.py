@@ -1,4 +1,4 @@
-"""Run the ladder, or go on with it: each step is a run folder, trained, scored, never repeated."""
+"""Run of the ladder, resumable: each step is a run folder, trained, scored, never repeated."""
 
 from __future__ import annotations
 
@@ -12,29 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from lvseg.atomic import write_text
-from lvseg.datasets.augmented import study_counts
-from lvseg.errors import UsageError
 from lvseg.manifest import manifest_text, patients, read_manifest, select
-from lvseg.train.distributed import Device
-from lvseg.train.network import build, count_parameters
-from lvseg.train.record import read_log
-from lvseg.train.reproduce import comparisons, splits
-from lvseg.train.reproduce.crew import Report, jobs_for, one_thread, run_steps
-from lvseg.train.reproduce.page import write_pages
-from lvseg.train.reproduce.score import Row, load, score, summary
-from lvseg.train.reproduce.speed import images_per_second
-from lvseg.train.reproduce.splits import originals
-from lvseg.train.reproduce.statistics import own_rows, two_normalisations
-from lvseg.train.reproduce.step_run import (
-    PARTS,
-    Place,
-    Rows,
-    is_done,
-    read_rows,
-    seconds,
-    write_rows,
+from lvseg.reproduction import splits
+from lvseg.reproduction.batch_statistics import own_rows, two_normalisations
+from lvseg.reproduction.comparisons import (
+    paired_difference,
+    paired_on_common,
+    unpaired_difference,
 )
-from lvseg.train.reproduce.steps import (
+from lvseg.reproduction.ladder import (
     LEAK_PAIR,
     MODIFIED,
     NETWORKS,
@@ -44,7 +30,25 @@ from lvseg.train.reproduce.steps import (
     choose,
     ladder,
 )
-from lvseg.train.run_folder import exclusive_lock
+from lvseg.reproduction.offline_augmentation import paper_counts
+from lvseg.reproduction.page import write_pages
+from lvseg.reproduction.score import Row, load, score, summary
+from lvseg.reproduction.speed import images_per_second
+from lvseg.reproduction.splits import paper_samples
+from lvseg.reproduction.step_run import (
+    PARTS,
+    Place,
+    Rows,
+    is_done,
+    read_rows,
+    seconds,
+    write_rows,
+)
+from lvseg.reproduction.worker_pool import Report, jobs_for, one_thread, run_steps
+from lvseg.train.distributed import Device
+from lvseg.train.log import read_log
+from lvseg.train.network import build, count_parameters
+from lvseg.train.run_folder import exclusive_lock, same_settings
 from lvseg.version import __version__
 
 __all__ = ["SEED", "reproduce", "steps_of"]
@@ -53,8 +57,8 @@ SEED = 20261122
 
 
 def steps_of(scale: Scale, seed: int = SEED) -> tuple[Step, ...]:
-    """The ladder of a scale; its epochs show as many pictures as the study trains on."""
-    return ladder(scale, study_counts(scale.total)["training"], seed)
+    """The ladder of a scale; its epochs show as many pictures as the paper trains on."""
+    return ladder(scale, paper_counts(scale.total)["training"], seed)
 
 
 def reproduce(
@@ -77,11 +81,12 @@ def reproduce(
 
     :param jobs: steps that run at once, on a CPU; None = one a processor.
     :returns: the document of ``study.json``.
-    :raises UsageError: an unknown step, an output folder of another study, or one in use.
+    :raises UsageError: an unknown step, an output folder of another scale, seed or data set, or
+        one in use.
     """
     steps = steps_of(scale, seed)
     wanted = choose(steps, only)
-    samples = originals(dataset)
+    samples = paper_samples(dataset)
     with exclusive_lock(output, "run"):
         identity = _identity(output, scale, seed, manifest_text(samples))
         report("data", 0, len(wanted))
@@ -109,7 +114,7 @@ def _document(identity: Mapping[str, Any], place: Place, steps: Sequence[Step]) 
         **identity,
         **_circumstances(place),
         "splits": splits.facts(place.data),
-        "steps": [_told(step, place, done) for step in steps if step.key in done],
+        "steps": [_reported(step, place, done) for step in steps if step.key in done],
         "missing": [step.key for step in steps if step.key not in done],
         "leak": _leak(place, steps, done),
         "two_normalisations": two_normalisations(place, steps, done),
@@ -120,30 +125,25 @@ def _document(identity: Mapping[str, Any], place: Place, steps: Sequence[Step]) 
 
 def _speed(place: Place, steps: Sequence[Step], done: Mapping[str, Rows]) -> dict[str, float]:
     """Of the peers and the network beside them, once all of them are there."""
-    compared = {step.key: step.options for step in steps if step.key in PEERS}
-    if not set(compared) <= set(done):
+    compared = [step for step in steps if step.key in PEERS]
+    if not {step.key for step in compared} <= set(done):
         return {}
     return images_per_second(compared, place.torch_device(), place.output / "speed.json")
 
 
 def _identity(output: Path, scale: Scale, seed: int, manifest: str) -> dict[str, Any]:
-    """What the folder is a study of; written once, and the same ever after."""
-    own = {
+    """What the folder is a reproduction of; written once, and the same ever after."""
+    settings = {
         "schema": 1,
         "scale": asdict(scale),
         "seed": seed,
         "manifest_sha256": hashlib.sha256(manifest.encode()).hexdigest(),
     }
     path = output / "study-of.json"
-    if not path.is_file():
+    earlier = json.loads(path.read_text("utf-8")) if path.is_file() else None
+    own = same_settings(output, "reproduction", settings, earlier)
+    if earlier is None:
         write_text(path, json.dumps(own, indent=1) + "\n")
-    earlier = json.loads(path.read_text("utf-8"))
-    if earlier != own:
-        other = ", ".join(key for key in own if own[key] != earlier.get(key))
-        raise UsageError(
-            f"expected the study that {output} was begun with, found another {other}: "
-            "name a new folder"
-        )
     return own
 
 
@@ -158,12 +158,12 @@ def _circumstances(place: Place) -> dict[str, Any]:
     }
 
 
-def _told(step: Step, place: Place, done: Mapping[str, Rows]) -> dict[str, Any]:
+def _reported(step: Step, place: Place, done: Mapping[str, Rows]) -> dict[str, Any]:
     """Everything about one finished step, as plain values."""
     run, rows = place.run(step), done[step.key]
     gained = None
     if step.before is not None and step.before in done:
-        gained = comparisons.bought(done[step.before]["validation"], rows["validation"])
+        gained = paired_difference(done[step.before]["validation"], rows["validation"])
     return {
         "key": step.key,
         "title": step.title,
@@ -190,18 +190,18 @@ def _leak(place: Place, steps: Sequence[Step], done: Mapping[str, Rows]) -> dict
     for kind in NETWORKS:
         pair = (f"image-level-{kind}", f"official-{kind}")
         if set(pair) <= set(done):
-            found["by_network"][kind] = comparisons.gap(*(done[key]["test"] for key in pair))
+            found["by_network"][kind] = unpaired_difference(*(done[key]["test"] for key in pair))
             own = (own_rows(by_key[key], place, "test") for key in pair)
-            found["by_network_own"][kind] = comparisons.gap(*own)
+            found["by_network_own"][kind] = unpaired_difference(*own)
     leaking, control = f"image-level-{MODIFIED}", f"patient-shares-{MODIFIED}"
     pairs = [(leaking, f"official-{MODIFIED}"), (leaking, control), tuple(LEAK_PAIR.values())]
     for one, other in pairs:
         if {one, other} <= set(done):
             honest = _rescored(by_key[other], place)
-            found["same_pictures"][other] = comparisons.paired(done[one]["test"], honest)
+            found["same_pictures"][other] = paired_on_common(done[one]["test"], honest)
     for name, (one, other) in {"same_shares": pairs[1], "batches": pairs[2]}.items():
         both = {one, other} <= set(done)
-        found[name] = comparisons.gap(done[one]["test"], done[other]["test"]) if both else None
+        found[name] = unpaired_difference(done[one]["test"], done[other]["test"]) if both else None
     return found
 
 

@@ -1,4 +1,4 @@
-"""One step of the ladder: a run folder, trained, scored, drawn, and never done twice."""
+"""Run folder of one step of the ladder: trained, scored, drawn, and never done twice."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import torch
 from lvseg.atomic import write_text
 from lvseg.errors import UsageError
 from lvseg.manifest import read_manifest, select
-from lvseg.train.checkpoint import read_options
+from lvseg.reproduction.examples import chosen, draw_examples, examples
+from lvseg.reproduction.ladder import Step
+from lvseg.reproduction.score import Row, load, score
+from lvseg.reproduction.splits import Splits
+from lvseg.reproduction.trainer import FrameOptions, fit_frames
+from lvseg.train.checkpoint import read_document
 from lvseg.train.distributed import Device, pick_device
-from lvseg.train.reproduce.examples import chosen, draw_examples, examples
-from lvseg.train.reproduce.score import Row, load, score
-from lvseg.train.reproduce.splits import Splits
-from lvseg.train.reproduce.steps import Step
 from lvseg.train.trainer import fit
 
 __all__ = ["PARTS", "Place", "Rows", "is_done", "read_rows", "run_step", "seconds", "write_rows"]
@@ -34,7 +35,7 @@ Rows = Mapping[str, tuple[Row, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a study is made, of what, and on which device."""
+    """Where the ladder is run, of what, and on which device."""
 
     output: Path
     data: Splits
@@ -56,20 +57,12 @@ def run_step(step: Step, place: Place, follow: Follow = lambda epoch, epochs: No
     """
     run = place.run(step)
     if is_done(run):
-        if read_options(run)[0] != step.options:
+        if read_document(run)["options"] != step.options.model_dump(mode="json"):
             raise UsageError(f"{run} was made with other options: name a new folder")
         return
     leaks, data = step.split == "image-level", place.data[step.split]
     with _timed(run):
-        fit(
-            step.options,
-            data,
-            run,
-            resume=True,
-            report=lambda epoch, epochs, figures: follow(epoch, epochs),
-            device=place.device,
-            allow_leaks=leaks,
-        )
+        train_step(step, place, follow)
         network, options = load(run, place.torch_device())
         samples = read_manifest(data, allow_leaks=leaks)
         rows = {part: score(network, options, data, select(samples, part)) for part in PARTS}
@@ -78,6 +71,29 @@ def run_step(step: Step, place: Place, follow: Follow = lambda epoch, epochs: No
     write_rows(run / "scores.json", rows)
     for name in ("best.json", "best.safetensors"):  # nothing is picked; 1.2 GB at paper scale
         (run / name).unlink(missing_ok=True)
+
+
+def train_step(step: Step, place: Place, follow: Follow) -> None:
+    """Train one step or go on with it; whole frames by the reproduction's own trainer."""
+    options, data, run = step.options, place.data[step.split], place.run(step)
+    if isinstance(options, FrameOptions):
+        fit_frames(
+            options,
+            data,
+            run,
+            follow=follow,
+            device=place.torch_device(),
+            allow_leaks=step.split == "image-level",
+        )
+        return
+    fit(
+        options,
+        data,
+        run,
+        resume=True,
+        report=lambda epoch, epochs, figures: follow(epoch, epochs),
+        device=place.device,
+    )
 
 
 def is_done(run: Path) -> bool:

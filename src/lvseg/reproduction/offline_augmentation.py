@@ -1,10 +1,10 @@
-"""The study's offline augmentation: a data set folder -> a larger one, before any training.
+"""Offline augmentation of the paper: a larger data set folder, made before any training.
 
-The study turns 805 pairs into 3500: rotation drawn from +-180 degrees, horizontal and vertical
+The paper turns 805 pairs into 3500: rotation drawn from +-180 degrees, horizontal and vertical
 flip; zoom, width and height shift are parameters set to 0. Where it leaves a choice, ours is:
 each flip has chance 1/2; one resampling does all of a move, linear for the image, and for the mask
 linear and cut at 1/2; beyond the border the nearest pixel is repeated, as the generator of Keras
-does unless told otherwise, whose parameters have these names (``fill="zero"`` is the other choice).
+does by default, whose parameters have these names (``fill="zero"`` is the other choice).
 """
 
 from __future__ import annotations
@@ -43,16 +43,11 @@ from lvseg.read import read_mask, read_picture
 from lvseg.write.pictures import write_picture
 
 __all__ = [
-    "ORIGINAL",
     "AugmentReport",
-    "Move",
     "OfflineOptions",
     "augment",
-    "draw",
     "image_level_split",
-    "move_image",
-    "move_mask",
-    "study_counts",
+    "paper_counts",
 ]
 
 #: Draws until the cavity stays in the picture.
@@ -62,7 +57,7 @@ _MODES = {"nearest": "nearest", "zero": "grid-constant"}
 
 @dataclass(frozen=True, slots=True)
 class OfflineOptions:
-    """Ranges to draw from; the defaults are the study's.
+    """Ranges to draw from; the defaults are the paper's.
 
     :param rotation_degrees: +- this about the picture's centre, 0 to 180.
     :param horizontal_flip, vertical_flip: mirror left and right, top and bottom, each by chance.
@@ -331,10 +326,10 @@ def _draw_inside(
     )
 
 
-def study_counts(images: int) -> dict[str, int]:
-    """Sizes of the study's split: 20 % test, 20 % of the rest validation, both rounded up.
+def paper_counts(images: int) -> dict[str, int]:
+    """Sizes of the paper's split: 20 % test, 20 % of the rest validation, both rounded up.
 
-    >>> study_counts(3500)
+    >>> paper_counts(3500)
     {'training': 2240, 'validation': 560, 'test': 700}
     """
     test = math.ceil(images / 5)
@@ -345,13 +340,13 @@ def study_counts(images: int) -> dict[str, int]:
 def image_level_split(
     samples: Sequence[Sample], counts: Mapping[str, int], seed: int = 0
 ) -> tuple[Sample, ...]:
-    """LEAKS: give each picture a split at random, as the study does, to show what that hides.
+    """LEAKS: give each picture a split at random, as the paper does, to show what that hides.
 
     Copies of one picture and slices of one patient land on both sides, so every score on such a
-    split is too good, and no manifest may hold it. The order of cases is kept; their old splits
+    split is too good, and no manifest may hold it. The order of samples is kept; their old splits
     are replaced.
 
-    :param counts: split name -> number of pictures, together as many as there are cases.
+    :param counts: split name -> number of pictures, together as many as there are samples.
     :raises UsageError: other counts.
     """
     if sum(counts.values()) != len(samples) or min(counts.values(), default=0) < 0:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure  # noqa: E402
 from PIL import Image  # noqa: E402
 from train_maker import make_dataset, tiny_options  # noqa: E402
 
-from lvseg.train import checkpoint, record, trainer  # noqa: E402
+from lvseg.train import checkpoint, trainer  # noqa: E402
+from lvseg.train import log as logging  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -23,16 +24,16 @@ LOG = [
 
 
 def test_a_log_is_read_as_it_was_written(tmp_path: Path) -> None:
-    assert record.read_log(tmp_path) == []
-    record.write_log(tmp_path, LOG)
-    assert record.read_log(tmp_path) == LOG
+    assert logging.read_log(tmp_path) == []
+    logging.write_log(tmp_path, LOG)
+    assert logging.read_log(tmp_path) == LOG
     text = (tmp_path / "log.csv").read_text()
     assert text.splitlines()[1] == "1,3,0.01,0.5,0.25,,,,"
 
 
 @pytest.mark.parametrize("log", [[], LOG])
 def test_curves_are_a_picture(log: list[dict[str, float]], tmp_path: Path) -> None:
-    record.draw_curves(log, tmp_path / "curves.png")
+    logging.draw_curves(log, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size == (1100, 352)
     assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
@@ -49,7 +50,7 @@ def test_a_figure_that_fails_leaves_the_one_before(
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OSError):  # noqa: PT011
-        record.draw_curves(LOG, tmp_path / "curves.png")
+        logging.draw_curves(LOG, tmp_path / "curves.png")
     assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
 
 
@@ -65,9 +66,9 @@ def test_a_run_leaves_log_curves_and_checkpoints(tmp_path: Path) -> None:
         "last.safetensors",
         "log.csv",
     ]
-    first, second = record.read_log(run)
-    assert set(second) == set(record.LOG_FIELDS)
-    assert set(record.LOG_FIELDS) - set(first) == {
+    first, second = logging.read_log(run)
+    assert set(second) == set(logging.LOG_FIELDS)
+    assert set(logging.LOG_FIELDS) - set(first) == {
         "validation_loss",
         "validation_dice",
         "validation_jaccard",
@@ -79,9 +80,9 @@ def test_a_run_leaves_log_curves_and_checkpoints(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_tensorboard_gets_the_figures_of_each_epoch(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    with record.tensorboard(tmp_path, 0) as writer:
+    with logging.tensorboard(tmp_path, 0) as writer:
         for row in LOG:
-            record.post(writer, row)
+            logging.log_scalars(writer, row)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
@@ -95,8 +96,8 @@ def test_tensorboard_gets_the_figures_of_each_epoch(tmp_path: Path) -> None:
 
 
 def test_no_tensorboard_unless_it_is_asked_for(tmp_path: Path) -> None:
-    with record.tensorboard(tmp_path, 0, wanted=False) as writer:
-        record.post(writer, LOG[0])
+    with logging.tensorboard(tmp_path, 0, wanted=False) as writer:
+        logging.log_scalars(writer, LOG[0])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,7 +108,9 @@ def test_the_command_takes_device_determinism_and_tensorboard(
     from lvseg.cli import main
 
     dataset = make_dataset(tmp_path / "data")
-    recipe = 'name = "x"\nepochs = 1\nsteps_per_epoch = 1\nframe = "whole"\nframe_px = 16\n'
+    recipe = (
+        'name = "x"\nepochs = 1\nsteps_per_epoch = 1\n[input]\nspacing_mm = 1.3\ncrop_px = 16\n'
+    )
     (tmp_path / "recipe.toml").write_text(f'{recipe}[network]\nkind = "unet"\nwidths = [2, 4]\n')
     words = ["train", "--config", str(tmp_path / "recipe.toml"), "--data", str(dataset), "-o"]
     run = tmp_path / "run"

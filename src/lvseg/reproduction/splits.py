@@ -1,4 +1,4 @@
-"""The data of the study: two augmented sets of pictures, and four ways to split them."""
+"""The data sets of the reproduction: two augmented sets of pictures, split in four ways."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from lvseg.atomic import write_text
-from lvseg.datasets.augmented import ORIGINAL, augment, image_level_split, study_counts
 from lvseg.errors import UsageError
 from lvseg.manifest import (
     MANIFEST,
+    ORIGINAL,
     Sample,
     manifest_text,
     patients,
@@ -25,11 +25,16 @@ from lvseg.manifest import (
     split_by_patient,
     write_dataset_facts,
 )
-from lvseg.train.reproduce.steps import Scale, Split
+from lvseg.reproduction.ladder import Scale, Split
+from lvseg.reproduction.offline_augmentation import (
+    augment,
+    image_level_split,
+    paper_counts,
+)
 
-__all__ = ["TEST_NAMES", "Splits", "facts", "make", "originals", "shared_patients"]
+__all__ = ["Splits", "facts", "make", "paper_samples"]
 
-#: Split name -> its folder below the study's.
+#: Split name -> its folder below that of the reproduction.
 Splits = Mapping[Split, Path]
 #: What a data set may call the patients of the final judgement.
 TEST_NAMES = ("online", "test", "testing")
@@ -38,30 +43,32 @@ EMPTY = "empty"
 
 
 def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
-    """Write the data of the study into ``folder``; what is there already is kept.
+    """Write the data sets of the reproduction into ``folder``; what is there already is kept.
 
     The pictures of ``image-level`` and ``patient-shares`` are the same: all originals and their
     copies. ``official`` has as many training pictures, made of training patients only.
 
     :raises UsageError: a data set without training, validation and test patients.
     """
-    samples = originals(dataset)
-    counts = study_counts(scale.total)
+    samples = paper_samples(dataset)
+    counts = paper_counts(scale.total)
     rest = len(samples) - len(select(samples, "training"))
     folder.mkdir(parents=True, exist_ok=True)
-    plain, everyone, taught = (folder / name for name in ("originals", "pool-all", "pool-training"))
+    plain, everyone, training = (
+        folder / name for name in ("originals", "pool-all", "pool-training")
+    )
     _link(dataset, _mixed(samples, seed), plain)
     if not everyone.exists():
         augment(plain, everyone, scale.total, seed=seed)
-    if not taught.exists():
+    if not training.exists():
         total = counts["training"] + rest
-        augment(plain, taught, total, split="training", seed=seed)
+        augment(plain, training, total, split="training", seed=seed)
     pool = read_manifest(everyone)
     shares = {name: float(count) for name, count in counts.items()}
     dealt: dict[Split, tuple[Path, Sequence[Sample]]] = {
         "image-level": (everyone, image_level_split(pool, counts, seed)),
         "patient-shares": (everyone, split_by_patient(pool, shares, seed=seed, stratify=False)),
-        "official": (taught, read_manifest(taught)),
+        "official": (training, read_manifest(training)),
     }
     for name, (source, chosen) in dealt.items():
         select(chosen, "training+validation+test")  # all three are there
@@ -69,10 +76,10 @@ def make(dataset: Path, folder: Path, scale: Scale, seed: int) -> Splits:
     return {"originals": plain, **{name: folder / name for name in dealt}}
 
 
-def originals(dataset: Path) -> tuple[Sample, ...]:
-    """Cases of the data set, with its test patients in a split called ``test``.
+def paper_samples(dataset: Path) -> tuple[Sample, ...]:
+    """Samples of the data set, with its test patients in a split called ``test``.
 
-    Frames that the manifest marks as ``empty`` are left out: the study has drawn cavities only.
+    Frames that the manifest marks as ``empty`` are left out: the paper has drawn cavities only.
 
     :raises UsageError: no training, validation or test patients.
     """
@@ -92,7 +99,7 @@ def originals(dataset: Path) -> tuple[Sample, ...]:
 
 
 def _mixed(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """Cases in random order: the study shuffles once, before it splits."""
+    """Samples in random order: the paper shuffles once, before it splits."""
     order = np.random.default_rng(seed).permutation(len(samples))
     return tuple(samples[int(index)] for index in order)
 

@@ -1,4 +1,4 @@
-"""What the runs say: what each change bought, and what the leak hides."""
+"""Differences of Dice between runs, with intervals bootstrapped by patient."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from lvseg.metrics import bootstrap
-from lvseg.train.reproduce.score import Row, known
+from lvseg.reproduction.score import Row, known
 
-__all__ = ["bought", "gap", "paired"]
+__all__ = ["paired_difference", "paired_on_common", "unpaired_difference"]
 
 RESAMPLES = 2000
 
 
-def bought(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Any]:
+def paired_difference(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Any]:
     """Mean difference of Dice and Jaccard of the same pictures, after - before.
 
     The 95 % intervals are bootstrapped by patient. No common picture: means of None.
@@ -31,7 +31,9 @@ def bought(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Any]:
     return known(found)
 
 
-def gap(leaking: Sequence[Row], honest: Sequence[Row], *, seed: int = 0) -> dict[str, Any]:
+def unpaired_difference(
+    leaking: Sequence[Row], honest: Sequence[Row], *, seed: int = 0
+) -> dict[str, Any]:
     """Mean Dice on a leaking test set - mean Dice on an honest one, two sets of pictures.
 
     The 95 % interval draws the patients of each set anew, independently (Efron and Tibshirani
@@ -69,12 +71,12 @@ def _resampled(rows: Sequence[Row], generator: np.random.Generator) -> np.ndarra
     return result
 
 
-def paired(leaking: Sequence[Row], honest: Sequence[Row]) -> dict[str, Any]:
+def paired_on_common(leaking: Sequence[Row], honest: Sequence[Row]) -> dict[str, Any]:
     """The gap on the same pictures: networks that knew and did not know their patients.
 
-    See :func:`bought`; ``dice`` is leaking - honest.
+    See :func:`paired_difference`; ``dice`` is leaking - honest.
     """
-    found: Mapping[str, Any] = bought(honest, leaking)
+    found: Mapping[str, Any] = paired_difference(honest, leaking)
     return {"gap" + key.removeprefix("dice"): found[key] for key in ("dice", "dice_ci95")} | {
         key: found[key] for key in ("pictures", "patients")
     }

@@ -1,6 +1,6 @@
-"""The pictures of docs/study.md, from ``results/study-small.json`` and the runs of the study.
+"""The pictures of docs/paper.md, from ``results/paper-small.json`` and the runs of the ladder.
 
-Usage: ``python benchmarks/study_figures.py WORK``; WORK is the folder given to ``study.py``.
+Usage: ``python benchmarks/paper_figures.py WORK``; WORK is the folder given to ``paper.py``.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
     work = parser.parse_args().work
-    steps = json.loads((RESULTS / "study-small.json").read_text("utf-8"))["steps"]
+    steps = json.loads((RESULTS / "paper-small.json").read_text("utf-8"))["steps"]
     standing = [step for step in steps if step["key"] == f"{step['split']}-{step['kind']}"]
     titles = [f"{step['title']}, {WORDS[step['split']]}" for step in standing]
-    curves(standing, titles, TARGET / "study-curves-networks.png")
+    curves(standing, titles, TARGET / "paper-curves-networks.png")
     rungs = [step for step in steps if step["before"] is not None]
-    curves(rungs, [step["change"] for step in rungs], TARGET / "study-curves-ladder.png")
+    curves(rungs, [step["change"] for step in rungs], TARGET / "paper-curves-ladder.png")
     for key in SHOWN:
-        shutil.copyfile(work / "runs" / key / "examples.png", TARGET / f"study-{key}.png")
+        shutil.copyfile(work / "runs" / key / "examples.png", TARGET / f"paper-{key}.png")
 
 
 if __name__ == "__main__":

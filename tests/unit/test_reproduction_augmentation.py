@@ -14,16 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lvseg.datasets.augmented import (
-    Move,
-    OfflineOptions,
-    augment,
-    draw,
-    image_level_split,
-    move_image,
-    move_mask,
-    study_counts,
-)
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
 from lvseg.manifest import (
     DatasetFacts,
@@ -31,6 +21,16 @@ from lvseg.manifest import (
     read_dataset_facts,
     read_manifest,
     write_dataset_facts,
+)
+from lvseg.reproduction.offline_augmentation import (
+    Move,
+    OfflineOptions,
+    augment,
+    draw,
+    image_level_split,
+    move_image,
+    move_mask,
+    paper_counts,
 )
 
 LAW = settings(derandomize=True, deadline=None, max_examples=30)
@@ -273,7 +273,9 @@ def test_moves_that_always_lose_the_cavity_are_refused(dataset: Path, tmp_path: 
         Image.fromarray(image).save(dataset / "masks" / f"p{index}.png")
     with pytest.MonkeyPatch.context() as patch:
         move = Move(rotation_degrees=45)
-        patch.setattr("lvseg.datasets.augmented.draw", lambda options, generator: move)
+        patch.setattr(
+            "lvseg.reproduction.offline_augmentation.draw", lambda options, generator: move
+        )
         with pytest.raises(UsageError, match="keep the cavity"):
             augment(dataset, tmp_path / "out", 8)
     assert not (tmp_path / "out").exists()
@@ -434,17 +436,17 @@ def test_a_patient_in_two_splits_is_refused(dataset: Path, tmp_path: Path) -> No
 
 def test_the_counts_of_the_study() -> None:
     # 20 % of 3500 is 700; 20 % of the other 2800 is 560
-    assert study_counts(3500) == {"training": 2240, "validation": 560, "test": 700}
+    assert paper_counts(3500) == {"training": 2240, "validation": 560, "test": 700}
     # 3 of 11 (2.2 rounded up), 2 of the other 8 (1.6 rounded up)
-    assert study_counts(11) == {"training": 6, "validation": 2, "test": 3}
-    assert study_counts(0) == {"training": 0, "validation": 0, "test": 0}
+    assert paper_counts(11) == {"training": 6, "validation": 2, "test": 3}
+    assert paper_counts(0) == {"training": 0, "validation": 0, "test": 0}
 
 
 CASES = tuple(Sample(f"{i}.png", f"artificial-{i // 20}", "official") for i in range(200))
 
 
 def test_the_split_by_image_has_the_counts_and_leaks() -> None:
-    counts = study_counts(200)
+    counts = paper_counts(200)
     dealt = image_level_split(CASES, counts, seed=1)
     assert Counter(sample.split for sample in dealt) == counts
     assert tuple(replace(sample, split="official") for sample in dealt) == CASES

@@ -1,4 +1,4 @@
-"""Rows of image / reference / prediction / borders / overlap, as the study shows them."""
+"""Figures of examples: image, reference, prediction, borders and overlap, as in the paper."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lvseg.atomic import atomic_write
-from lvseg.datasets.augmented import ORIGINAL
-from lvseg.manifest import Sample
+from lvseg.labels import Label
+from lvseg.manifest import Sample, unaugmented
 from lvseg.metrics import dice
-from lvseg.train.dataset import read_pair
-from lvseg.train.options import TrainOptions
-from lvseg.train.reproduce.score import predict
+from lvseg.reproduction.score import Options, predict
+from lvseg.train.dataset import read_sample
 
 __all__ = ["Example", "chosen", "draw_examples", "examples"]
 
@@ -36,9 +35,7 @@ class Example:
 
 def chosen(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
     """So many originals, spread evenly over the file names: the same ones for every run."""
-    plain = sorted(
-        (sample for sample in samples if not dict(sample.extra).get(ORIGINAL)), key=_file
-    )
+    plain = sorted(unaugmented(samples), key=_file)
     places = {round(place) for place in np.linspace(0, len(plain) - 1, min(count, len(plain)))}
     return tuple(plain[place] for place in sorted(places))
 
@@ -48,15 +45,14 @@ def _file(sample: Sample) -> str:
 
 
 def examples(
-    network: nn.Module, options: TrainOptions, dataset: Path, samples: Sequence[Sample]
+    network: nn.Module, options: Options, dataset: Path, samples: Sequence[Sample]
 ) -> tuple[Example, ...]:
     """What a network makes of some pictures."""
     found = []
     for sample in samples:
-        image, mask = read_pair(dataset, sample)
-        found.append(
-            Example(image, mask, predict(network, options, image, sample.pixel_spacing_mm))
-        )
+        cine, labels = read_sample(dataset, sample)
+        mask = labels == Label.LV_CAVITY
+        found.append(Example(cine.frames[0, 0], mask, predict(network, options, cine)))
     return tuple(found)
 
 

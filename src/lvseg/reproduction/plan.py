@@ -1,4 +1,4 @@
-"""How long the ladder takes on this computer, measured on a few steps before anything is run."""
+"""Estimate of the time the ladder takes on this computer, measured on a few training steps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from lvseg.datasets.augmented import study_counts
+from lvseg.reproduction.ladder import Scale, Step, choose
+from lvseg.reproduction.offline_augmentation import paper_counts
+from lvseg.reproduction.run import steps_of
+from lvseg.reproduction.speed import clock
+from lvseg.reproduction.splits import paper_samples
+from lvseg.reproduction.trainer import LOSSES, FrameOptions
+from lvseg.reproduction.worker_pool import jobs_for, one_thread
 from lvseg.train import augment
 from lvseg.train.distributed import Device, pick_device
-from lvseg.train.loss import LOSSES
+from lvseg.train.loss import dice_cross_entropy
 from lvseg.train.network import build
-from lvseg.train.options import TrainOptions
-from lvseg.train.reproduce.crew import jobs_for, one_thread
-from lvseg.train.reproduce.run import steps_of
-from lvseg.train.reproduce.speed import clock
-from lvseg.train.reproduce.splits import originals
-from lvseg.train.reproduce.steps import Scale, Step, choose
 
-__all__ = ["Estimate", "Plan", "estimate", "make_plan"]
+__all__ = ["Plan", "make_plan"]
 
 #: Steps measured, after one that is not.
 MEASURED = 3
@@ -90,10 +90,10 @@ def make_plan(
 
     :raises UsageError: an unknown step, or a data set without the splits that are needed.
     """
-    samples = originals(dataset)
+    samples = paper_samples(dataset)
     steps = choose(steps_of(scale), only)
     training = sum(sample.split == "training" for sample in samples)
-    pictures = study_counts(scale.total)["training"]
+    pictures = paper_counts(scale.total)["training"]
     copies = max(0, scale.total - len(samples)) + max(0, pictures - training)
     estimates = estimate(steps, pictures, (len(samples) - training) // 2, device)
     where = pick_device(device)
@@ -115,27 +115,27 @@ def estimate(
     where = pick_device(device)
     for step in steps:
         options = step.options
-        kind = options.model_dump_json(
-            include={"network", "batch_size", "frame", "frame_px", "input", "augmented"}
-        )
+        kind = options.model_dump_json(include={"network", "batch_size", "frame_px", "input"})
+        kind += str(options.augment is None)
         if kind not in known:
             with one_thread(where):
-                known[kind] = _measured(options, where)
+                known[kind] = _measured(step, where)
         training, predicting = known[kind]
-        factor = WINDOW_FACTOR if options.frame == "window" else 1.0
+        factor = 1.0 if isinstance(options, FrameOptions) else WINDOW_FACTOR
         validations = options.epochs // options.validate_every
-        judged = factor * predicting * (held_out * (validations + 2) + pictures)
+        scoring = factor * predicting * (held_out * (validations + 2) + pictures)
         read = READ_S * (2 * pictures + 4 * held_out)
         total = training * options.epochs * options.steps_per_epoch
-        found.append(Estimate(step.key, training, total, total + judged + read))
+        found.append(Estimate(step.key, training, total, total + scoring + read))
     return tuple(found)
 
 
-def _measured(options: TrainOptions, device: torch.device) -> tuple[float, float]:
+def _measured(step: Step, device: torch.device) -> tuple[float, float]:
     """Seconds of a training step, and of predicting one picture."""
-    size = options.frame_px if options.frame == "whole" else options.input.crop_px
+    options, size = step.options, step.side_px
+    loss_of = LOSSES[options.loss] if isinstance(options, FrameOptions) else dice_cross_entropy
     network = build(options.network).to(device)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True)
     generator = torch.Generator().manual_seed(0)
     shape = (options.batch_size, 1, size, size)
     images = torch.rand(shape, generator=generator).to(device)
@@ -145,15 +145,15 @@ def _measured(options: TrainOptions, device: torch.device) -> tuple[float, float
     for _ in range(MEASURED + 1):
         begun = clock(device)
         batch, truth = images, masks
-        if options.augmented:
-            drawn = augment.draw(options.augment, centres, (size, size), generator)
-            batch, truth = augment.crop(drawn, images, masks, size)
-            batch = augment.recolour(drawn, batch)
+        if options.augment is not None:
+            drawn = augment.draw_parameters(options.augment, centres, (size, size), generator)
+            batch, truth = augment.apply_spatial(drawn, images, masks, size)
+            batch = augment.apply_intensity(drawn, batch)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        loss = LOSSES[options.loss](network(batch), truth)
-        optimiser.zero_grad(set_to_none=True)
+        loss = loss_of(network(batch), truth)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         seconds.append(clock(device) - begun)
     return sum(seconds[1:]) / MEASURED, _predicting(network, images[:1], device)
 

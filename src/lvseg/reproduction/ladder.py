@@ -1,17 +1,20 @@
-"""What the study's ladder is, as data: sizes, splits, and one training description a step."""
+"""Ablation ladder from the paper's setting to lvseg's: sizes, splits, training options a step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lvseg.errors import UsageError
 from lvseg.modelcard import InputSpec
+from lvseg.reproduction.trainer import FrameOptions
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions, doubling
 from lvseg.train.options import TrainOptions
+
+Options = TypeVar("Options", FrameOptions, TrainOptions)
 
 __all__ = [
     "COMPARED",
@@ -26,12 +29,12 @@ __all__ = [
     "ladder",
 ]
 
-#: ``image-level`` is the study's own and leaks. ``patient-shares`` deals the same pictures in the
+#: ``image-level`` is the paper's own and leaks. ``patient-shares`` deals the same pictures in the
 #: same shares, but by patient. ``official`` is by patient as the data set has it, with augmented
 #: copies of training patients only; ``originals`` the same without any copies.
 Split = Literal["image-level", "patient-shares", "official", "originals"]
 
-#: The study's networks 1 to 4, by kind.
+#: The paper's networks 1 to 4, by kind.
 NETWORKS: Mapping[str, str] = MappingProxyType(
     {
         "encoder-decoder": "encoder-decoder",
@@ -40,7 +43,7 @@ NETWORKS: Mapping[str, str] = MappingProxyType(
         "se-attention-unet": "modified attention U-Net",
     }
 )
-#: Network 4 as the text of the study describes it; the ladder climbs with it.
+#: Network 4 as the text of the paper describes it; the ladder climbs with it.
 MODIFIED = "se-attention-unet"
 #: The rung ``batch-size`` once more, on the leaking split and dealt by patient: split -> key.
 LEAK_PAIR: Mapping[Split, str] = MappingProxyType(
@@ -66,8 +69,8 @@ class Scale:
 
     :param total: pairs after the offline augmentation.
     :param width, depth: of the networks, see :func:`lvseg.train.network.doubling`.
-    :param frame_px: side of the whole frames; :param crop_px: of the windows at the end.
-    :param own_width: of the networks once they have our size instead of the study's.
+    :param frame_px: side of the whole frames; of the crops at the end.
+    :param own_width: of the networks once they have our size instead of the paper's.
     :param batch_size: once it is no longer 1.
     :param longer: how many times the budget the last step has.
     """
@@ -84,7 +87,7 @@ class Scale:
     longer: int
 
 
-#: ``small`` is for two processor cores, ``paper`` is the study's own size, for a GPU.
+#: ``small`` is for two processor cores, ``paper`` is the paper's own size, for a GPU.
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
         "small": Scale("small", 3500, 8, 4, 96, 96, 16, 5, 8, 8),
@@ -95,7 +98,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One training run of the study.
+    """One training run of the ladder: on whole frames, or on windows as ``lvseg train`` does.
 
     :param change: what differs from ``before``, the key of the step it is compared with; None for
         a run that stands for itself.
@@ -104,9 +107,17 @@ class Step:
     key: str
     title: str
     split: Split
-    options: TrainOptions
+    options: FrameOptions | TrainOptions
     change: str | None = None
     before: str | None = None
+
+    @property
+    def side_px(self) -> int:
+        """Rows and columns of what the network is trained on."""
+        options = self.options
+        if isinstance(options, FrameOptions):
+            return options.frame_px
+        return options.input.crop_px
 
 
 def ladder(scale: Scale, pictures: int, seed: int) -> tuple[Step, ...]:
@@ -115,15 +126,15 @@ def ladder(scale: Scale, pictures: int, seed: int) -> tuple[Step, ...]:
     :param pictures: of the training split after augmentation; every epoch shows as many, so all
         steps but the longer ones have the same budget.
     """
-    study = _study(scale, pictures, seed)
+    paper = _paper_setting(scale, pictures, seed)
     steps = [
-        Step(f"{split}-{kind}", title, split, _named(study, f"{split}-{kind}", _kind(study, kind)))
+        Step(f"{split}-{kind}", title, split, _named(paper, f"{split}-{kind}", _kind(paper, kind)))
         for split in ("official", "image-level")
         for kind, title in NETWORKS.items()
     ]
-    modified = _kind(study, MODIFIED)
+    modified = _kind(paper, MODIFIED)
     name = f"patient-shares-{MODIFIED}"
-    steps.append(Step(name, NETWORKS[MODIFIED], "patient-shares", _named(study, name, modified)))
+    steps.append(Step(name, NETWORKS[MODIFIED], "patient-shares", _named(paper, name, modified)))
     first = next(each for each in steps if each.key == "official-se-encoder-decoder")
     skips = next(each for each in steps if each.key == f"official-{MODIFIED}")
     place = steps.index(skips)
@@ -135,20 +146,27 @@ def ladder(scale: Scale, pictures: int, seed: int) -> tuple[Step, ...]:
         "skip connections with attention gates",
         first.key,
     )
-    options, before = skips.options, skips.key
-    for key, change, split, values in _changes(scale, options, pictures):
-        options = _named(options, key, values)
-        steps.append(Step(key, f"+ {change}", split, options, change, before))
+    frames, before = _named(paper, skips.key, modified), skips.key
+    batched = frames
+    for key, change, split, values in _frame_changes(scale, frames, pictures):
+        frames = _named(frames, key, values)
+        if key == "batch-size":
+            batched = frames
+        steps.append(Step(key, f"+ {change}", split, frames, change, before))
         before = key
-    steps += _leak_pair(next(step.options for step in steps if step.key == "batch-size"))
-    compared = next(step.options for step in steps if step.key == COMPARED)
+    windows = compared = _on_windows(scale, frames)
+    for key, change, split, values in _window_changes(scale, frames):
+        windows = _named(windows, key, values)
+        steps.append(Step(key, f"+ {change}", split, windows, change, before))
+        before = key
+    steps += _leak_pair(batched)
     for key, network in _peers(scale).items():
         options = _named(compared, key, {"network": network})
         steps.append(Step(key, PEERS[key], "originals", options))
     return tuple(steps)
 
 
-def _leak_pair(options: TrainOptions) -> list[Step]:
+def _leak_pair(options: FrameOptions) -> list[Step]:
     """The leak without what batches of one picture do to the judgement."""
     title = f"{NETWORKS[MODIFIED]}, batches of {options.batch_size}"
     return [Step(key, title, split, _named(options, key, {})) for split, key in LEAK_PAIR.items()]
@@ -167,44 +185,26 @@ def _peers(scale: Scale) -> dict[str, NetworkOptions]:
     }
 
 
-def _study(scale: Scale, pictures: int, seed: int) -> TrainOptions:
-    """The study's own setting. Keras' batch normalisation moves by 0.01, torch's by 0.1."""
-    return TrainOptions(
-        name="study",
-        validation_split="validation",
-        frame="whole",
+def _paper_setting(scale: Scale, pictures: int, seed: int) -> FrameOptions:
+    """The paper's own setting. Keras' batch normalisation moves by 0.01, torch's by 0.1."""
+    return FrameOptions(
+        name="paper",
         frame_px=scale.frame_px,
-        input=InputSpec(spacing_mm=1.33, crop_px=scale.crop_px),
         network=NetworkOptions(
             kind="encoder-decoder", widths=doubling(scale.width, scale.depth), batch_momentum=0.01
         ),
-        augmented=False,
-        shuffled=False,
         epochs=scale.epochs,
         steps_per_epoch=pictures,
-        validate_every=1,
-        batch_size=1,
-        loss="dice",
-        optimiser="sgd",
-        schedule="constant",
-        peak_rate=0.01,
-        momentum=0.9,
-        warmup_steps=0,
-        weight_decay=0.0,
-        clip_norm=0.0,
-        ema_decay=0.0,
         seed=seed,
     )
 
 
-def _changes(
-    scale: Scale, options: TrainOptions, pictures: int
+def _frame_changes(
+    scale: Scale, options: FrameOptions, pictures: int
 ) -> Sequence[tuple[str, str, Split, dict[str, Any]]]:
-    """Key, change, split and new option values of each rung, one on top of the other."""
+    """Key, change, split and new option values of each rung on whole frames, on top of another."""
     steps = max(1, pictures // scale.batch_size)
-    grouped = options.network.model_dump() | {"normalisation": "group"}
-    own = doubling(scale.own_width, 4)
-    epochs = scale.epochs * scale.longer
+    grouped = options.network.model_dump() | {"normalization": "group"}
     return (
         ("order", "pictures in a new order every epoch", "official", {"shuffled": True}),
         (
@@ -223,26 +223,56 @@ def _changes(
             "augmentation",
             "augmentation on the fly, from the originals",
             "originals",
-            {"augmented": True, "augment": _frame_augmentation(scale)},
+            {"augment": _frame_augmentation(scale)},
         ),
         ("loss", "Dice + cross-entropy", "originals", {"loss": "dice-cross-entropy"}),
-        ("schedule", "AdamW, cosine schedule, average of weights", "originals", _schedule(steps)),
         (
-            "window",
-            "a window around the heart at 1.33 mm instead of the whole frame",
+            "schedule",
+            "AdamW, cosine schedule, average of weights",
             "originals",
             {
-                "frame": "window",
-                "augment": _window_augmentation(scale),
-                "scout_every": 4,
-                "validate_every": min(3, scale.epochs),
+                "optimizer": "adamw",
+                "schedule": "cosine",
+                "learning_rate": 2e-3,
+                "warmup_steps": max(1, steps // 2),
+                "weight_decay": 1e-2,
+                "clip_norm": 5.0,
+                "ema_decay": 0.998,
             },
+        ),
+    )
+
+
+def _on_windows(scale: Scale, options: FrameOptions) -> TrainOptions:
+    """The same recipe as ``lvseg train`` has it: a window around the heart, no whole frames."""
+    own = {key: getattr(options, key) for key in TrainOptions.model_fields if hasattr(options, key)}
+    changes = {
+        "input": InputSpec(spacing_mm=1.33, crop_px=scale.crop_px),
+        "augment": _window_augmentation(scale),
+        "locate_every": 4,
+        "validate_every": min(3, scale.epochs),
+    }
+    return TrainOptions(**own | changes)
+
+
+def _window_changes(
+    scale: Scale, options: FrameOptions
+) -> Sequence[tuple[str, str, Split, dict[str, Any]]]:
+    """Key, change, split and new option values of the rungs on windows, the first unchanged."""
+    own = options.network.model_dump() | {"widths": doubling(scale.own_width, 4)}
+    epochs = scale.epochs * scale.longer
+    return (
+        (
+            COMPARED,
+            "a window around the heart at 1.33 mm instead of the whole frame",
+            "originals",
+            {},
         ),
         (
             "width",
             f"network of width {scale.own_width} instead of {scale.width}",
             "originals",
-            {"network": NetworkOptions(**grouped | {"widths": own})},
+            {"network": NetworkOptions(**own)},
         ),
         (
             "longer",
@@ -251,18 +281,6 @@ def _changes(
             {"epochs": epochs, "validate_every": min(10, epochs)},
         ),
     )
-
-
-def _schedule(steps: int) -> dict[str, Any]:
-    return {
-        "optimiser": "adamw",
-        "schedule": "cosine",
-        "peak_rate": 2e-3,
-        "warmup_steps": max(1, steps // 2),
-        "weight_decay": 1e-2,
-        "clip_norm": 5.0,
-        "ema_decay": 0.998,
-    }
 
 
 def _frame_augmentation(scale: Scale) -> AugmentOptions:
@@ -291,14 +309,14 @@ def _window_augmentation(scale: Scale) -> AugmentOptions:
     return AugmentOptions(**_frame_augmentation(scale).model_dump() | changes)
 
 
-def _kind(options: TrainOptions, kind: str) -> dict[str, Any]:
+def _kind(options: FrameOptions, kind: str) -> dict[str, Any]:
     return {"network": NetworkOptions(**options.network.model_dump() | {"kind": kind})}
 
 
-def _named(options: TrainOptions, name: str, values: Mapping[str, Any]) -> TrainOptions:
+def _named(options: Options, name: str, values: Mapping[str, Any]) -> Options:
     """Options with new values, checked as those of a file are."""
-    own = {key: getattr(options, key) for key in TrainOptions.model_fields}
-    return TrainOptions(**{**own, **values, "name": name})
+    own = {key: getattr(options, key) for key in type(options).model_fields}
+    return type(options)(**{**own, **values, "name": name})
 
 
 def choose(steps: Sequence[Step], only: Sequence[str]) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""What a run leaves for people: ``log.csv``, ``curves.png`` and, if asked for, TensorBoard logs."""
+"""Logging of a run: ``log.csv``, ``curves.png`` and, if asked for, TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from lvseg.atomic import atomic_write, write_text
 
-__all__ = ["LOG_FIELDS", "Figures", "draw_curves", "post", "read_log", "tensorboard", "write_log"]
+__all__ = ["draw_curves", "log_scalars", "read_log", "tensorboard", "write_log"]
 
 Figures = Mapping[str, float]
 LOG_FIELDS = (
@@ -36,10 +36,15 @@ PANELS = {
 def write_log(run: Path, log: Sequence[Figures]) -> None:
     """Write ``log.csv``, a row an epoch; what an epoch did not measure is blank."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, LOG_FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(text, _columns(log), lineterminator="\n")
     writer.writeheader()
     writer.writerows(log)
     write_text(run / "log.csv", text.getvalue())
+
+
+def _columns(log: Sequence[Figures]) -> list[str]:
+    """Those of every log, then those of single labels."""
+    return [*LOG_FIELDS, *sorted({key for row in log for key in row} - {*LOG_FIELDS})]
 
 
 def read_log(run: Path) -> list[dict[str, float]]:
@@ -80,7 +85,7 @@ def draw_curves(log: Sequence[Figures], path: Path) -> None:
 
 
 def tensorboard(run: Path, epoch: int, wanted: bool = True) -> AbstractContextManager[Any]:
-    """A writer below ``run/tensorboard`` to give to :func:`post`; None if not ``wanted``.
+    """A writer below ``run/tensorboard`` to give to :func:`log_scalars`; None if not ``wanted``.
 
     :param epoch: epochs done; what an earlier, stopped process wrote beyond them is hidden.
     :raises ModuleNotFoundError: TensorBoard is not installed.
@@ -95,11 +100,11 @@ def tensorboard(run: Path, epoch: int, wanted: bool = True) -> AbstractContextMa
     return writer
 
 
-def post(writer: Any, figures: Figures) -> None:
+def log_scalars(writer: Any, figures: Figures) -> None:
     """Send the figures of an epoch to TensorBoard; a writer of None takes nothing."""
     if writer is None:
         return
-    for name in LOG_FIELDS[2:]:
+    for name in _columns([figures])[2:]:
         if name in figures:
             writer.add_scalar(name.replace("_", "/", 1), figures[name], int(figures["epoch"]))
     writer.flush()

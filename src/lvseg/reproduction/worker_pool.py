@@ -1,4 +1,4 @@
-"""Run steps side by side: each in a process of its own, with one thread.
+"""Worker pool: steps run side by side, each in a process of its own with one thread.
 
 One thread a step computes the same numbers however many steps run at once, and loses nothing to
 threads that wait for each other.
@@ -18,9 +18,9 @@ import torch
 
 from lvseg.errors import UsageError
 from lvseg.predict import usable_cores
-from lvseg.train.record import read_log
-from lvseg.train.reproduce.step_run import Place, is_done, run_step
-from lvseg.train.reproduce.steps import Step
+from lvseg.reproduction.ladder import Step
+from lvseg.reproduction.step_run import Place, is_done, run_step
+from lvseg.train.log import read_log
 
 __all__ = ["Report", "jobs_for", "one_thread", "run_steps"]
 
@@ -101,8 +101,7 @@ def _side_by_side(
 def _work(step: Step) -> int:
     """Pixels that a step is shown."""
     options = step.options
-    side = options.frame_px if options.frame == "whole" else options.input.crop_px
-    return options.epochs * options.steps_per_epoch * options.batch_size * side**2
+    return options.epochs * options.steps_per_epoch * options.batch_size * step.side_px**2
 
 
 def _start(step: Step, place: Place) -> dict[Connection, tuple[Any, Step]]:

@@ -1,4 +1,4 @@
-"""Smooth fields, and filters that take away resolution."""
+"""Smooth random fields, and filters that lower the resolution."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["coarse", "smooth", "smooth_matrix", "spline_field"]
+__all__ = ["coarse", "smooth", "spline_field"]
 
 
 def _spline_basis(size: int, points: int, device: torch.device) -> Tensor:
@@ -41,7 +41,7 @@ def smooth_matrix(sigma_px: Tensor, size: int) -> Tensor:
 
 
 def coarse(images: Tensor, side_px: Sequence[float]) -> Tensor:
-    """Means over coarse pixels, then linear between them, of images [N, 1, Y, X].
+    """Means over coarse pixels, then linear between them, of images [N, C, Y, X].
 
     :param side_px: side of the coarse pixels of each image, from 1; rounded so that a whole number
         of them, at least one, covers the picture.
@@ -56,7 +56,7 @@ def coarse(images: Tensor, side_px: Sequence[float]) -> Tensor:
 
 
 def smooth(images: Tensor, sigma_px: Tensor) -> Tensor:
-    """Gaussian blur of images [N, 1, Y, X], each by its own sigma [N] above 0."""
+    """Gaussian blur of images [N, C, Y, X], each by its own sigma [N] above 0."""
     rows = smooth_matrix(sigma_px, images.shape[2])[:, None]
     square = images.shape[2] == images.shape[3]
     columns = rows if square else smooth_matrix(sigma_px, images.shape[3])[:, None]

@@ -1,11 +1,10 @@
-"""The ladder of the study: what it runs, that it goes on, and what it says."""
+"""The ladder of the paper: what it runs, that it goes on, and what it says."""
 
 from __future__ import annotations
 
 import copy
 import json
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,20 @@ pytest.importorskip("filelock")
 
 from train_maker import make_three_splits  # noqa: E402
 
+from lvseg.cine import Cine, Source  # noqa: E402
 from lvseg.errors import DatasetError, PatientLeakError, UsageError  # noqa: E402
 from lvseg.manifest import read_manifest, select  # noqa: E402
-from lvseg.train.loss import LOSSES  # noqa: E402
+from lvseg.reproduction import comparisons, run, splits, step_run  # noqa: E402
+from lvseg.reproduction.batch_statistics import with_own_statistics  # noqa: E402
+from lvseg.reproduction.ladder import COMPARED, MODIFIED, PEERS, SCALES, Scale  # noqa: E402
+from lvseg.reproduction.plan import make_plan  # noqa: E402
+from lvseg.reproduction.run import reproduce, steps_of  # noqa: E402
+from lvseg.reproduction.score import Row, load, predict, summary  # noqa: E402
+from lvseg.reproduction.step_run import Place  # noqa: E402
+from lvseg.reproduction.trainer import LOSSES, load_frames  # noqa: E402
+from lvseg.reproduction.worker_pool import jobs_for, run_steps  # noqa: E402
+from lvseg.train.dataset import load_slices  # noqa: E402
 from lvseg.train.network import build, count_parameters  # noqa: E402
-from lvseg.train.reproduce import comparisons, run, splits, step_run  # noqa: E402
-from lvseg.train.reproduce.crew import jobs_for, run_steps  # noqa: E402
-from lvseg.train.reproduce.plan import make_plan  # noqa: E402
-from lvseg.train.reproduce.run import reproduce, steps_of  # noqa: E402
-from lvseg.train.reproduce.score import Row, load, predict, summary  # noqa: E402
-from lvseg.train.reproduce.statistics import with_own_statistics  # noqa: E402
-from lvseg.train.reproduce.step_run import Place  # noqa: E402
-from lvseg.train.reproduce.steps import COMPARED, MODIFIED, PEERS, SCALES, Scale  # noqa: E402
-from lvseg.train.trainer import load_split  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -49,7 +49,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole ladder, tiny."""
-    output = tmp_path_factory.mktemp("study") / "out"
+    output = tmp_path_factory.mktemp("paper") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step_run, "SHOWN", 1)
         reproduce(dataset, output, TINY, device="cpu", jobs=1)
@@ -61,7 +61,7 @@ def document(output: Path) -> dict[str, Any]:
     return found
 
 
-def test_everything_that_the_study_needs_appears(whole: Path) -> None:
+def test_everything_that_the_ladder_leaves_appears(whole: Path) -> None:
     keys = [step.key for step in steps_of(TINY)]
     assert len(keys) == STEPS
     for key in keys:
@@ -96,7 +96,7 @@ def scores_of(found: dict[str, Any], key: str) -> float:
 
 def test_the_report_has_its_tables_and_works_alone(whole: Path) -> None:
     page, text = ((whole / f"report.{end}").read_text() for end in ("html", "md"))
-    titles = ("study's networks", "Why training", "One change", "What the leak hides", "Peers")
+    titles = ("paper's networks", "Why training", "One change", "What the leak hides", "Peers")
     for title in titles:
         assert title.replace("'", "&#39;") in page
         assert title in text
@@ -121,13 +121,14 @@ def test_the_leaking_split_shares_patients_and_the_others_share_none(whole: Path
 
 def test_a_leaking_manifest_is_read_only_when_asked(whole: Path) -> None:
     folder = whole / "data" / "image-level"
-    for options in (steps_of(TINY)[0].options, steps_of(TINY)[-1].options):
-        with pytest.raises(PatientLeakError):
-            load_split(folder, "training", options)
-        assert len(load_split(folder, "training", options, allow_leaks=True).samples) == 15
+    with pytest.raises(PatientLeakError):
+        load_slices(folder, "training", steps_of(TINY)[-1].options)
+    with pytest.raises(PatientLeakError):
+        load_frames(folder, "training", 16)
+    assert len(load_frames(folder, "training", 16, allow_leaks=True).images) == 15
 
 
-def test_counts_are_those_of_the_study_and_only_training_has_copies(whole: Path) -> None:
+def test_counts_are_those_of_the_paper_and_only_training_has_copies(whole: Path) -> None:
     found = document(whole)["splits"]
     # 24 pictures: 20 % rounded up are 5 for test, of the other 19 again 4, 15 are left
     assert found["image-level"]["pictures"] == {"training": 15, "validation": 4, "test": 5}
@@ -139,18 +140,19 @@ def test_counts_are_those_of_the_study_and_only_training_has_copies(whole: Path)
     assert found["originals"]["copies"] == 0
 
 
-def test_the_study_in_numbers_at_its_own_scale() -> None:
+def test_the_paper_in_numbers_at_its_own_scale() -> None:
     steps = {step.key: step for step in steps_of(SCALES["paper"])}
     own = steps["image-level-se-encoder-decoder"].options
     assert (own.steps_per_epoch, own.epochs, own.batch_size) == (2240, 15, 1)
-    assert (own.optimiser, own.peak_rate, own.momentum, own.schedule) == (
+    assert (own.optimizer, own.learning_rate, own.momentum, own.schedule) == (
         "sgd",
         0.01,
         0.9,
         "constant",
     )
-    assert (own.loss, own.frame, own.frame_px) == ("dice", "whole", 256)
-    assert (own.ema_decay, own.augmented, own.shuffled) == (0, False, False)
+    assert (own.loss, own.frame_px) == ("dice", 256)
+    assert (own.ema_decay, own.augment, own.shuffled) == (0, None, False)
+    assert (own.warmup_steps, own.weight_decay, own.clip_norm) == (0, 0, 0)
     with torch.device("meta"):
         assert count_parameters(build(own.network)) == pytest.approx(101e6, rel=0.01)
 
@@ -162,18 +164,18 @@ def test_every_rung_changes_what_it_names_and_nothing_else() -> None:
         "order": {"shuffled"},
         "batch-size": {"batch_size", "steps_per_epoch"},
         "normalisation": {"network"},
-        "augmentation": {"augmented", "augment"},
+        "augmentation": {"augment"},
         "loss": {"loss"},
         "schedule": {
-            "optimiser",
+            "optimizer",
             "schedule",
-            "peak_rate",
+            "learning_rate",
             "warmup_steps",
             "weight_decay",
             "clip_norm",
             "ema_decay",
         },
-        "window": {"frame", "augment", "scout_every", "validate_every"},
+        "window": {"augment", "validate_every"},  # of the options that frames have too
         "width": {"network"},
         "longer": {"epochs", "validate_every"},
     }
@@ -181,13 +183,14 @@ def test_every_rung_changes_what_it_names_and_nothing_else() -> None:
         step = steps[key]
         assert step.before is not None
         new, old = (each.model_dump() for each in (step.options, steps[step.before].options))
-        assert {name for name in new if new[name] != old[name]} - {"name"} == fields, key
+        shared = new.keys() & old.keys() - {"name"}
+        assert {name for name in shared if new[name] != old[name]} == fields, key
     assert [step.key for step in steps.values() if step.before] == list(expected)
     budgets = {step.options.steps_per_epoch * step.options.batch_size for step in steps.values()}
     assert budgets == {2240}
 
 
-def test_a_stopped_study_goes_on_to_the_same_numbers(
+def test_a_stopped_ladder_goes_on_to_the_same_numbers(
     whole: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step_run, "SHOWN", 1)
@@ -215,13 +218,13 @@ def test_a_stopped_study_goes_on_to_the_same_numbers(
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the runs that are trained from now on."""
     names: list[str] = []
-    fit: Callable[..., Path] = step_run.fit
+    train_step = step_run.train_step
 
-    def told(options: Any, *arguments: Any, **more: Any) -> Path:
-        names.append(options.name)
-        return fit(options, *arguments, **more)
+    def told(step: Any, *arguments: Any) -> None:
+        names.append(step.key)
+        train_step(step, *arguments)
 
-    monkeypatch.setattr(step_run, "fit", told)
+    monkeypatch.setattr(step_run, "train_step", told)
     return names
 
 
@@ -234,7 +237,7 @@ def test_nothing_is_trained_twice(
     assert document(whole) == before
 
 
-def test_another_study_needs_another_folder(whole: Path, dataset: Path) -> None:
+def test_another_scale_or_seed_needs_another_folder(whole: Path, dataset: Path) -> None:
     with pytest.raises(UsageError, match="another scale"):
         reproduce(dataset, whole, replace(TINY, epochs=3), device="cpu", jobs=1)
     with pytest.raises(UsageError, match="another seed"):
@@ -247,14 +250,14 @@ def test_a_data_set_without_test_patients_is_refused(dataset: Path, tmp_path: Pa
     text = (dataset / "manifest.csv").read_text().replace("online", "training")
     (tmp_path / "manifest.csv").write_text(text)
     with pytest.raises(UsageError, match="online"):
-        splits.originals(tmp_path)
+        splits.paper_samples(tmp_path)
 
 
 def test_frames_without_cavity_are_left_out(dataset: Path, tmp_path: Path) -> None:
     first, *lines = (dataset / "manifest.csv").read_text().splitlines()
     marked = [f"{line},{1 if line.startswith('4.') else ''}" for line in lines]
     (tmp_path / "manifest.csv").write_text("\n".join([f"{first},empty", *marked]))
-    names = {sample.file for sample in splits.originals(tmp_path)}
+    names = {sample.file for sample in splits.paper_samples(tmp_path)}
     assert names == {f"{index}.png" for index in range(18)} - {"4.png"}
 
 
@@ -265,7 +268,7 @@ def row(file: str, patient: str, value: float) -> Row:
 def test_what_a_change_bought_is_of_the_same_pictures() -> None:
     before = [row("a", "p", 0.5), row("b", "q", 0.6), row("c", "q", 0.1)]
     after = [row("b", "q", 0.7), row("a", "p", 0.9)]
-    found = comparisons.bought(before, after)
+    found = comparisons.paired_difference(before, after)
     assert found["dice"] == pytest.approx(0.25)  # (0.4 + 0.1) / 2
     # one patient drawn twice gives 0.4 or 0.1, in a quarter of the draws each
     assert found["dice_ci95"] == pytest.approx([0.1, 0.4])
@@ -275,16 +278,16 @@ def test_what_a_change_bought_is_of_the_same_pictures() -> None:
 def test_the_gap_draws_the_patients_of_both_sides() -> None:
     leaking = [row("a", "p", 0.8), row("b", "q", 1.0)]  # drawn means 0.8, 0.9 or 1.0
     honest = [row("c", "r", 0.4), row("d", "s", 0.6)]  # 0.4, 0.5 or 0.6
-    found = comparisons.gap(leaking, honest)
+    found = comparisons.unpaired_difference(leaking, honest)
     assert found["gap"] == pytest.approx(0.4)
     # 0.2 and 0.6 have chance 1/16 each, more than 2.5 %
     assert found["gap_ci95"] == pytest.approx([0.2, 0.6])
-    assert comparisons.gap(leaking, honest[:1])["gap_ci95"] == [None, None]
+    assert comparisons.unpaired_difference(leaking, honest[:1])["gap_ci95"] == [None, None]
     # ten patients, half at 0 and half at 1: of ten draws 2 to 8 are 1 but for 1.1 % on each side
     split = [row(str(index), str(index), index % 2) for index in range(10)]
     level = [row("c", "r", 0.5), row("d", "s", 0.5)]
-    assert comparisons.gap(split, level)["gap_ci95"] == pytest.approx([-0.3, 0.3])
-    same = comparisons.paired(leaking, [row("a", "p", 0.5), row("b", "q", 0.6)])
+    assert comparisons.unpaired_difference(split, level)["gap_ci95"] == pytest.approx([-0.3, 0.3])
+    same = comparisons.paired_on_common(leaking, [row("a", "p", 0.5), row("b", "q", 0.6)])
     assert same["gap"] == pytest.approx(0.35)  # (0.3 + 0.4) / 2
 
 
@@ -310,7 +313,8 @@ def test_frames_are_judged_on_the_grid_of_the_picture() -> None:
 
     image = np.zeros((48, 32), np.float32)
     image[12:36, 8:24] = 255
-    found = predict(Bright(), steps_of(TINY)[0].options, image, None)
+    cine = Cine.of_image(image, Source("picture", "x"))
+    found = predict(Bright(), steps_of(TINY)[0].options, cine)
     assert found.shape == (48, 32)
     # the borders lie on those of the coarse pixels (3 rows, 2 columns): the mask comes back whole
     assert np.count_nonzero(found != (image > 0)) <= 8
@@ -348,13 +352,13 @@ def test_one_step_of_training_at_paper_scale(key: str) -> None:
     torch.manual_seed(0)
     network = build(options.network)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=options.peak_rate, momentum=options.momentum, nesterov=True
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=options.learning_rate, momentum=options.momentum, nesterov=True
     )
     image = torch.rand(1, 1, options.frame_px, options.frame_px)
     loss = LOSSES[options.loss](network(image), (image > 0.9).float())
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     assert 0 < loss.item() < 1
     still = {name for name, new in network.named_parameters() if bool((new == before[name]).all())}
     # a module in front of a decoder block sees means of 0 in the first step, see Recalibration

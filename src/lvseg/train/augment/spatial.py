@@ -1,4 +1,4 @@
-"""Geometry: image and mask cut and deformed together, in one resampling."""
+"""Spatial augmentation: image and mask cropped and deformed together, in one resampling."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lvseg.train.augment.drawing import Draw
-from lvseg.train.augment.fields import spline_field
+from lvseg.train.augment.parameters import AugmentParameters
+from lvseg.train.augment.random_fields import spline_field
 
-__all__ = ["crop"]
+__all__ = ["apply_spatial"]
 
 
-def _displacement(parameters: Draw, size: int) -> Tensor:
+def _displacement(parameters: AugmentParameters, size: int) -> Tensor:
     """Elastic displacement of each crop pixel in pixels (row, column), [N, S, S, 2]."""
     field = functional.interpolate(
         parameters.elastic, size=(size, size), mode="bicubic", align_corners=True
@@ -22,7 +22,7 @@ def _displacement(parameters: Draw, size: int) -> Tensor:
     return field.permute(0, 2, 3, 1)
 
 
-def _grid(parameters: Draw, sides: tuple[int, int], size: int) -> Tensor:
+def _grid(parameters: AugmentParameters, sides: tuple[int, int], size: int) -> Tensor:
     """Where each crop pixel looks in the source, normalised for ``grid_sample``, [N, S, S, 2]."""
     device = parameters.centre.device
     axis = torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2
@@ -36,14 +36,18 @@ def _grid(parameters: Draw, sides: tuple[int, int], size: int) -> Tensor:
     )
 
 
-def crop(parameters: Draw, images: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def apply_spatial(
+    parameters: AugmentParameters, images: Tensor, masks: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
     """Cut and deform a batch; image and mask move together.
 
-    :param images, masks: ``[N, 1, Y, X]`` float in 0..1; outside them is 0.
-    :returns: crops ``[N, 1, size, size]``; mask edges become soft by the interpolation.
+    :param images: ``[N, input channels, Y, X]``; :param masks: ``[N, labels, Y, X]``; float in
+        0..1, outside them is 0.
+    :returns: crops ``[N, channels, size, size]``; mask edges become soft by the interpolation.
     """
     sides = (images.shape[2], images.shape[3])
     grid = _grid(parameters.to(images.device), sides, size)
     both = torch.cat([images, masks], 1)
     crops = functional.grid_sample(both, grid, mode="bilinear", align_corners=False)
-    return crops[:, :1], crops[:, 1:]
+    channels = images.shape[1]
+    return crops[:, :channels], crops[:, channels:]

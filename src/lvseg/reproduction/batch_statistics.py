@@ -1,9 +1,9 @@
-"""Why training and validation part: the same weights, normalised in two ways.
+"""Batch normalisation at batch size 1: the same weights, normalised in two ways.
 
 In training at batch size 1, batch normalisation takes mean and variance of the one picture; in
 inference it takes running averages over many (Ioffe and Szegedy 2015, section 3.1). Where the two
-differ, the network that is judged is not the one that was trained. So each network of the study is
-judged once more with every picture's own mean and variance, as it was trained.
+differ, the network that is scored is not the one that was trained. So each network of the paper is
+scored once more with every picture's own mean and variance, as it was trained.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from torch import nn
 
 from lvseg.manifest import read_manifest, select
-from lvseg.train.reproduce import comparisons
-from lvseg.train.reproduce.score import Row, load, score, summary
-from lvseg.train.reproduce.step_run import Place, Rows, read_rows, write_rows
-from lvseg.train.reproduce.steps import NETWORKS, Step
+from lvseg.reproduction import comparisons
+from lvseg.reproduction.ladder import NETWORKS, Step
+from lvseg.reproduction.score import Row, load, score, summary
+from lvseg.reproduction.step_run import Place, Rows, read_rows, write_rows
 
-__all__ = ["own_rows", "two_normalisations", "with_own_statistics"]
+__all__ = ["own_rows", "two_normalisations"]
 
 KEPT = "own-statistics"
 
@@ -27,7 +27,7 @@ KEPT = "own-statistics"
 def two_normalisations(
     place: Place, steps: Sequence[Step], done: Mapping[str, Rows]
 ) -> dict[str, Any]:
-    """Validation Dice of the study's networks on patients never seen, normalised in both ways."""
+    """Validation Dice of the paper's networks on patients never seen, normalised in both ways."""
     found = dict[str, Any]()
     for step in steps:
         if step.key in {f"official-{kind}" for kind in NETWORKS} & set(done):
@@ -35,7 +35,7 @@ def two_normalisations(
             found[step.options.network.kind] = {
                 "running": summary(running)["dice"]["mean"],
                 "own": summary(own)["dice"]["mean"],
-                "difference": comparisons.bought(running, own),
+                "difference": comparisons.paired_difference(running, own),
             }
     return found
 

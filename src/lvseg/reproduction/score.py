@@ -1,4 +1,4 @@
-"""How good a run is: Dice and Jaccard of every picture, on the picture's own grid."""
+"""Scores of a run: Dice and Jaccard of every picture, on the picture's own grid."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from lvseg.cine import Cine, Source
-from lvseg.datasets.augmented import ORIGINAL
+from lvseg.cine import Cine
 from lvseg.inference import infer
 from lvseg.labels import Label
-from lvseg.manifest import Sample
+from lvseg.manifest import ORIGINAL, Sample
 from lvseg.metrics import dice, jaccard, summarise
-from lvseg.train.checkpoint import load_average, read_options
-from lvseg.train.dataset import read_pair, resize_frame
+from lvseg.reproduction.trainer import FrameOptions, resize_frame
+from lvseg.train.checkpoint import load_ema, read_document
+from lvseg.train.dataset import read_sample
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
+from lvseg.train.validation import as_network
 
 __all__ = ["Row", "known", "load", "predict", "score", "summary"]
 
 THRESHOLD = 0.5
+Options = FrameOptions | TrainOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,59 +43,48 @@ class Row:
     jaccard: float
 
 
-def load(run: Path, device: torch.device) -> tuple[nn.Module, TrainOptions]:
+def load(run: Path, device: torch.device) -> tuple[nn.Module, Options]:
     """The network of a finished run with the weights of its last step, ready to predict."""
-    options, _, _ = read_options(run)
+    values = read_document(run)["options"]
+    kind = FrameOptions if "frame_px" in values else TrainOptions
+    options = kind.model_validate(values)
     network = build(options.network)
-    load_average(run, "last", network)
+    load_ema(run, "last", network)
     return network.to(device).eval(), options
 
 
 @torch.no_grad()
-def predict(
-    network: nn.Module, options: TrainOptions, image: NDArray[np.float32], spacing_mm: float | None
-) -> NDArray[np.bool_]:
-    """Cavity in a picture [Y, X] of 0..255, same size; no clean-up.
+def predict(network: nn.Module, options: Options, cine: Cine) -> NDArray[np.bool_]:
+    """Cavity of a cine of one frame, [Y, X], on its own grid; no clean-up.
 
-    Whole frames: resized as in training, the probability resized back (linear). Windows: found,
-    cut and put back as inference does.
+    Whole frames: resized as in training, the probability resized back (linear). Crops: as inference
+    does (:func:`lvseg.inference.infer`).
     """
-    if options.frame == "whole":
+    if isinstance(options, FrameOptions):
+        image = cine.frames[0, 0]
         frame = torch.from_numpy(resize_frame(image, options.frame_px)).float() / 255
-        found = torch.sigmoid(_logits(network, frame[None, None]))
-        sides = (image.shape[0], image.shape[1])
-        back = functional.interpolate(found, size=sides, mode="bilinear", align_corners=False)
+        logits = torch.from_numpy(as_network(network)(frame[None, None].numpy()))
+        back = functional.interpolate(
+            torch.sigmoid(logits), size=image.shape, mode="bilinear", align_corners=False
+        )
         whole: NDArray[np.bool_] = (back[0, 0] > THRESHOLD).numpy()
         return whole
-    pair = None if spacing_mm is None else (spacing_mm, spacing_mm)
-    cine = Cine.of_image(image, Source("picture", "picture"), pair)
-
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = _logits(network, torch.from_numpy(batch)).numpy()
-        return result
-
-    probability = infer(cine, run, options.input).on_grid(Label.LV_CAVITY, cine.grid)
-    inside: NDArray[np.bool_] = probability[0, 0] > THRESHOLD
+    prediction = infer(cine, as_network(network), options.input)
+    inside: NDArray[np.bool_] = prediction.on_grid(Label.LV_CAVITY, cine.grid)[0, 0] > THRESHOLD
     return inside
 
 
-def _logits(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    device = next(network.parameters()).device
-    images = images.to(device).contiguous(memory_format=torch.channels_last)
-    result: torch.Tensor = network(images).float().cpu()
-    return result
-
-
 def score(
-    network: nn.Module, options: TrainOptions, dataset: Path, samples: Sequence[Sample]
+    network: nn.Module, options: Options, dataset: Path, samples: Sequence[Sample]
 ) -> tuple[Row, ...]:
-    """Overlap of every picture that has a cavity, in the order of the cases."""
+    """Overlap of every picture that has a cavity, in the order of the samples."""
     rows = []
     for sample in samples:
-        image, mask = read_pair(dataset, sample)
+        cine, labels = read_sample(dataset, sample)
+        mask = labels == Label.LV_CAVITY
         if not mask.any():
             continue
-        found = predict(network, options, image, sample.pixel_spacing_mm)
+        found = predict(network, options, cine)
         copy = bool(dict(sample.extra).get(ORIGINAL))
         pair = (dice(mask, found), jaccard(mask, found))
         rows.append(Row(sample.file, sample.patient_id, copy, *pair))

@@ -1,19 +1,19 @@
-"""How many pictures a second the networks of the last table take, measured side by side."""
+"""Inference speed: images a second of the compared networks, measured side by side."""
 
 from __future__ import annotations
 
 import json
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from lvseg.atomic import write_text
+from lvseg.reproduction.ladder import Step
 from lvseg.train.network import build
-from lvseg.train.options import TrainOptions
 
 __all__ = ["clock", "images_per_second"]
 
@@ -22,21 +22,19 @@ ROUNDS = 15
 BATCH = 8
 
 
-def images_per_second(
-    options: Mapping[str, TrainOptions], device: torch.device, kept: Path
-) -> dict[str, float]:
-    """Windows a second of each network, by key; measured once and then read from ``kept``.
+def images_per_second(steps: Sequence[Step], device: torch.device, kept: Path) -> dict[str, float]:
+    """Windows a second of each step's network, by key; measured once and then read from ``kept``.
 
     All take turns, so that what slows this computer slows them alike. On a processor the working
     time of one thread is measured, not the clock, so that other programs do not count.
     """
     if kept.is_file():
         found: dict[str, float] = json.loads(kept.read_text("utf-8"))
-        if set(found) == set(options):
+        if set(found) == {step.key for step in steps}:
             return found
-    networks = {key: build(each.network).to(device).eval() for key, each in options.items()}
-    sides = {key: each.input.crop_px for key, each in options.items()}
-    times: dict[str, list[float]] = {key: [] for key in options}
+    networks = {step.key: build(step.options.network).to(device).eval() for step in steps}
+    sides = {step.key: step.side_px for step in steps}
+    times: dict[str, list[float]] = {key: [] for key in networks}
     for _ in range(ROUNDS + 1):
         for key, network in networks.items():
             times[key].append(_seconds(network, sides[key], device))
