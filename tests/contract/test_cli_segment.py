@@ -369,6 +369,24 @@ def test_an_output_below_the_source_is_no_source_of_the_next_run(segment: Segmen
         assert [Path(each["folder"]).name for each in ended.document["studies"]] == ["a"]
 
 
+def test_settings_reach_the_result(segment: Segment) -> None:
+    """The phantom has four phases: too few for rates, unless the settings say otherwise."""
+    file = segment.folder / "settings.toml"
+    file.write_text("[measurement]\nrates_from_phases = 4\n")
+    plain = segment(segment.heart, "--json", out=segment.folder / "plain")
+    ended = segment(segment.heart, "--settings", file, "--json")
+    found = [each.document["studies"][0]["measurements"] for each in (plain, ended)]
+    assert [each["peak_filling_rate_ml_s"] is None for each in found] == [True, False]
+
+
+def test_settings_of_a_fractional_seg_keep_the_probabilities(segment: Segment) -> None:
+    file = segment.folder / "settings.toml"
+    file.write_text("keep_probabilities = false\n")
+    options = ("--settings", file, "--formats", "dicom-seg", "--seg-type", "fractional")
+    assert segment(segment.heart, *options).status == 0
+    assert (segment.out / "heart" / "segmentation.dcm").is_file()
+
+
 def test_quiet_prints_only_the_result(segment: Segment) -> None:
     ended = segment(segment.heart, "--quiet")
     assert (ended.status, ended.err) == (0, "")

@@ -68,7 +68,9 @@ Flips = Annotated[
 ]
 SettingsFile = Annotated[
     Path | None,
-    typer.Option("--settings", metavar="FILE", help="Settings of clean-up, measurement and checks, TOML."),
+    typer.Option(
+        "--settings", metavar="FILE", help="Settings of clean-up, measurement and checks, TOML."
+    ),
 ]
 DatasetOption = Annotated[Path, typer.Option(help="Data set folder (see lvseg prepare).")]
 DeviceOption = Annotated[Device, typer.Option(help="auto = a CUDA GPU if there is one.")]
