@@ -13,6 +13,8 @@ from PIL import Image
 
 from lvseg import model_store
 from lvseg.cine import Cine, Mask
+from lvseg.cli.options import optional_libraries
+from lvseg.errors import MissingExtraError
 from lvseg.phantom import Truth
 from lvseg.write import write_mask
 
@@ -314,6 +316,26 @@ def test_training_without_its_libraries_says_what_to_install(
     )
     assert ended.status == 2
     assert "pip install 'lvseg[train]'" in ended.document["error"]
+
+
+@pytest.mark.parametrize(
+    ("library", "sentence"),
+    [
+        ("onnx", "training needs the optional part 'train'"),
+        ("filelock", "training needs the optional part 'train'"),
+        ("optuna.trial", "the search needs the optional part 'train'"),
+        ("nncf", "a model in int8 needs the optional part 'int8'"),
+    ],
+)
+def test_a_missing_library_names_its_optional_part(library: str, sentence: str) -> None:
+    with pytest.raises(MissingExtraError, match=sentence), optional_libraries():
+        raise ModuleNotFoundError(name=library)
+
+
+def test_a_missing_module_of_no_optional_part_is_a_defect() -> None:
+    with pytest.raises(ModuleNotFoundError, match="lost") as caught, optional_libraries():
+        raise ModuleNotFoundError("lost", name="lost")
+    assert not isinstance(caught.value, MissingExtraError)
 
 
 @pytest.mark.torch

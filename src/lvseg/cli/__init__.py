@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from lvseg.cli import (
+    check,
     compare,
     data,
     demo,
@@ -21,6 +22,7 @@ from lvseg.cli import (
     export,
     measure,
     models,
+    prepare,
     reproduce,
     segment,
     train,
@@ -40,7 +42,7 @@ COMMANDS = (
     demo.demo,
     measure.measure,
     compare.compare,
-    data.check_dataset,
+    check.check_dataset,
     train.train,
     tune.tune,
     export.export,
@@ -49,8 +51,8 @@ COMMANDS = (
     data.augment_dataset,
     models.models,
     doctor.doctor,
-    data.sunnybrook,
-    data.images,
+    prepare.sunnybrook,
+    prepare.images,
 )
 for each in COMMANDS:
     each.register()

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config",
+    "DatasetFolder",
     "DatasetOption",
     "Device",
     "DeviceOption",
     "Flips",
     "Model",
+    "NewDataset",
     "Preset",
+    "ReplaceDataset",
     "Runtime",
     "RuntimeOption",
     "SettingsFile",
@@ -72,6 +75,9 @@ SettingsFile = Annotated[
         "--settings", metavar="FILE", help="Settings of clean-up, measurement and checks, TOML."
     ),
 ]
+DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Data set folder.")]
+NewDataset = Annotated[Path, typer.Option("--output", "-o", help="Data set folder to make.")]
+ReplaceDataset = Annotated[bool, typer.Option("--overwrite", help="Replace a data set.")]
 DatasetOption = Annotated[Path, typer.Option(help="Data set folder (see lvseg prepare).")]
 DeviceOption = Annotated[Device, typer.Option(help="auto = a CUDA GPU if there is one.")]
 Preset = Annotated[str | None, typer.Option(help="A recipe that comes with lvseg.")]
