@@ -13,6 +13,8 @@ from PIL import Image
 
 from lvseg import model_store
 from lvseg.cine import Cine, Mask
+from lvseg.cli.options import optional_libraries
+from lvseg.errors import MissingExtraError
 from lvseg.phantom import Truth
 from lvseg.write import write_mask
 
@@ -106,6 +108,48 @@ def test_measure_speaks_like_measurements_json(
         assert (study["pixel_spacing_mm"], study["slice_spacing_mm"]) == ([1.9, 1.7], 16.0)
         assert found["edv_ml"] == round(found["edv_ml"], 2)
         assert found["phase_index"] == [0, 1, 2, 3]
+
+
+def test_measure_takes_settings_with_and_without_the_cine(
+    reference: Path, phantom_dicom: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    """The phantom has four phases: too few for rates, unless the settings say otherwise."""
+    (tmp_path / "s.toml").write_text("[measurement]\nrates_from_phases = 4\n")
+    for more in ((), ("--cine", phantom_dicom)):
+        call = ("measure", reference, *more)
+        assert "too few for peak ejection" in lvseg_command(*call).out
+        ended = lvseg_command(*call, "--settings", tmp_path / "s.toml")
+        assert ended.status == 0, ended.err
+        assert "too few for peak ejection" not in ended.out
+
+
+def test_measure_with_the_cine_checks_by_the_limits_of_the_settings(
+    reference: Path, phantom_dicom: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    (tmp_path / "s.toml").write_text("[limits]\nef_percent = [70.0, 85.0]\n")
+    call = ("measure", reference, "--cine", phantom_dicom)
+    assert "outside the usual" not in lvseg_command(*call).out
+    ended = lvseg_command(*call, "--settings", tmp_path / "s.toml")
+    assert "An ejection fraction of 60 % is outside the usual 70 to 85 %." in ended.out
+
+
+@pytest.mark.parametrize("text", [None, "flips = ", "flop = true", "flips = 'often'"])
+@pytest.mark.parametrize("command", ["segment", "measure", "evaluate"])
+def test_settings_that_cannot_be_used_are_2(
+    command: str, text: str | None, phantom_dicom: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    if text is not None:
+        (tmp_path / "s.toml").write_text(text)
+    options = {
+        "segment": ("segment", phantom_dicom, "-o", tmp_path / "out"),
+        "measure": ("measure", phantom_dicom),
+        "evaluate": ("evaluate", "--data", tmp_path, "--split", "all"),
+    }
+    ended = lvseg_command(*options[command], "--settings", tmp_path / "s.toml")
+    assert ended.status == 2
+    assert "s.toml" in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_compare_shows_an_agreement_of_zero_points(reference: Path, lvseg_command: Command) -> None:
@@ -211,6 +255,23 @@ def test_evaluate_says_whether_it_averaged_mirror_images(
     assert ended.document["flips"] is (word == "--flips")
 
 
+@pytest.mark.parametrize(("word", "averaged"), [(None, True), ("--no-flips", False)])
+def test_flips_on_the_command_line_go_before_the_settings(
+    word: str | None,
+    averaged: bool,
+    dataset: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    lvseg_command: Command,
+) -> None:
+    (tmp_path / "s.toml").write_text("flips = true\n")
+    command = ("evaluate", "--data", dataset, "--split", "test", "--model", tiny_model)
+    more = () if word is None else (word,)
+    ended = lvseg_command(*command, "--settings", tmp_path / "s.toml", "--json", *more)
+    assert ended.status == 0, ended.err
+    assert ended.document["flips"] is averaged
+
+
 def test_evaluate_prints_the_table_and_writes_the_file(
     dataset: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
 ) -> None:
@@ -255,6 +316,26 @@ def test_training_without_its_libraries_says_what_to_install(
     )
     assert ended.status == 2
     assert "pip install 'lvseg[train]'" in ended.document["error"]
+
+
+@pytest.mark.parametrize(
+    ("library", "sentence"),
+    [
+        ("onnx", "training needs the optional part 'train'"),
+        ("filelock", "training needs the optional part 'train'"),
+        ("optuna.trial", "the search needs the optional part 'train'"),
+        ("nncf", "a model in int8 needs the optional part 'int8'"),
+    ],
+)
+def test_a_missing_library_names_its_optional_part(library: str, sentence: str) -> None:
+    with pytest.raises(MissingExtraError, match=sentence), optional_libraries():
+        raise ModuleNotFoundError(name=library)
+
+
+def test_a_missing_module_of_no_optional_part_is_a_defect() -> None:
+    with pytest.raises(ModuleNotFoundError, match="lost") as caught, optional_libraries():
+        raise ModuleNotFoundError("lost", name="lost")
+    assert not isinstance(caught.value, MissingExtraError)
 
 
 @pytest.mark.torch

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
@@ -18,17 +19,44 @@ from PIL import Image
 from lvseg import pipeline
 from lvseg import read as reading
 from lvseg.cine import Cine, Mask
-from lvseg.cli import work
+from lvseg.cli import batch
 from lvseg.errors import ReadError
 from lvseg.phantom import Truth
 from lvseg.write import write_cine_nifti
-
-Command = Callable[..., Ended]
 
 KEYS = {
     *("schema", "lvseg", "model", "study", "ed_phase", "es_phase", "edv_ml", "esv_ml", "sv_ml"),
     *("ef_percent", "volume_ml", "area_mm2", "quality", "seconds"),
 }
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The command on a phantom and with a tiny model; results go to ``out``.
+
+    :param heart: the phantom as a DICOM folder; read only. :param folder: an empty one.
+    """
+
+    command: Callable[..., Ended]
+    heart: Path
+    model: Path
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    def __call__(self, *arguments: object, out: Path | None = None) -> Ended:
+        """``lvseg segment`` with sources and further options."""
+        places = ("-o", out or self.out, "--model", self.model)
+        return self.command("segment", *arguments, *places)
+
+
+@pytest.fixture
+def segment(
+    lvseg_command: Callable[..., Ended], phantom_dicom: Path, tiny_model: Path, tmp_path: Path
+) -> Segment:
+    return Segment(lvseg_command, phantom_dicom, tiny_model, tmp_path)
 
 
 def picture(path: Path, shape: tuple[int, int] = (80, 72)) -> Path:
@@ -39,11 +67,9 @@ def picture(path: Path, shape: tuple[int, int] = (80, 72)) -> Path:
     return path
 
 
-def test_a_dicom_study_gets_its_folder(
-    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    out = tmp_path / "deep" / "out"
-    ended = lvseg_command("segment", phantom_dicom, "-o", out, "--model", tiny_model)
+def test_a_dicom_study_gets_its_folder(segment: Segment) -> None:
+    out = segment.folder / "deep" / "out"
+    ended = segment(segment.heart, out=out)
     assert (ended.status, ended.err) == (0, "")
     assert ended.out.startswith("heart: 6 slices x 4 phases, EDV ")
     assert str(out / "heart") in ended.out
@@ -68,11 +94,7 @@ def test_a_dicom_study_gets_its_folder(
 
 
 def test_headers_of_the_source_are_read_once_for_all_dicom_objects(
-    phantom_dicom: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    lvseg_command: Command,
-    monkeypatch: pytest.MonkeyPatch,
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, calls = reading.read_source_headers, []
 
@@ -81,48 +103,43 @@ def test_headers_of_the_source_are_read_once_for_all_dicom_objects(
         return whole(*arguments)
 
     monkeypatch.setattr(reading, "read_source_headers", read_source_headers)
-    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path, "--model", tiny_model)
+    ended = segment(segment.heart)
     assert ended.status == 0
-    assert (tmp_path / "heart" / "segmentation.dcm").is_file()
-    assert (tmp_path / "heart" / "report.dcm").is_file()
+    assert (segment.out / "heart" / "segmentation.dcm").is_file()
+    assert (segment.out / "heart" / "report.dcm").is_file()
     assert len(calls) == 1
 
 
-def test_json_is_the_documents_of_the_files(
-    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    out = tmp_path / "out"
-    ended = lvseg_command("segment", phantom_dicom, "-o", out, "--model", tiny_model, "--json")
+def test_json_is_the_documents_of_the_files(segment: Segment) -> None:
+    ended = segment(segment.heart, "--json")
     assert (ended.status, ended.err) == (0, "")
     (entry,) = ended.document["studies"]
     assert set(entry) == {"source", "folder", "exit", "error", "measurements"}
-    assert (entry["source"], entry["exit"], entry["error"]) == (str(phantom_dicom), 0, None)
+    assert (entry["source"], entry["exit"], entry["error"]) == (str(segment.heart), 0, None)
     assert entry["measurements"] == json.loads(
         Path(entry["folder"], "measurements.json").read_text()
     )
 
 
 def test_a_nifti_keeps_shape_and_affine(
-    phantom: tuple[Cine, Mask, Truth], tiny_model: Path, tmp_path: Path, lvseg_command: Command
+    segment: Segment, phantom: tuple[Cine, Mask, Truth]
 ) -> None:
-    source = tmp_path / "cine.nii.gz"
+    source = segment.folder / "cine.nii.gz"
     write_cine_nifti(phantom[0], source)
-    ended = lvseg_command("segment", source, "-o", tmp_path / "out", "--model", tiny_model)
+    ended = segment(source)
     assert ended.status == 0
-    before, after = nibabel.load(source), nibabel.load(tmp_path / "out/cine/segmentation.nii.gz")
+    before, after = nibabel.load(source), nibabel.load(segment.out / "cine" / "segmentation.nii.gz")
     assert after.shape == before.shape
     assert np.array_equal(after.affine, before.affine)
     assert after.get_data_dtype() == np.uint8
 
 
-def test_a_picture_gets_a_mask_and_an_overlay_of_its_size(
-    tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    source = picture(tmp_path / "slice 7.png")
-    ended = lvseg_command("segment", source, "-o", tmp_path / "out", "--model", tiny_model)
+def test_a_picture_gets_a_mask_and_an_overlay_of_its_size(segment: Segment) -> None:
+    source = picture(segment.folder / "slice 7.png")
+    ended = segment(source)
     assert ended.status == 0, ended.err
     assert "EDV unknown" in ended.out
-    (folder,) = (tmp_path / "out").iterdir()
+    (folder,) = segment.out.iterdir()
     names = {path.name for path in folder.iterdir()}
     assert names == {f"{folder.name}_mask.png", f"{folder.name}_overlay.png", "measurements.json"}
     with Image.open(folder / f"{folder.name}_mask.png") as image:
@@ -133,13 +150,10 @@ def test_a_picture_gets_a_mask_and_an_overlay_of_its_size(
         assert overlay.size == (72, 80)
 
 
-def test_spacing_of_a_picture_is_used_and_never_guessed(
-    tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    source = picture(tmp_path / "slice.png")
-    options = ("--model", tiny_model, "--json")
-    without = lvseg_command("segment", source, "-o", tmp_path / "a", *options)
-    given = lvseg_command("segment", source, "-o", tmp_path / "b", "--spacing", "1.3", *options)
+def test_spacing_of_a_picture_is_used_and_never_guessed(segment: Segment) -> None:
+    source = picture(segment.folder / "slice.png")
+    without = segment(source, "--json", out=segment.folder / "a")
+    given = segment(source, "--spacing", "1.3", "--json", out=segment.folder / "b")
     first, second = (each.document["studies"][0]["measurements"] for each in (without, given))
     assert first["study"]["pixel_spacing_mm"] is None
     assert first["area_mm2"] is None
@@ -161,111 +175,78 @@ def test_spacing_of_a_picture_is_used_and_never_guessed(
         ("sunnybrook", {"contours"}),
     ],
 )
-def test_formats_choose_the_files(
-    formats: str,
-    names: set[str],
-    phantom_dicom: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    lvseg_command: Command,
-) -> None:
-    out, options = tmp_path / "out", ("--model", tiny_model, "--formats", formats)
-    assert lvseg_command("segment", phantom_dicom, "-o", out, *options).status == 0
-    found = {path.name for path in (out / "heart").iterdir()}
+def test_formats_choose_the_files(formats: str, names: set[str], segment: Segment) -> None:
+    assert segment(segment.heart, "--formats", formats).status == 0
+    found = {path.name for path in (segment.out / "heart").iterdir()}
     assert found == {*names, "measurements.json"}
 
 
 @pytest.mark.parametrize("name", ["dicom-seg", "dicom-sr", "nifti"])
-def test_a_format_that_a_picture_cannot_have_says_so(
-    name: str, tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    source = picture(tmp_path / "slice.png")
-    options = ("-o", tmp_path / "o", "--formats", name, "--model", tiny_model)
-    ended = lvseg_command("segment", source, *options)
+def test_a_format_that_a_picture_cannot_have_says_so(name: str, segment: Segment) -> None:
+    source = picture(segment.folder / "slice.png")
+    ended = segment(source, "--formats", name)
     assert ended.status == 2
     assert f"--formats {name} needs a" in ended.err
     assert ended.err.count("\n") == 1
 
 
-def test_one_failing_study_does_not_stop_the_others(
-    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    (tmp_path / "empty").mkdir()
-    sources = (picture(tmp_path / "a.png"), tmp_path / "empty", phantom_dicom)
-    out = tmp_path / "out"
-    ended = lvseg_command("segment", *sources, "-o", out, "--model", tiny_model, "--json")
+def test_one_failing_study_does_not_stop_the_others(segment: Segment) -> None:
+    (segment.folder / "empty").mkdir()
+    sources = (picture(segment.folder / "a.png"), segment.folder / "empty", segment.heart)
+    ended = segment(*sources, "--json")
     assert ended.status == 4
     entries = ended.document["studies"]
     assert [entry["source"] for entry in entries] == [str(source) for source in sources]
     assert [entry["exit"] for entry in entries] == [0, 3, 0]
     assert ended.err.count("\n") == 1
-    assert str(tmp_path / "empty") in ended.err
-    assert {path.name for path in out.iterdir()} == {"a", "heart"}
+    assert str(segment.folder / "empty") in ended.err
+    assert {path.name for path in segment.out.iterdir()} == {"a", "heart"}
 
 
-def test_a_batch_for_people_lists_what_failed(
-    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    missing = tmp_path / "missing"
-    ended = lvseg_command(
-        "segment", missing, phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model
-    )
+def test_a_batch_for_people_lists_what_failed(segment: Segment) -> None:
+    missing = segment.folder / "missing"
+    ended = segment(missing, segment.heart)
     assert ended.status == 4
     assert ended.out.splitlines()[-1] == f"2 studies: 1 done, 1 failed: {missing}"
 
 
-def test_sources_of_one_name_get_distinct_folders(
-    tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
+def test_sources_of_one_name_get_distinct_folders(segment: Segment) -> None:
     sources = []
     for place in ("x", "y"):
-        (tmp_path / place).mkdir()
-        sources.append(picture(tmp_path / place / "same.png"))
-    ended = lvseg_command(
-        "segment", *sources, "-o", tmp_path / "out", "--model", tiny_model, "--json"
-    )
+        (segment.folder / place).mkdir()
+        sources.append(picture(segment.folder / place / "same.png"))
+    ended = segment(*sources, "--json")
     assert ended.status == 0
     folders = [entry["folder"] for entry in ended.document["studies"]]
-    assert folders == [str(tmp_path / "out" / "same"), str(tmp_path / "out" / "same-2")]
+    assert folders == [str(segment.out / "same"), str(segment.out / "same-2")]
 
 
-def test_a_folder_of_pictures_is_a_batch(
-    tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    (tmp_path / "in").mkdir()
+def test_a_folder_of_pictures_is_a_batch(segment: Segment) -> None:
+    (segment.folder / "in").mkdir()
     for name in ("b.png", "a.png"):
-        picture(tmp_path / "in" / name)
-    ended = lvseg_command(
-        "segment", tmp_path / "in", "-o", tmp_path / "out", "--model", tiny_model, "--json"
-    )
+        picture(segment.folder / "in" / name)
+    ended = segment(segment.folder / "in", "--json")
     assert ended.status == 0
     assert [Path(entry["folder"]).name for entry in ended.document["studies"]] == ["a", "b"]
 
 
-def test_an_earlier_result_stays_without_overwrite(
-    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    command = ("segment", phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model)
-    assert lvseg_command(*command).status == 0
-    file = tmp_path / "out" / "heart" / "measurements.json"
+def test_an_earlier_result_stays_without_overwrite(segment: Segment) -> None:
+    assert segment(segment.heart).status == 0
+    file = segment.out / "heart" / "measurements.json"
     before = file.read_bytes()
-    again = lvseg_command(*command)
+    again = segment(segment.heart)
     assert again.status == 2
     assert "--overwrite" in again.err
     assert again.err.count("\n") == 1
     assert file.read_bytes() == before
-    (tmp_path / "out" / "heart" / "notes.txt").write_text("mine")
-    assert lvseg_command(*command, "--overwrite", "--formats", "contours").status == 0
-    names = {path.name for path in (tmp_path / "out" / "heart").iterdir()}
+    (segment.out / "heart" / "notes.txt").write_text("mine")
+    assert segment(segment.heart, "--overwrite", "--formats", "contours").status == 0
+    names = {path.name for path in (segment.out / "heart").iterdir()}
     assert names == {"measurements.json", "contours.json", "notes.txt"}
 
 
 def test_a_defect_in_one_study_is_1_and_the_others_go_on(
-    phantom_dicom: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    lvseg_command: Command,
-    monkeypatch: pytest.MonkeyPatch,
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lvseg import pipeline
 
@@ -278,10 +259,8 @@ def test_a_defect_in_one_study_is_1_and_the_others_go_on(
         return whole(source, *arguments, **options)
 
     monkeypatch.setattr(pipeline, "run", run)
-    sources = (picture(tmp_path / "a.png"), phantom_dicom)
-    ended = lvseg_command(
-        "segment", *sources, "-o", tmp_path / "out", "--model", tiny_model, "--json"
-    )
+    sources = (picture(segment.folder / "a.png"), segment.heart)
+    ended = segment(*sources, "--json")
     assert ended.status == 4
     assert [entry["exit"] for entry in ended.document["studies"]] == [1, 0]
     assert "internal error" in ended.err
@@ -289,34 +268,26 @@ def test_a_defect_in_one_study_is_1_and_the_others_go_on(
 
 
 def test_a_failure_while_writing_leaves_no_study_folder(
-    phantom_dicom: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    lvseg_command: Command,
-    monkeypatch: pytest.MonkeyPatch,
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lvseg.write.write_contours", full)
-    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path / "o", "--model", tiny_model)
+    ended = segment(segment.heart)
     assert ended.status == 2
     assert "No space left" in ended.err
-    assert list((tmp_path / "o").iterdir()) == []
+    assert list(segment.out.iterdir()) == []
 
 
 def test_a_source_the_system_refuses_is_3(
-    phantom_dicom: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    lvseg_command: Command,
-    monkeypatch: pytest.MonkeyPatch,
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(5, "Input/output error", "/there")
 
     monkeypatch.setattr("lvseg.pipeline.run", refuse)
-    ended = lvseg_command("segment", phantom_dicom, "-o", tmp_path / "o", "--model", tiny_model)
+    ended = segment(segment.heart)
     assert ended.status == ReadError.exit_code
     assert "Input/output error" in ended.err
 
@@ -334,16 +305,12 @@ def interrupt_the_second_study(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_next_study_is_read_while_one_is_worked_on_and_no_more_are_held(
-    phantom_dicom: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    lvseg_command: Command,
-    monkeypatch: pytest.MonkeyPatch,
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first prediction waits for the second reading: in turns it would wait for ever."""
     second_read = threading.Event()
     met: list[bool] = []
-    read, run, write = reading.read_study, pipeline.run, work.write_study
+    read, run, write = reading.read_study, pipeline.run, batch.write_study
     counts = Counter[str]()
 
     def reads(*arguments, **options):  # type: ignore[no-untyped-def]
@@ -364,73 +331,69 @@ def test_the_next_study_is_read_while_one_is_worked_on_and_no_more_are_held(
 
     monkeypatch.setattr(reading, "read_study", reads)
     monkeypatch.setattr(pipeline, "run", runs)
-    monkeypatch.setattr(work, "write_study", writes)
+    monkeypatch.setattr(batch, "write_study", writes)
     for name in ("second", "third"):
-        shutil.copytree(phantom_dicom, tmp_path / name)
-    sources = (phantom_dicom, tmp_path / "second", tmp_path / "third")
-    ended = lvseg_command("segment", *sources, "-o", tmp_path / "out", "--model", tiny_model)
+        shutil.copytree(segment.heart, segment.folder / name)
+    sources = (segment.heart, segment.folder / "second", segment.folder / "third")
+    ended = segment(*sources)
     assert (ended.status, met) == (0, [True])
     assert counts == {"read": 3, "write": 3}
 
 
 def test_control_c_leaves_finished_studies_and_no_half_one(
-    phantom_dicom: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    lvseg_command: Command,
-    monkeypatch: pytest.MonkeyPatch,
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_the_second_study(monkeypatch)
-    shutil.copytree(phantom_dicom, tmp_path / "other")
-    ended = lvseg_command(
-        "segment", phantom_dicom, tmp_path / "other", "-o", tmp_path / "out", "--model", tiny_model
-    )
+    shutil.copytree(segment.heart, segment.folder / "other")
+    ended = segment(segment.heart, segment.folder / "other")
     assert (ended.status, ended.err) == (130, "lvseg: interrupted\n")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["heart"]
+    assert [path.name for path in segment.out.iterdir()] == ["heart"]
 
 
 def test_control_c_with_json_lists_what_was_finished(
-    phantom_dicom: Path,
-    tiny_model: Path,
-    tmp_path: Path,
-    lvseg_command: Command,
-    monkeypatch: pytest.MonkeyPatch,
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_the_second_study(monkeypatch)
-    sources = (phantom_dicom, phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model)
-    ended = lvseg_command("segment", *sources, "--json")
+    ended = segment(segment.heart, segment.heart, "--json")
     assert (ended.status, ended.document["exit"]) == (130, 130)
     (entry,) = ended.document["studies"]
-    assert entry["folder"] == str(tmp_path / "out" / "heart")
+    assert entry["folder"] == str(segment.out / "heart")
     assert entry["measurements"]["schema"] == 1
 
 
-def test_an_output_below_the_source_is_no_source_of_the_next_run(
-    tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    picture(tmp_path / "a.png")
-    call = ("segment", tmp_path, "-o", tmp_path / "out", "--model", tiny_model, "--json")
+def test_an_output_below_the_source_is_no_source_of_the_next_run(segment: Segment) -> None:
+    picture(segment.folder / "a.png")
     for more in ((), ("--overwrite",)):
-        ended = lvseg_command(*call, *more)
+        ended = segment(segment.folder, "--json", *more)
         assert ended.status == 0
         assert [Path(each["folder"]).name for each in ended.document["studies"]] == ["a"]
 
 
-def test_quiet_prints_only_the_result(
-    phantom_dicom: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    ended = lvseg_command(
-        "segment", phantom_dicom, "-o", tmp_path / "out", "--model", tiny_model, "--quiet"
-    )
+def test_settings_reach_the_result(segment: Segment) -> None:
+    """The phantom has four phases: too few for rates, unless the settings say otherwise."""
+    file = segment.folder / "settings.toml"
+    file.write_text("[measurement]\nrates_from_phases = 4\n")
+    plain = segment(segment.heart, "--json", out=segment.folder / "plain")
+    ended = segment(segment.heart, "--settings", file, "--json")
+    found = [each.document["studies"][0]["measurements"] for each in (plain, ended)]
+    assert [each["peak_filling_rate_ml_s"] is None for each in found] == [True, False]
+
+
+def test_settings_of_a_fractional_seg_keep_the_probabilities(segment: Segment) -> None:
+    file = segment.folder / "settings.toml"
+    file.write_text("keep_probabilities = false\n")
+    options = ("--settings", file, "--formats", "dicom-seg", "--seg-type", "fractional")
+    assert segment(segment.heart, *options).status == 0
+    assert (segment.out / "heart" / "segmentation.dcm").is_file()
+
+
+def test_quiet_prints_only_the_result(segment: Segment) -> None:
+    ended = segment(segment.heart, "--quiet")
     assert (ended.status, ended.err) == (0, "")
     assert ended.out.startswith("heart: ")
 
 
-def test_debug_shows_the_traceback_of_an_error(
-    tiny_model: Path, tmp_path: Path, lvseg_command: Command
-) -> None:
-    ended = lvseg_command(
-        "segment", tmp_path / "no", "-o", tmp_path / "out", "--model", tiny_model, "--debug"
-    )
+def test_debug_shows_the_traceback_of_an_error(segment: Segment) -> None:
+    ended = segment(segment.folder / "no", "--debug")
     assert ended.status == 3
     assert "Traceback" in ended.err

@@ -12,38 +12,50 @@ from typing import Annotated
 
 import typer
 
-from lvseg.cli import (  # noqa: F401  (they register commands)
-    data,
-    learn,
+from lvseg.cli import (
+    augment,
+    check,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    measure,
+    models,
+    prepare,
     reproduce,
     segment,
-    study,
-    system,
+    train,
     tune,
 )
+from lvseg.cli import list as listing  # `list` here is the submodule, not Python's own
 from lvseg.cli.app import app
 from lvseg.cli.output import INTERRUPTED, Output, explain, one_line
 from lvseg.errors import UsageError
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
 
-#: The order of the help: the main job first.
-ORDER = (
-    "segment",
-    "list",
-    "demo",
-    "measure",
-    "compare",
-    "check",
-    "train",
-    "tune",
-    "export",
-    "evaluate",
-    "reproduce",
+#: Every command, in the order of the help: the main job first.
+COMMANDS = (
+    segment.segment,
+    listing.list_source,
+    demo.demo,
+    measure.measure,
+    compare.compare,
+    check.check_dataset,
+    train.train,
+    tune.tune,
+    export.export,
+    evaluate.evaluate,
+    reproduce.reproduce,
+    augment.augment_dataset,
+    models.models,
+    doctor.doctor,
+    prepare.sunnybrook,
+    prepare.images,
 )
-app.registered_commands.sort(
-    key=lambda each: ORDER.index(str(each.name)) if each.name in ORDER else len(ORDER)
-)
+for each in COMMANDS:
+    each.register()
 
 
 def _version(wanted: bool) -> None:
@@ -65,7 +77,7 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. Without arguments it shows the help."""
-    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    given = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     out = Output(as_json="--json" in given, debug="--debug" in given)
     # Libraries may log what a reader already reports as a finding.
     logging.basicConfig(handlers=None if out.debug else [logging.NullHandler()])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from lvseg.cli.output import Output
 
-__all__ = ["Handler", "app", "command", "prepare_app"]
+__all__ = ["Command", "Handler", "app", "command", "prepare_app"]
 
-#: A command: gets its voice and its options, returns an exit status (None = 0).
+#: What a command does: gets its voice and its options, returns an exit status (None = 0).
 Handler = Callable[..., int | None]
 
 app = typer.Typer(
@@ -40,15 +41,26 @@ _COMMON: dict[str, Any] = {
 }
 
 
-def command(name: str, *, example: str, group: typer.Typer = app) -> Callable[[Handler], Handler]:
-    """Register ``handler(out, **options)`` as a sub-command; its docstring is the help text."""
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A sub-command: its name, the example in its help and what it does.
 
-    def register(handler: Handler) -> Handler:
+    :param group: where it is registered.
+    """
+
+    name: str
+    example: str
+    handler: Handler
+    group: typer.Typer = app
+
+    def register(self) -> None:
+        """Add it to its group; the docstring of the handler is the help text."""
+
         def run(**options: Any) -> None:
             out = Output(**{key: options.pop(key) for key in _COMMON})
-            raise typer.Exit(out.guard(lambda: handler(out, **options)))
+            raise typer.Exit(out.guard(lambda: self.handler(out, **options)))
 
-        own = list(inspect.signature(handler, eval_str=True).parameters.values())[1:]
+        own = list(inspect.signature(self.handler, eval_str=True).parameters.values())[1:]
         kind = inspect.Parameter.KEYWORD_ONLY
         for parameter in own:
             for each in getattr(parameter.annotation, "__metadata__", ()):
@@ -61,8 +73,10 @@ def command(name: str, *, example: str, group: typer.Typer = app) -> Callable[[H
         parameters = [parameter.replace(kind=kind) for parameter in own] + shared
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
-        text = inspect.getdoc(handler)
-        group.command(name, help=text, epilog=f"Example:  {example}")(run)
-        return handler
+        text = inspect.getdoc(self.handler)
+        self.group.command(self.name, help=text, epilog=f"Example:  {self.example}")(run)
 
-    return register
+
+def command(name: str, *, example: str, group: typer.Typer = app) -> Callable[[Handler], Command]:
+    """Make ``handler(out, **options)`` a sub-command, for the list in :mod:`lvseg.cli`."""
+    return lambda handler: Command(name, example, handler, group)

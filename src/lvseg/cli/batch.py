@@ -1,30 +1,43 @@
 """Many studies, one after the other: names that never collide, folders that appear whole.
 
 A study folder is built under a temporary name beside its place and moved there when everything in
-it is written. A study that fails is recorded and the next one begins.
+it is written. A study that fails is recorded and the next one begins. While one is worked on, the
+next is read.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from lvseg.cli.output import Output, finding_lines
+from lvseg.cli.text import volumes_text
 from lvseg.errors import ReadError, UsageError
+from lvseg.output import OutputOptions, check_free, write_study
 
 if TYPE_CHECKING:
+    from lvseg.cine import Study
+    from lvseg.predict import Predictor
     from lvseg.read import StudyRef
+    from lvseg.results import StudyResult
+    from lvseg.settings import Settings
 
 __all__ = [
     "BATCH_FAILED",
+    "Batch",
     "Entry",
+    "Planned",
     "open_root",
     "plan",
     "safe_name",
     "status_of",
+    "summary_line",
 ]
 
 #: Exit status of a batch in which some studies failed.
@@ -70,6 +83,10 @@ class Entry:
         }
 
 
+#: A study as it was planned, with the exception if nothing was found.
+Planned = tuple[Entry, Exception | None]
+
+
 def safe_name(name: str) -> str:
     """Make a name that every file system takes as one path component.
 
@@ -100,7 +117,7 @@ def unique(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def plan(sources: Iterable[Path], root: Path) -> Iterator[tuple[Entry, Exception | None]]:
+def plan(sources: Iterable[Path], root: Path) -> Iterator[Planned]:
     """Every study of every source with the folder it will get, in the order given.
 
     A source in which nothing is found gives one entry with its error, and the exception.
@@ -120,12 +137,6 @@ def plan(sources: Iterable[Path], root: Path) -> Iterator[tuple[Entry, Exception
                 folder = root / unique(safe_name(study.name), taken)
                 shown = str(source) if len(studies) == 1 else study.location or str(source)
                 yield Entry(shown, study, folder), None
-
-
-def unreadable(source: object, error: OSError) -> ReadError:
-    """Say as an error of ours why the system does not open a source."""
-    reason = error.strerror or str(error)
-    return ReadError(f"expected a readable source, found {source}: {reason}; check its permissions")
 
 
 def open_root(root: Path) -> None:
@@ -155,6 +166,107 @@ def status_of(entries: Sequence[Entry]) -> int:
     if len(entries) == 1:
         return entries[0].exit
     return BATCH_FAILED if any(entry.exit for entry in entries) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What every study of a batch shares.
+
+    :param options: what to write of each.
+    :param tell: print a line about each.
+    """
+
+    out: Output
+    predictor: Predictor
+    settings: Settings
+    options: OutputOptions = field(default_factory=OutputOptions)
+    spacing_mm: float | None = None
+    overwrite: bool = False
+    tell: bool = True
+
+    def finish_all(self, planned: Sequence[Planned], done: Callable[[Entry], None]) -> None:
+        """Do every study and tell how it went; a failure is recorded, never raised.
+
+        At most two studies are held at once: one is worked on while the next is read.
+
+        :param done: called with each study in order.
+        """
+        if not planned:
+            return
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self._read, *planned[0])
+            try:
+                for place, (entry, _) in enumerate(planned):
+                    reading = ahead
+                    if place + 1 < len(planned):
+                        ahead = reader.submit(self._read, *planned[place + 1])
+                    done(self._finished(entry, reading))
+            finally:
+                ahead.cancel()
+
+    def finish(self, entry: Entry, error: Exception | None = None) -> Entry:
+        """Do one study, see :meth:`finish_all`."""
+        entries: list[Entry] = []
+        self.finish_all([(entry, error)], entries.append)
+        return entries[0]
+
+    def _read(self, entry: Entry, error: Exception | None) -> tuple[Study, float]:
+        """A study, and the seconds that took."""
+        from lvseg.read import read_study
+
+        started = perf_counter()
+        if error is not None:
+            raise error
+        assert entry.study is not None  # noqa: S101 - for mypy
+        assert entry.folder is not None  # noqa: S101 - for mypy
+        check_free(entry.folder, overwrite=self.overwrite)
+        return read_study(entry.study, spacing_mm=self.spacing_mm), perf_counter() - started
+
+    def _finished(self, entry: Entry, reading: Future[tuple[Study, float]]) -> Entry:
+        """Wait for the study, segment it, write it, and tell a person."""
+        try:
+            result, document = self._work(entry, reading)
+        except Exception as failure:
+            failure = as_read_error(entry, failure)
+            text, status = self.out.failed(failure, where=entry.label)
+            return replace(entry, folder=None, error=text, exit=status)
+        if self.tell:
+            assert entry.folder is not None  # noqa: S101 - for mypy
+            self.out.say(summary_line(result, entry.folder))
+        return replace(entry, measurements=document)
+
+    def _work(
+        self, entry: Entry, reading: Future[tuple[Study, float]]
+    ) -> tuple[StudyResult, dict[str, Any]]:
+        """What was found in a study, and the content of its measurements.json."""
+        from lvseg.pipeline import run
+
+        with self.out.progress(entry.folder.name if entry.folder else "") as bar:
+            study, seconds = reading.result()
+            result = run(study, self.predictor, self.settings, progress=bar)
+        result = replace(result, seconds={**result.seconds, "read": seconds})
+        assert entry.folder is not None  # noqa: S101 - for mypy
+        written = write_study(
+            result, entry.folder, self.options, entry.study, overwrite=self.overwrite
+        )
+        return result, written
+
+
+def summary_line(result: StudyResult, folder: Path) -> str:
+    """One study for people: its size, volumes, verdict and place, then what to look at."""
+    values = result.measurements
+    phases, slices = result.cine.shape[:2]
+    head = (
+        f"{folder.name}: {slices} slices x {phases} phases, {volumes_text(values)}, "
+        f"{result.verdict}, {folder}"
+    )
+    return "\n".join([head, *finding_lines(result.issues, all_of_them=False)])
+
+
+def unreadable(source: object, error: OSError) -> ReadError:
+    """Say as an error of ours why the system does not open a source."""
+    reason = error.strerror or str(error)
+    return ReadError(f"expected a readable source, found {source}: {reason}; check its permissions")
 
 
 def as_read_error(entry: Entry, error: Exception) -> Exception:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lvseg.cli.app import command
-from lvseg.cli.learn import Device
+from lvseg.cli.options import Device, optional_libraries
 from lvseg.cli.output import Output, table
-from lvseg.cli.tune import search_libraries
 
 if TYPE_CHECKING:
     from lvseg.reproduction.plan import Plan
@@ -54,7 +53,7 @@ def reproduce(
     one thing at a time, and says what each bought. The same command goes on with a stopped run.
     Writes report.html, report.md and study.json. Needs the optional part 'train'.
     """
-    with search_libraries():
+    with optional_libraries():
         from lvseg.reproduction.ladder import SCALES
         from lvseg.reproduction.plan import make_plan
         from lvseg.reproduction.run import reproduce as run

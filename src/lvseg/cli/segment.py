@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lvseg.cli import batch
 from lvseg.cli.app import command
+from lvseg.cli.options import (
+    Flips,
+    Model,
+    Runtime,
+    RuntimeOption,
+    SettingsFile,
+    Threads,
+    load_predictor,
+    load_settings,
+)
 from lvseg.cli.output import Output
-from lvseg.cli.work import Work
 from lvseg.errors import UsageError
 from lvseg.formats import FORMATS
 from lvseg.output import OutputOptions, chosen_formats
 
-if TYPE_CHECKING:
-    from lvseg.predict import Predictor
-
-__all__ = ["FLIPS_HELP", "MODEL_HELP", "Runtime", "batch_line", "load_predictor", "segment"]
-
-MODEL_HELP = "Name of a shipped model, or a model folder."
-FLIPS_HELP = "Average four mirror images, for a model taught in every orientation."
-
-
-class Runtime(StrEnum):
-    """Inference engines."""
-
-    auto = "auto"
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
+__all__ = ["segment"]
 
 
 class SegPhases(StrEnum):
@@ -55,18 +51,6 @@ class Engine(StrEnum):
     ray = "ray"
 
 
-def load_predictor(model: str | None, runtime: Runtime, threads: int | None) -> Predictor:
-    """Load the model by shipped name or folder; None = the default one.
-
-    :raises ModelError: missing, altered or broken.
-    """
-    from lvseg import model_store
-    from lvseg.predict import load_model
-
-    folder = model_store.locate(model_store.DEFAULT if model is None else model)
-    return load_model(folder, runtime=runtime.value, threads=threads)
-
-
 @command("segment", example="lvseg segment dicom_folder -o out")
 def segment(
     out: Output,
@@ -75,7 +59,7 @@ def segment(
         typer.Argument(metavar="SOURCE", help="DICOM, zip, NIfTI, picture, or folders."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets one folder a study.")],
-    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
+    model: Model = None,
     spacing: Annotated[
         float | None, typer.Option(metavar="MM", help="In-plane spacing of pictures.")
     ] = None,
@@ -92,13 +76,14 @@ def segment(
     seg_type: Annotated[
         SegType, typer.Option(help="DICOM SEG as a mask, or with probabilities.")
     ] = SegType.binary,
-    runtime: Annotated[Runtime, typer.Option(help="Inference engine.")] = Runtime.auto,
-    flips: Annotated[bool, typer.Option(help=FLIPS_HELP)] = False,
+    runtime: RuntimeOption = Runtime.auto,
+    flips: Flips = None,
+    settings: SettingsFile = None,
     engine: Annotated[Engine, typer.Option(help="Where a batch runs.")] = Engine.local,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+    threads: Threads = None,
 ) -> int:
     """Segment and measure the left ventricle.
 
@@ -111,19 +96,21 @@ def segment(
     if spacing is not None and not 0 < spacing < float("inf"):
         raise UsageError(f"expected --spacing above 0 mm, found {spacing:g}")
     fractional = seg_type is SegType.fractional
-    wanted = OutputOptions(chosen_formats(formats), seg_phases.value, fractional)
+    options = OutputOptions(chosen_formats(formats), seg_phases.value, fractional)
+    chosen = load_settings(settings, flips=flips)
+    chosen = replace(chosen, keep_probabilities=fractional or chosen.keep_probabilities)
     batch.open_root(output)
     predictor = load_predictor(model, runtime, threads)
     with out.progress("looking for studies"):
         planned = list(batch.plan(sources, output))
-    work = Work(out, predictor, wanted, spacing, overwrite, flips)
+    studies = batch.Batch(out, predictor, chosen, options, spacing, overwrite)
     entries: list[batch.Entry] = []
 
     def done(entry: batch.Entry) -> None:
         entries.append(entry)
         out.blank["studies"].append(entry.document())  # an interrupted batch tells these
 
-    work.finish_all(planned, done)
+    studies.finish_all(planned, done)
     out.result({"studies": [entry.document() for entry in entries]}, batch_line(entries))
     return batch.status_of(entries)
 

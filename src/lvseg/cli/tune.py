@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lvseg.cli.app import command
-from lvseg.cli.learn import recipe, training_libraries
+from lvseg.cli.options import Config, DatasetOption, Preset, optional_libraries, recipe
 from lvseg.cli.output import Output, table
-from lvseg.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from lvseg.train.search.tune import Outcome
 
 __all__ = ["tune"]
 
-#: Top-level modules that only the search needs.
-SEARCH_LIBRARIES = frozenset({"optuna", "sqlalchemy", "alembic", "filelock"})
-
-
-@contextmanager
-def search_libraries() -> Iterator[None]:
-    """Turn a missing library into the sentence that says what to install."""
-    try:
-        with training_libraries():
-            yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in SEARCH_LIBRARIES:
-            raise MissingExtraError("the search", "train") from error
-        raise
-
 
 @command("tune", example="lvseg tune --preset lv-sax-dev --data dataset -o search --trials 30")
 def tune(
     out: Output,
-    data: Annotated[Path, typer.Option(help="Data set folder (see lvseg prepare).")],
+    data: DatasetOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search.")],
-    preset: Annotated[str | None, typer.Option(help="A recipe that comes with lvseg.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A recipe of your own, TOML.")] = None,
+    preset: Preset = None,
+    config: Config = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials in all, earlier ones included.")] = 20,
     space: Annotated[Path | None, typer.Option(help="What to change, TOML.")] = None,
     minutes: Annotated[
@@ -55,7 +37,7 @@ def tune(
     of their mean Dice. The same command goes on with a stopped search; --trials may grow. Writes
     best.toml for lvseg train --config. Needs the optional part 'train'.
     """
-    with search_libraries():
+    with optional_libraries():
         from lvseg.train.search.space import load_space
         from lvseg.train.search.tune import tune as search
 

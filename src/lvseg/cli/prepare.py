@@ -1,25 +1,21 @@
-"""`lvseg prepare`, `lvseg augment`, `lvseg check`: data set folders, made, enlarged, audited."""
+"""`lvseg prepare`: raw data become a data set folder."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lvseg.cli.app import command, prepare_app
+from lvseg.cli.options import NewDataset, ReplaceDataset
 from lvseg.cli.output import Output, finding_lines, staged
 from lvseg.errors import UsageError
 
 if TYPE_CHECKING:
     from lvseg.datasets import PrepareReport
-    from lvseg.datasets.audit import Audit
-    from lvseg.reproduction.offline_augmentation import AugmentReport
 
-__all__ = ["Fill", "augment_dataset", "check_dataset", "images", "sunnybrook"]
-
-DATASET_HELP = "Data set folder to make."
+__all__ = ["images", "sunnybrook"]
 
 
 @command("sunnybrook", example="lvseg prepare sunnybrook sunnybrook -o dataset", group=prepare_app)
@@ -31,11 +27,11 @@ def sunnybrook(
             metavar="SOURCE", help="The PNG pairs with manifest, or the official layout."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help=DATASET_HELP)],
+    output: NewDataset,
     dicom: Annotated[
         Path | None, typer.Option(help="DICOM folders by patient: spacings, empty frames.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set.")] = False,
+    overwrite: ReplaceDataset = False,
 ) -> int:
     """Make a data set of the Sunnybrook data.
 
@@ -58,7 +54,7 @@ def images(
     masks: Annotated[
         Path, typer.Argument(metavar="MASKS", help="Folder of masks with the same names.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help=DATASET_HELP)],
+    output: NewDataset,
     patient: Annotated[
         str | None,
         typer.Option(metavar="REGEX", help="Finds the patient in a file name."),
@@ -87,7 +83,7 @@ def images(
     outline_rule: Annotated[
         str | None, typer.Option(metavar="TEXT", help="How a contour became a mask.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set.")] = False,
+    overwrite: ReplaceDataset = False,
 ) -> int:
     """Make a data set of pictures and masks.
 
@@ -132,94 +128,3 @@ def report_text(report: PrepareReport) -> str:
         f"{report.empty} empty, {report.with_spacing} patients with spacing"
     )
     return "\n".join([head, *finding_lines(report.issues)])
-
-
-class Fill(StrEnum):
-    """What comes in from beyond the border of a moved picture."""
-
-    nearest = "nearest"
-    zero = "zero"
-
-
-@command("augment", example="lvseg augment dataset -o dataset-3500 --total 3500")
-def augment_dataset(
-    out: Output,
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Data set folder.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help=DATASET_HELP)],
-    total: Annotated[int, typer.Option(help="Images to end with, originals included.")],
-    rotation: Annotated[float, typer.Option(metavar="DEGREES", help="Drawn from +- this.")] = 180.0,
-    flips: Annotated[bool, typer.Option(help="Left-right and top-bottom, by chance.")] = True,
-    zoom: Annotated[float, typer.Option(metavar="SHARE", help="Size drawn from 1 +- this.")] = 0.0,
-    width_shift: Annotated[
-        float, typer.Option(metavar="SHARE", help="+- this share of the width.")
-    ] = 0.0,
-    height_shift: Annotated[
-        float, typer.Option(metavar="SHARE", help="+- this share of the height.")
-    ] = 0.0,
-    fill: Annotated[Fill, typer.Option(help="What comes in from the border.")] = Fill.nearest,
-    split: Annotated[str, typer.Option(help="Splits that get copies, joined by '+'.")] = "all",
-    seed: Annotated[int, typer.Option(help="Decides every copy.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set.")] = False,
-) -> int:
-    """Enlarge a data set by moved copies.
-
-    Image and mask move together. A copy keeps its patient and split; the column 'original' of the
-    manifest names the picture it was made of. The same seed gives the same bytes.
-    """
-    from lvseg.reproduction.offline_augmentation import OfflineOptions, augment
-
-    ranges = OfflineOptions(rotation, flips, flips, zoom, width_shift, height_shift, fill.value)
-    with out.progress("augmenting") as bar:
-        report = augment(
-            dataset,
-            output,
-            total,
-            ranges,
-            split=split,
-            seed=seed,
-            overwrite=overwrite,
-            progress=staged(bar),
-        )
-    out.result(report.document(), augment_text(report))
-    return 0
-
-
-def augment_text(report: AugmentReport) -> str:
-    """Tell people what was added."""
-    splits = ", ".join(f"{name} {count}" for name, count in report.splits.items())
-    return (
-        f"{report.dataset}: {report.originals + report.copies} images of {report.patients} "
-        f"patients ({splits}), {report.originals} originals and {report.copies} copies"
-    )
-
-
-@command("check", example="lvseg check dataset")
-def check_dataset(
-    out: Output,
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Data set folder.")],
-) -> int:
-    """Audit a data set folder.
-
-    Looks at pairing, empty or broken masks, identifiers left in files, duplicates, patients on
-    both sides of a split, the balance by pathology, sex and age, and unknown facts (licence,
-    citation, ...). Errors end with status 3.
-    """
-    from lvseg.datasets import check
-
-    with out.progress("checking") as bar:
-        audit = check(dataset, progress=staged(bar))
-    out.result(audit.document(), audit_text(audit))
-    if not audit.ok:
-        faults = [each for each in audit.issues if each.severity == "error"]
-        out.warn(f"{dataset}: {len(faults)} kind(s) of error found, first: {faults[0].text}")
-    return audit.exit_code
-
-
-def audit_text(audit: Audit) -> str:
-    """Show people the audit: sizes, balance by split, findings."""
-    head = f"{audit.dataset}: {audit.images} images of {audit.patients} patients"
-    lines = [f"{head}, {audit.empty} empty masks, {'ok' if audit.ok else 'NOT ok'}"]
-    for split, part in audit.balance.items():
-        facts = part.document()
-        lines.append(f"  {split}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
-    return "\n".join([*lines, *finding_lines(audit.issues)])

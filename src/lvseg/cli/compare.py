@@ -1,0 +1,37 @@
+"""`lvseg compare`: how two masks agree, or two folders of masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lvseg.cli.app import command
+from lvseg.cli.output import Output, staged
+from lvseg.cli.text import evaluation_text
+
+__all__ = ["compare"]
+
+
+@command("compare", example="lvseg compare expert.nii.gz out/study/segmentation.nii.gz")
+def compare(
+    out: Output,
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="A mask, or a folder of masks.")
+    ],
+    prediction: Annotated[
+        Path, typer.Argument(metavar="PREDICTION", help="Another, matched by file name.")
+    ],
+) -> int:
+    """Measure how two masks agree.
+
+    Takes two mask files, or two folders matched by file name: the output of any tool.
+    """
+    from lvseg import evaluate as judging
+
+    with out.progress("comparing") as bar:
+        found = judging.compare(reference, prediction, staged(bar))
+        document = judging.document(found)
+    out.result(document, evaluation_text(document))
+    return 0

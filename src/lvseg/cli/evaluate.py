@@ -1,0 +1,74 @@
+"""`lvseg evaluate`: judge a model on held-out patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lvseg.cli.app import command
+from lvseg.cli.options import (
+    DatasetOption,
+    Flips,
+    Model,
+    Runtime,
+    RuntimeOption,
+    SettingsFile,
+    Threads,
+    load_predictor,
+    load_settings,
+)
+from lvseg.cli.output import Output, staged
+from lvseg.cli.text import evaluation_text
+
+__all__ = ["evaluate"]
+
+
+@command("evaluate", example="lvseg evaluate --data dataset --split online")
+def evaluate(
+    out: Output,
+    data: DatasetOption,
+    split: Annotated[str, typer.Option(help="Split names joined by '+', or 'all'.")],
+    model: Model = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the figures to a JSON file.")
+    ] = None,
+    runtime: RuntimeOption = Runtime.auto,
+    threads: Threads = None,
+    by_patient: Annotated[
+        bool,
+        typer.Option("--by-patient", help="Pictures of a patient together, as a study."),
+    ] = False,
+    flips: Flips = None,
+    settings: SettingsFile = None,
+) -> int:
+    """Judge a model on held-out patients.
+
+    Each picture is judged alone, full frame. With --by-patient the pictures of a patient go
+    together, as a study of two phases.
+    """
+    from lvseg import evaluate as judging
+
+    chosen = load_settings(settings, flips=flips)
+    predictor = load_predictor(model, runtime, threads)
+    with out.progress(f"evaluating {predictor.card.name}") as bar:
+        found = judging.evaluate(
+            data, split, predictor, chosen, progress=staged(bar), by_patient=by_patient
+        )
+        document = judging.document(found)
+    if found.leaked_patients:
+        names = ", ".join(found.leaked_patients)
+        out.warn(f"these patients taught the model, so the figures flatter it: {names}")
+    save_json(document, output)
+    out.result(document, evaluation_text(document))
+    return 0
+
+
+def save_json(document: dict[str, Any], path: Path | None) -> None:
+    """Write a document as a JSON file, whole or not at all; nothing for None."""
+    if path is not None:
+        from lvseg.atomic import write_text
+        from lvseg.json_text import json_text
+
+        write_text(path, json_text(document, indent=1) + "\n")

@@ -1,0 +1,69 @@
+"""`lvseg measure`: volumes, phases and ejection fraction of a mask that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lvseg.cli.app import command
+from lvseg.cli.options import SettingsFile, load_settings
+from lvseg.cli.output import Output, finding_lines
+from lvseg.cli.text import volumes_text
+from lvseg.issues import Issue
+
+if TYPE_CHECKING:
+    from lvseg.results import LVMeasurements
+
+__all__ = ["measure"]
+
+
+@command("measure", example="lvseg measure out/study/segmentation.nii.gz --cine dicom_folder")
+def measure(
+    out: Output,
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help="NIfTI, DICOM SEG or picture.")],
+    cine: Annotated[
+        Path | None, typer.Option(help="The study of the mask: its geometry and times.")
+    ] = None,
+    settings: SettingsFile = None,
+) -> int:
+    """Measure an existing mask."""
+    from lvseg.measurement import measure as measure_mask
+    from lvseg.pipeline import assess
+    from lvseg.read import read_mask, read_study
+    from lvseg.report import mask_document
+
+    chosen = load_settings(settings)
+    with out.progress("reading"):
+        like = None if cine is None else read_study(cine).short_axis()
+        labels = read_mask(mask, like=like)
+    if like is None:
+        values = measure_mask(labels, chosen.measurement)
+        noticed = values.issues
+    else:
+        result = assess(like, labels, settings=chosen)
+        values, noticed = result.measurements, result.issues
+    document = mask_document(str(mask), labels, values, noticed)
+    out.result(document, measure_text(values, noticed))
+    return 0
+
+
+def measure_text(values: LVMeasurements, noticed: tuple[Issue, ...]) -> str:
+    """Show people the volumes, the phases, the curve and what was noticed."""
+    ends = values.phases
+    lines = [volumes_text(values)]
+    if ends.end_diastole is not None and ends.end_systole is not None:
+        lines.append(
+            f"end-diastole: phase {ends.end_diastole}, end-systole: phase {ends.end_systole}"
+        )
+    for name, value, unit in (
+        ("cardiac output", values.cardiac_output_l_min, "l/min"),
+        ("peak ejection rate", values.peak_ejection_rate_ml_s, "ml/s"),
+        ("peak filling rate", values.peak_filling_rate_ml_s, "ml/s"),
+    ):
+        if value is not None:
+            lines.append(f"{name}: {value:.1f} {unit}")
+    if values.volume_ml is not None:
+        lines.append("ml by phase: " + " ".join(f"{volume:.1f}" for volume in values.volume_ml))
+    return "\n".join([*lines, *finding_lines(noticed)])

@@ -1,0 +1,156 @@
+"""Options that several commands share, and what they stand for: a model, settings, a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lvseg.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from lvseg.predict import Predictor
+    from lvseg.settings import Settings
+    from lvseg.train.options import TrainOptions
+
+__all__ = [
+    "Config",
+    "DatasetFolder",
+    "DatasetOption",
+    "Device",
+    "DeviceOption",
+    "Flips",
+    "Model",
+    "NewDataset",
+    "Preset",
+    "ReplaceDataset",
+    "Runtime",
+    "RuntimeOption",
+    "SettingsFile",
+    "Threads",
+    "load_predictor",
+    "load_settings",
+    "optional_libraries",
+    "recipe",
+]
+
+
+class Runtime(StrEnum):
+    """Inference engines."""
+
+    auto = "auto"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Model = Annotated[str | None, typer.Option(help="Name of a shipped model, or a model folder.")]
+RuntimeOption = Annotated[Runtime, typer.Option(help="Inference engine.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.")]
+#: None = not given: the settings decide.
+Flips = Annotated[
+    bool | None,
+    typer.Option(
+        "--flips/--no-flips",
+        help="Average four mirror images, for a model taught in every orientation.  "
+        "[default: no-flips]",
+    ),
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings", metavar="FILE", help="Settings of clean-up, measurement and checks, TOML."
+    ),
+]
+DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Data set folder.")]
+NewDataset = Annotated[Path, typer.Option("--output", "-o", help="Data set folder to make.")]
+ReplaceDataset = Annotated[bool, typer.Option("--overwrite", help="Replace a data set.")]
+DatasetOption = Annotated[Path, typer.Option(help="Data set folder (see lvseg prepare).")]
+DeviceOption = Annotated[Device, typer.Option(help="auto = a CUDA GPU if there is one.")]
+Preset = Annotated[str | None, typer.Option(help="A recipe that comes with lvseg.")]
+Config = Annotated[Path | None, typer.Option(help="A recipe of your own, TOML.")]
+
+_TRAINING = ("training", "train")
+_SEARCH = ("the search", "train")
+#: Top-level module of an optional library -> what needs it, and the extra that installs it.
+OPTIONAL = MappingProxyType(
+    {
+        "torch": _TRAINING,
+        "monai": _TRAINING,
+        "tensorboard": _TRAINING,
+        "safetensors": _TRAINING,
+        "onnx": _TRAINING,
+        "onnxscript": _TRAINING,
+        "filelock": _TRAINING,
+        "optuna": _SEARCH,
+        "sqlalchemy": _SEARCH,
+        "alembic": _SEARCH,
+        "nncf": ("a model in int8", "int8"),
+    }
+)
+
+
+@contextmanager
+def optional_libraries() -> Iterator[None]:
+    """Turn a missing library of an extra into the sentence that says what to install.
+
+    :raises MissingExtraError: a library of :data:`OPTIONAL` is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        needed = OPTIONAL.get((error.name or "").partition(".")[0])
+        if needed is None:
+            raise
+        raise MissingExtraError(*needed) from error
+
+
+def load_predictor(model: str | None, runtime: Runtime, threads: int | None) -> Predictor:
+    """Load the model by shipped name or folder; None = the default one.
+
+    :raises ModelError: missing, altered or broken.
+    """
+    from lvseg import model_store
+    from lvseg.predict import load_model
+
+    folder = model_store.locate(model_store.DEFAULT if model is None else model)
+    return load_model(folder, runtime=runtime.value, threads=threads)
+
+
+def load_settings(path: Path | None, *, flips: bool | None = None) -> Settings:
+    """Read the settings of ``--settings``, or take the defaults; ``--flips`` goes before them.
+
+    :raises UsageError: no such file, broken TOML, an unknown key or a wrong type.
+    """
+    from lvseg.settings import Settings
+
+    settings = Settings() if path is None else Settings.from_toml(path)
+    return settings if flips is None else replace(settings, flips=flips)
+
+
+def recipe(preset: str | None, config: Path | None) -> TrainOptions:
+    """Read the training options of exactly one of ``--preset`` and ``--config``.
+
+    :raises UsageError: none or both, or what they name is not there.
+    """
+    from lvseg.train.options import load_options, preset_names, read_preset
+
+    if preset is not None and config is None:
+        return read_preset(preset)
+    if config is not None and preset is None:
+        return load_options(config)
+    known = ", ".join(preset_names())
+    raise UsageError(f"expected either --preset (one of {known}) or --config FILE")
