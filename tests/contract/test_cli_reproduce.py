@@ -15,6 +15,13 @@ from PIL import Image
 
 Command = Callable[..., Ended]
 
+#: Modules that import filelock, or one that does.
+NEED_THE_LOCK = {
+    "lvseg.reproduction.plan",
+    "lvseg.reproduction.run",
+    "lvseg.train.run_folder",
+}
+
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
@@ -111,8 +118,7 @@ def test_without_its_library_it_says_what_to_install(
     call: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*sys.modules]:
-        ours = name.startswith(("lvseg.reproduction", "lvseg.train.run_folder"))
-        if ours or name.partition(".")[0] == "filelock":
+        if name in NEED_THE_LOCK or name.partition(".")[0] == "filelock":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "filelock", None)
     ended = call("--json")

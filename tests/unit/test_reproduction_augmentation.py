@@ -22,6 +22,7 @@ from lvseg.manifest import (
     read_manifest,
     write_dataset_facts,
 )
+from lvseg.reproduction import offline_augmentation
 from lvseg.reproduction.offline_augmentation import (
     Move,
     OfflineOptions,
@@ -273,9 +274,7 @@ def test_moves_that_always_lose_the_cavity_are_refused(dataset: Path, tmp_path: 
         Image.fromarray(image).save(dataset / "masks" / f"p{index}.png")
     with pytest.MonkeyPatch.context() as patch:
         move = Move(rotation_degrees=45)
-        patch.setattr(
-            "lvseg.reproduction.offline_augmentation.draw", lambda options, generator: move
-        )
+        patch.setattr(offline_augmentation, "draw", lambda options, generator: move)
         with pytest.raises(UsageError, match="keep the cavity"):
             augment(dataset, tmp_path / "out", 8)
     assert not (tmp_path / "out").exists()
