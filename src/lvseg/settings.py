@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -52,11 +53,16 @@ class Settings:
                 "docs/settings.md"
             )
         try:
-            return TypeAdapter(cls).validate_python(table)
+            settings = TypeAdapter(cls).validate_python(table)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise UsageError(f"in the settings {path}, key '{key}': {first['msg']}") from error
+        for key, value in _leaves(settings.to_dict()):
+            fault = _fault(key, value)
+            if fault:
+                raise UsageError(f"in the settings {path}, key '{key}': expected {fault}")
+        return settings
 
     def for_model(self, card: ModelCard) -> Self:
         """The settings with the model's own threshold where none is set."""
@@ -68,6 +74,32 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON and TOML have them."""
         return asdict(self)
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key with its value, those of nested tables as ``table.key``."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _fault(key: str, value: Any) -> str:
+    """What a value should be and is not; empty where it may be used.
+
+    Names tell: a share and a threshold lie within 0..1, a pair ascends, and no number of ours is
+    negative, infinite or not a number.
+    """
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(each, str | bool | None) for each in numbers):
+        return ""
+    most = 1 if key.endswith(("_share", "threshold", "smoothing")) else math.inf
+    if not all(0 <= each <= most and math.isfinite(each) for each in numbers):
+        return "a number from 0 to 1" if most == 1 else "a finite number, 0 or more"
+    if key == "batch_size" and value < 1:
+        return "at least 1"
+    return "" if list(numbers) == sorted(set(numbers)) else "two numbers, the smaller first"
 
 
 def _unknown_keys(known: Any, table: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -56,6 +56,13 @@ def test_limits_of_the_checks_come_from_the_file(tmp_path: Path) -> None:
         ("[limits]\nfewest = 3", r"limits\.fewest"),
         ("[limits]\nef_percent = 5", r"limits\.ef_percent"),
         ("flips = ", "expected TOML"),
+        ("batch_size = 0", "at least 1"),
+        ("batch_size = -2", "0 or more"),
+        ("[postprocess]\nthreshold = nan", "from 0 to 1"),
+        ("[postprocess]\nthreshold = 7.0", "from 0 to 1"),
+        ("[postprocess]\nreach = inf", "finite"),
+        ("[limits]\nef_percent = [85, 5]", "smaller first"),
+        ("[limits]\napex_cut_share = 1.5", r"limits\.apex_cut_share.*from 0 to 1"),
     ],
 )
 def test_what_a_file_may_not_say_is_named(tmp_path: Path, text: str, told: str) -> None:
