@@ -255,7 +255,7 @@ def test_at_batch_size_one_the_module_of_a_decoder_block_does_not_see_the_image(
 def test_the_decoder_repeats_pixels_exactly_twice_at_even_sides() -> None:
     network = small(kind="encoder-decoder", widths=(1, 1))
     (block,) = network.decoder
-    block.normalization, block.block = nn.Identity(), nn.Identity()
+    block.normalisation, block.block = nn.Identity(), nn.Identity()
     with torch.no_grad():
         block.up.weight.zero_()
         block.up.weight[..., 0, 0] = 1

@@ -35,9 +35,7 @@ __all__ = [
 
 
 #: Parts of the names of tensors that version 0.1 had -> those of today.
-RENAMED: Mapping[str, str] = MappingProxyType(
-    {"average.": "ema.", "optimiser.": "optimizer.", ".normalisation.": ".normalization."}
-)
+RENAMED: Mapping[str, str] = MappingProxyType({"average.": "ema.", "optimiser.": "optimizer."})
 
 
 @dataclass(frozen=True, slots=True)

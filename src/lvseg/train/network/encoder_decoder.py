@@ -73,7 +73,7 @@ class DecoderBlock(nn.Module):
         parts = options.parts
         self.attention = _attention(options, channels)
         self.up = nn.Conv2d(channels, width, 2)
-        self.normalization = _normalization(options, width)
+        self.normalisation = _normalization(options, width)  # as stored in the shipped weights
         self.gate = AttentionGate(width, width) if parts.gates else None
         self.skips = parts.skips
         joined = 2 * width if parts.skips else width
@@ -87,7 +87,7 @@ class DecoderBlock(nn.Module):
         """
         sides = (level.shape[2], level.shape[3])
         large = functional.interpolate(self.attention(features), size=sides, mode="nearest")
-        large = self.normalization(torch.relu(self.up(functional.pad(large, (0, 1, 0, 1)))))
+        large = self.normalisation(torch.relu(self.up(functional.pad(large, (0, 1, 0, 1)))))
         if self.skips:
             skip = level if self.gate is None else self.gate(level, large)
             large = torch.cat([skip, large], 1)
