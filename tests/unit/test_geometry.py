@@ -17,6 +17,7 @@ from lvseg.geometry import (
     mm_to_index,
     normal,
     planes_from_affine,
+    same_plane,
     slice_positions_mm,
     slice_spacing_mm,
     sort_order,
@@ -44,6 +45,18 @@ def test_the_normal_is_column_step_cross_row_step():
     # a coronal slice: columns to the left, rows to the feet: left x (-head) = back
     coronal = Plane((0.0, 0.0, 0.0), (0.0, 0.0, -1.0), LEFT, SPACING)
     assert normal(coronal).tolist() == list(BACK)
+
+
+def test_a_slice_is_the_same_where_a_tool_has_rounded_it():
+    # 0.35 mm to the left is less than half of 0.8 mm, which only a tool that rounds may be off by
+    beside = axial(0, origin=(10.35, 20.0))
+    assert not same_plane(axial(0), beside)
+    assert same_plane(axial(0), beside, within_px=0.5)
+    assert not same_plane(axial(0), axial(0, origin=(10.45, 20.0)), within_px=0.5)
+    assert not same_plane(axial(0), axial(0.2), within_px=0.5)  # along the normal: another slice
+    assert not same_plane(axial(0), axial(0, spacing=(1.5, 0.85)), within_px=0.5)
+    turned = Plane((10.0, 20.0, 0.0), LEFT, BACK, SPACING)
+    assert not same_plane(axial(0), turned, within_px=0.5)
 
 
 def test_positions_run_along_the_normal_and_order_follows_them():

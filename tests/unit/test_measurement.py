@@ -47,7 +47,7 @@ def codes(measurements):
 BEAT = [[60, 50, 40], [50, 40, 20], [30, 30, 0], [60, 40, 30]]
 
 
-def test_volumes_are_areas_times_slab_heights():
+def test_volumes_are_areas_times_disc_thickness():
     # distances 8 and 10 mm, median 9: slabs of (9 + 8) / 2 = 8.5, 9 and (10 + 9) / 2 = 9.5 mm
     # phase 0: 1.8 mm2 x (60 x 8.5 + 50 x 9 + 40 x 9.5) mm = 1.8 x 1340 mm3 = 2.412 ml
     # phase 2: 1.8 x (30 x 8.5 + 30 x 9) = 1.8 x 525 = 0.945 ml

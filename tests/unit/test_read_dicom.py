@@ -42,8 +42,9 @@ from lvseg.errors import (
     UnsupportedEncodingError,
 )
 from lvseg.geometry import gaps, slice_positions_mm
-from lvseg.read import find_studies, list_series, read_study
+from lvseg.read import find_studies, headers, list_series, read_study
 from lvseg.read.dicom import study_from_datasets
+from lvseg.read.frames import TIME_RULES, TimeRule
 
 
 def cine_of(datasets: list[Dataset]) -> Cine:
@@ -141,6 +142,19 @@ def test_invalid_uids_are_no_trouble(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         folder = save(stack(SeriesInstanceUID="1.02.003", FrameOfReferenceUID="1.0x"), tmp_path)
     assert_whole(read_study(folder).short_axis())
+
+
+def test_a_vendors_own_element_is_one_more_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = stack(TriggerTime=None)
+    for dataset in datasets:
+        phase = (int(dataset.InstanceNumber) - 1) % 100
+        dataset.add_new(0x00191015, "DS", f"{0.3 - 0.1 * phase:.1f}")  # seconds, last phase first
+    row = TimeRule("TriggerTime", 0x00191015, lambda seconds: 1000 * seconds)
+    monkeypatch.setattr(headers, "TIME_RULES", (*TIME_RULES, row))
+    cine = cine_of(datasets)
+    assert cine.source.order_rule == "TriggerTime"
+    assert cine.times_ms == (0, 100, 200, 300)
+    np.testing.assert_array_equal(cine.frames, expected()[::-1])
 
 
 def test_without_trigger_times_the_next_rule_is_used() -> None:

@@ -30,6 +30,7 @@ from lvseg.write.dicom_object import attributes, deterministic_uid, generate_uid
 
 __all__ = ["VALUES", "write_structured_report"]
 
+_ML_S = codes.UCUM.MilliliterPerSecond
 #: Terms that pydicom's dictionary lacks or words differently; units are UCUM (PS3.16 7.2.2).
 _ML = Code("ml", "UCUM", "milliliter")
 _BEATS = Code("{H.B.}/min", "UCUM", "heart beat per minute")
@@ -55,13 +56,8 @@ VALUES: tuple[tuple[str, Code, Code, int], ...] = (
     ("ef_percent", codes.LN.LeftVentricularEjectionFractionByMR, codes.UCUM.Percent, 2),
     ("heart_rate_bpm", codes.LN.HeartRate, _BEATS, 1),
     ("cardiac_output_l_min", codes.SCT.CardiacOutput, _LITRES, 2),
-    (
-        "peak_ejection_rate_ml_s",
-        codes.DCM.PeakEjectionRate,
-        codes.UCUM.MilliliterPerSecond,
-        1,
-    ),
-    ("peak_filling_rate_ml_s", codes.DCM.PeakFillingRate, codes.UCUM.MilliliterPerSecond, 1),
+    ("peak_ejection_rate_ml_s", codes.DCM.PeakEjectionRate, _ML_S, 1),
+    ("peak_filling_rate_ml_s", codes.DCM.PeakFillingRate, _ML_S, 1),
 )
 #: Of which label of a SEG which curve of the measurements is reported.
 _CURVES = {Label.LV_CAVITY: "volume_ml"}
@@ -186,9 +182,7 @@ def _volume_groups(
     drawn_on = _drawn_on(series)
     parts = parts if drawn_on else ()
     for moment, segmentation in parts:
-        for number, label in _measured_segments(segmentation):
-            group = (result, source, drawn_on, moment, segmentation, number, label)
-            yield _segment_group(*group)
+        yield from _segment_groups(result, source, drawn_on, moment, segmentation)
     if result.measurements.volume_ml is not None and all(moment for moment, _ in parts):
         yield sr.MeasurementsAndQualitativeEvaluations(
             measurements=_volumes(result, Label.LV_CAVITY, ""),
@@ -242,14 +236,8 @@ def _function_group(result: StudyResult, source: tuple[str, str]) -> Any:
         value = getattr(result.measurements, field)
         if value is not None:
             method = _SUM_OF_DISCS if field in ("edv_ml", "esv_ml") else None
-            measured.append(
-                sr.Measurement(
-                    name=name,
-                    value=round(float(value), digits),
-                    unit=unit,
-                    method=method,
-                )
-            )
+            rounded = round(float(value), digits)
+            measured.append(sr.Measurement(name, value=rounded, unit=unit, method=method))
     papillary = sr.QualitativeEvaluation(
         name=codes.DCM.PapillaryMuscleIncludedExcluded, value=codes.DCM.PapillaryMuscleIncluded
     )
@@ -286,28 +274,27 @@ def _measured_segments(segmentation: Dataset) -> Iterator[tuple[int, Label]]:
                 yield int(item.SegmentNumber), label
 
 
-def _segment_group(
+def _segment_groups(
     result: StudyResult,
     source: tuple[str, str],
     drawn_on: Mapping[str, Any],
     moment: str,
     segmentation: Dataset,
-    number: int,
-    label: Label,
-) -> Any:
-    """The volumes of one segment of a SEG (TID 1411), and what it was drawn on."""
-    names = {"ed": ", end-diastole", "es": ", end-systole"}
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        referenced_segment=sr.ReferencedSegment(
-            sop_class_uid=str(segmentation.SOPClassUID),
-            sop_instance_uid=str(segmentation.SOPInstanceUID),
-            segment_number=number,
-            **drawn_on,
-        ),
-        measurements=_volumes(result, label, moment),
-        method=_SUM_OF_DISCS,
-        **_common(result, source, f"{LABELS[label].name.capitalize()}{names.get(moment, '')}"),
-    )
+) -> Iterator[Any]:
+    """The volumes of each segment of a SEG (TID 1411), and what it was drawn on."""
+    when = {"ed": ", end-diastole", "es": ", end-systole"}.get(moment, "")
+    for number, label in _measured_segments(segmentation):
+        yield sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+            referenced_segment=sr.ReferencedSegment(
+                sop_class_uid=str(segmentation.SOPClassUID),
+                sop_instance_uid=str(segmentation.SOPInstanceUID),
+                segment_number=number,
+                **drawn_on,
+            ),
+            measurements=_volumes(result, label, moment),
+            method=_SUM_OF_DISCS,
+            **_common(result, source, LABELS[label].name.capitalize() + when),
+        )
 
 
 def _volumes(result: StudyResult, label: Label, moment: str) -> list[Any]:
@@ -326,33 +313,20 @@ def _volumes(result: StudyResult, label: Label, moment: str) -> list[Any]:
         volume = sr.Measurement(name=codes.SCT.Volume, value=round(float(value), 2), unit=_ML)
         context = sr.ContentSequence()
         if point is not None:
-            context.append(
-                sr.CodeContentItem(
-                    name=_CYCLE_POINT,
-                    value=point,
-                    relationship_type="HAS CONCEPT MOD",
-                )
-            )
-        context.append(
-            _number(codes.DCM.TimePointOrder, phase + 1, codes.UCUM.NoUnits, "HAS ACQ CONTEXT")
-        )
+            modifier = "HAS CONCEPT MOD"
+            context.append(sr.CodeContentItem(_CYCLE_POINT, point, relationship_type=modifier))
+        context.append(_acquired(codes.DCM.TimePointOrder, phase + 1, codes.UCUM.NoUnits))
         if times_ms is not None:
             when = round(float(times_ms[phase]), 1)
-            context.append(
-                _number(
-                    codes.DCM.TimeRelativeToRWavePeak,
-                    when,
-                    codes.UCUM.Millisecond,
-                    "HAS ACQ CONTEXT",
-                )
-            )
+            after = codes.DCM.TimeRelativeToRWavePeak
+            context.append(_acquired(after, when, codes.UCUM.Millisecond))
         volume[0].ContentSequence = context
         measured.append(volume)
     return measured
 
 
-def _number(name: Code, value: float, unit: Code, relationship: str) -> Any:
-    return sr.NumContentItem(name=name, value=value, unit=unit, relationship_type=relationship)
+def _acquired(name: Code, value: float, unit: Code) -> Any:
+    return sr.NumContentItem(name, value, unit, relationship_type="HAS ACQ CONTEXT")
 
 
 def _evaluations(result: StudyResult) -> Any:
@@ -363,20 +337,15 @@ def _evaluations(result: StudyResult) -> Any:
     if rules:
         told = "; ".join(f"{key.replace('_', ' ')}: {rule}" for key, rule in rules.items())
         comments.append(f"Rules: {told}.")
+    items = [
+        sr.CodeContentItem(_VERDICT, _VERDICTS[result.verdict], relationship_type="CONTAINS"),
+        *(
+            sr.TextContentItem(codes.DCM.Comment, text, relationship_type="CONTAINS")
+            for text in comments
+        ),
+    ]
     container = sr.ContainerContentItem(name=_EVALUATIONS, relationship_type="CONTAINS")
-    container.ContentSequence = sr.ContentSequence(
-        [
-            sr.CodeContentItem(
-                name=_VERDICT,
-                value=_VERDICTS[result.verdict],
-                relationship_type="CONTAINS",
-            ),
-            *(
-                sr.TextContentItem(name=codes.DCM.Comment, value=text, relationship_type="CONTAINS")
-                for text in comments
-            ),
-        ]
-    )
+    container.ContentSequence = sr.ContentSequence(items)
     return container
 
 
