@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 
-@command("calibrate", example="lvseg calibrate run --data dataset --split validation")
+@command("calibrate", example="lvseg calibrate run --data dataset --split online")
 def calibrate(
     out: Output,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of lvseg train.")],
