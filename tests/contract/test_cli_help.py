@@ -21,6 +21,7 @@ COMMANDS = [
     ["augment"],
     ["check"],
     ["train"],
+    ["calibrate"],
     ["tune"],
     ["export"],
     ["evaluate"],

@@ -14,6 +14,7 @@ import typer
 
 from lvseg.cli import (
     augment,
+    calibrate,
     check,
     compare,
     demo,
@@ -44,6 +45,7 @@ COMMANDS = (
     compare.compare,
     check.check_dataset,
     train.train,
+    calibrate.calibrate,
     tune.tune,
     export.export,
     evaluate.evaluate,

@@ -29,9 +29,10 @@ def export(
 ) -> int:
     """Turn a training run into a model folder.
 
-    Writes the best weights as model.onnx with card.json, if torch and ONNX agree on them. With
-    --int8 the model is about three times faster on OpenVINO and half as large; judge it with
-    lvseg evaluate beside the other before you use it.
+    Writes the best weights as model.onnx with card.json, if torch and ONNX agree on them; what
+    lvseg calibrate left in the run goes onto the card. With --int8 the model is about three times
+    faster on OpenVINO and half as large; judge it with lvseg evaluate beside the other before you
+    use it.
     """
     with optional_libraries():
         from lvseg.train.export import export as write_model

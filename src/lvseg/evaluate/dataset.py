@@ -25,7 +25,7 @@ from lvseg.evaluate.rows import (
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.manifest import Sample
-from lvseg.modelcard import ModelCard
+from lvseg.modelcard import TrainingData
 from lvseg.predict import Predictor
 from lvseg.read import read_mask, read_picture
 from lvseg.settings import Settings
@@ -58,7 +58,7 @@ def evaluate(
     """
     every = manifest.read_manifest(folder)
     chosen = manifest.select(every, split)
-    leaked = leaked_patients(folder, chosen, predictor.card)
+    leaked = leaked_patients(folder, chosen, predictor.card.training)
     rows = dict[int, list[ImageRow]]()
     for group in _groups(chosen, by_patient):
         pairs = {place: _read(folder, chosen[place]) for place in group}
@@ -82,9 +82,11 @@ def evaluate(
     return Evaluation(images, patients, leaked, issues, name, split, seed, by_patient, flips)
 
 
-def leaked_patients(folder: Path, samples: Sequence[Sample], card: ModelCard) -> tuple[str, ...]:
+def leaked_patients(
+    folder: Path, samples: Sequence[Sample], training: TrainingData
+) -> tuple[str, ...]:
     """Patients the model was trained on: by number, or by the bytes of any of their images."""
-    trained, known = set(card.training.patients), set(card.training.image_sha256)
+    trained, known = set(training.patients), set(training.image_sha256)
     leaked = {sample.patient_id for sample in samples if sample.patient_id in trained}
     if known:
         hashes = manifest.image_hashes(folder, samples)

@@ -13,8 +13,9 @@ from lvseg.cine import Cine
 from lvseg.geometry import Grid
 from lvseg.manifest import Sample
 
-__all__ = ["phases_as_cine"]
+__all__ = ["PHASES", "phases_as_cine"]
 
+#: What the manifest calls end-diastole and end-systole.
 PHASES = ("ED", "ES")
 
 #: Where each image is in its cine: number of the image -> (phase, slice).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -21,17 +22,24 @@ from torch.optim import Optimizer
 
 from lvseg.atomic import atomic_write, write_text
 from lvseg.errors import ModelError
+from lvseg.train.network import build
 from lvseg.train.options import TrainOptions, upgraded
 
 __all__ = [
     "State",
     "TrainingProgress",
+    "exported_network",
     "load_ema",
     "read_document",
     "read_options",
     "restore",
     "save",
+    "weights_bytes",
+    "weights_sha256",
 ]
+
+#: Weight tensors from this many values on are exported in half precision: half the file.
+HALF_FROM = 1024
 
 
 #: Parts of the names of tensors that version 0.1 had -> those of today.
@@ -160,6 +168,38 @@ def _scaling(state: State) -> dict[str, float]:
 def load_ema(run: Path, name: str, network: nn.Module) -> None:
     """Load the averaged weights of a checkpoint into ``network``."""
     network.load_state_dict(_part(_load(run, name), "ema."))
+
+
+@torch.no_grad()
+def exported_network(
+    run: Path,
+) -> tuple[nn.Module, TrainOptions, TrainingProgress, dict[str, Any]]:
+    """The network that a run's ``best`` checkpoint is exported as, and what stands beside it.
+
+    Its weights are the averaged ones; large ones have the values that half precision stores, so
+    that every form of the model, and its calibration, has the same.
+
+    :raises ModelError: no checkpoint.
+    """
+    options, progress, data = read_options(run, "best")
+    network = build(options.network, *options.channels)
+    load_ema(run, "best", network)
+    for weight in network.parameters():
+        if weight.numel() >= HALF_FROM:
+            weight.copy_(weight.half().float())
+    return network.eval(), options, progress, data
+
+
+def weights_bytes(network: nn.Module) -> bytes:
+    """Weights of a network as the bytes of a safetensors file."""
+    tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
+    found: bytes = to_bytes(tensors)
+    return found
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 of :func:`weights_bytes`, as hexadecimal text."""
+    return hashlib.sha256(weights_bytes(network)).hexdigest()
 
 
 def _load(run: Path, name: str) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from safetensors.torch import save as to_bytes
 from torch import nn
 
 from lvseg.atomic import atomic_folder, atomic_write, write_text
@@ -25,7 +24,8 @@ from lvseg.manifest import DatasetFacts
 from lvseg.modelcard import CARD, WEIGHTS, InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.predict import available_runtimes, load_model
 from lvseg.train import checkpoint
-from lvseg.train.network import build, count_parameters
+from lvseg.train.calibrate import read_calibration
+from lvseg.train.network import count_parameters
 from lvseg.train.options import TrainOptions
 from lvseg.version import __version__
 
@@ -37,8 +37,6 @@ PARITY_TOLERANCE = 3e-4
 #: Batch and sides of the parity check: the crop, a full frame, an oblong one.
 PARITY_SHAPES = ((1, 128, 128), (3, 128, 128), (2, 256, 208), (1, 176, 96))
 OPSET = 18
-#: Weight tensors from this many values on are stored in half precision: half the file.
-HALF_FROM = 1024
 
 INTENDED_USE = (
     "Research use only, not a medical device. Segments the {labels} in short-axis cine MRI."
@@ -48,34 +46,30 @@ INTENDED_USE = (
 def export(run: Path, folder: Path, *, name: str | None = None, overwrite: bool = False) -> Path:
     """Write the averaged weights of a run's ``best`` checkpoint as a model folder.
 
+    What :mod:`lvseg.train.calibrate` left in the run goes onto the card.
+
     :param name: the model's name; None = the preset's.
-    :raises ModelError: no checkpoint, or ONNX and torch disagree.
+    :raises ModelError: no checkpoint, a calibration of other weights, or ONNX and torch disagree.
     :raises UsageError: the folder may not be replaced (:func:`lvseg.atomic.atomic_folder`).
     """
-    options, progress, data = checkpoint.read_options(run, "best")
-    network = build(options.network, *options.channels)
-    checkpoint.load_ema(run, "best", network)
-    _round_to_half(network.eval())
+    network, options, progress, data = checkpoint.exported_network(run)
+    calibrated = read_calibration(run, checkpoint.weights_sha256(network))
     with atomic_folder(folder, CARD, overwrite=overwrite) as building:
         weights = _onnx_bytes(network, options.input)
         with atomic_write(building / WEIGHTS) as file:
             file.write_bytes(weights)
-        tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
         with atomic_write(building / "model.safetensors") as file:
-            file.write_bytes(to_bytes(tensors))
+            file.write_bytes(checkpoint.weights_bytes(network))
         card = _card(options, data, name or options.name, weights, count_parameters(network))
-        recipe = {**card.recipe, "epoch": progress.epoch, "steps": progress.step}
-        write_text(building / CARD, card.model_copy(update={"recipe": recipe}).to_json())
+        changes: dict[str, Any] = {
+            "recipe": {**card.recipe, "epoch": progress.epoch, "steps": progress.step}
+        }
+        if calibrated is not None:
+            changes["calibration"] = calibrated.calibration
+            changes["feature_statistics"] = calibrated.feature_statistics
+        write_text(building / CARD, card.model_copy(update=changes).to_json())
         check_parity(network, building)
     return folder
-
-
-@torch.no_grad()
-def _round_to_half(network: nn.Module) -> None:
-    """Give large weights the values that are stored, so that every form of the model has them."""
-    for weight in network.parameters():
-        if weight.numel() >= HALF_FROM:
-            weight.copy_(weight.half().float())
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
@@ -93,7 +87,7 @@ def _store_halved(model: onnx.ModelProto) -> None:
     casts = []
     for weight in graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
-        if weight.data_type != onnx.TensorProto.FLOAT or values.size < HALF_FROM:
+        if weight.data_type != onnx.TensorProto.FLOAT or values.size < checkpoint.HALF_FROM:
             continue
         name, stored = weight.name, f"{weight.name}.half"
         weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))

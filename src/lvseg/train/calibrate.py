@@ -1,0 +1,459 @@
+"""Calibration of a trained model: the Dice to expect of its masks, and what its images look like.
+
+Both are fitted on patients held out from training and stand on the model's card. The pure functions
+take one :class:`CalibrationSample` a patient, so that those of several models of one recipe, as a
+cross-validation has them, can be pooled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from scipy import optimize
+
+from lvseg import postprocess, quality
+from lvseg.atomic import write_text
+from lvseg.cine import Cine, Mask
+from lvseg.errors import DatasetError, ModelError, UsageError
+from lvseg.evaluate.dataset import leaked_patients
+from lvseg.evaluate.phases_as_cine import PHASES, phases_as_cine
+from lvseg.inference import infer
+from lvseg.labels import Label
+from lvseg.manifest import (
+    Sample,
+    patients,
+    read_dataset_facts,
+    read_manifest,
+    select,
+    unaugmented,
+)
+from lvseg.measurement import measure
+from lvseg.metrics import dice
+from lvseg.modelcard import Calibration, FeatureStatistics, InputSpec, StrictModel, TrainingData
+from lvseg.postprocess import PostprocessSettings
+from lvseg.predict import Network
+from lvseg.quality.confidence import curve_terms, expected_dice, self_dice
+from lvseg.quality.ood import FEATURES, distance, features
+from lvseg.train import checkpoint
+from lvseg.train.dataset import read_sample
+from lvseg.train.validation import as_network
+from lvseg.version import __version__
+
+__all__ = [
+    "CALIBRATION",
+    "Agreement",
+    "CalibrationSample",
+    "DicePair",
+    "RunCalibration",
+    "agreement",
+    "calibrate",
+    "calibration_samples",
+    "fit_calibration",
+    "fit_feature_statistics",
+    "read_calibration",
+    "slice_pairs",
+    "study_pair",
+    "without_misplaced",
+]
+
+FloatArray = NDArray[np.float64]
+
+#: The calibration's file in a run folder.
+CALIBRATION = "calibration.json"
+#: A study below this mean Dice of its slices is a failure: held-out patients reach 0.92 on average
+#: (docs/accuracy.md).
+STUDY_FAILURE = 0.85
+#: A slice below this Dice is a failure; single slices, small ones most of all, vary more.
+SLICE_FAILURE = 0.70
+#: Share of the studies, and of the slices, that are no failures and may be flagged all the same:
+#: it bounds what a reader looks at in vain.
+FALSE_ALARMS = 0.10
+#: The limit of the distance, in largest distances of a patient: those of the fit lie nearer than
+#: new ones, because the statistics are theirs.
+ROOM = 1.25
+#: Shrinkage of the features' covariance towards independence, so that it can be inverted.
+SHRINKAGE = 0.05
+#: Fewer patients say nothing about the next one.
+FEWEST_PATIENTS = 3
+#: The issue of a reference that lies beside the cavity: it can judge no network.
+MISPLACED = "cavity-not-brighter"
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSample:
+    """What a network that has not seen a patient made of the slices that the expert contoured.
+
+    :param dice: of mask and reference, one value a slice and phase, 0..1.
+    :param self_dice: of each mask with its own probabilities; 0 for an empty mask.
+    :param area_px: of each mask, pixels on the model's grid.
+    :param features: of frames with a cavity, ``[N, len(FEATURES)]``, as :mod:`lvseg.quality.ood`.
+    :param issues: codes of what the checks of the mask ask a person to look at.
+    :param reference_misplaced: the same checks say that the reference lies beside the cavity.
+    """
+
+    patient_id: str
+    dice: tuple[float, ...]
+    self_dice: tuple[float, ...]
+    area_px: tuple[float, ...]
+    features: tuple[tuple[float, ...], ...]
+    issues: tuple[str, ...] = ()
+    reference_misplaced: bool = False
+
+
+class DicePair(NamedTuple):
+    """Expected and true Dice; a slice without a mask has no expected one."""
+
+    expected: float | None
+    true: float
+
+
+class Agreement(StrictModel):
+    """Expected and true Dice over slices or studies that have a mask.
+
+    :param without_mask: so many have none. :param bias: mean of expected less true.
+    """
+
+    n: int
+    without_mask: int
+    expected_mean: float
+    true_mean: float
+    bias: float
+    mae: float
+
+
+class RunCalibration(StrictModel):
+    """``calibration.json`` of a run: what the fit found, on whom, and every value it was fitted to.
+
+    :param weights_sha256: SHA-256 of the weights that predicted, as ``model.safetensors`` of the
+        exported model has them.
+    :param dataset: facts of the data set. :param patients: whom the fit is of.
+    :param misplaced_references: patients left out -> mean Dice.
+    :param seed: of the training; the fit draws no random numbers.
+    """
+
+    schema_version: Literal[1] = 1
+    lvseg: str = __version__
+    weights_sha256: str
+    seed: int
+    dataset: dict[str, Any]
+    split: str
+    patients: tuple[str, ...]
+    misplaced_references: dict[str, float]
+    calibration: Calibration
+    feature_statistics: FeatureStatistics
+    slices: Agreement
+    studies: Agreement
+    samples: tuple[CalibrationSample, ...]
+
+
+def calibrate(
+    run: Path,
+    dataset: Path,
+    split: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RunCalibration:
+    """Fit on held-out patients of a data set and write :data:`CALIBRATION` into the run folder.
+
+    The weights are those that :func:`lvseg.train.export.export` writes.
+
+    :param split: split names joined by '+'; None = the validation split of the run.
+    :param progress: called with (patients done, patients).
+    :raises UsageError: no split, a patient of it trained the run, or a network without cavity.
+    :raises ModelError: no finished run. DatasetError: a broken folder, or too few patients in it.
+    """
+    network, options, _, data = checkpoint.exported_network(run)
+    chosen = split or options.validation_split
+    if chosen is None:
+        raise UsageError(
+            f"expected held-out patients, found a run without validation split in {run}: name a "
+            "split that did not train it with --split"
+        )
+    if Label.LV_CAVITY.name not in options.labels:
+        raise UsageError(f"expected a network that draws LV_CAVITY, found {options.labels}")
+    samples = unaugmented(select(read_manifest(dataset), chosen))
+    trained = TrainingData(
+        patients=tuple(data["patients"]),
+        split=options.train_split,
+        image_sha256=tuple(data["image_sha256"]),
+    )
+    leaked = leaked_patients(dataset, samples, trained)
+    if leaked:
+        raise UsageError(
+            f"expected patients that did not train the run, found in '{chosen}' of {dataset} "
+            f"{len(leaked)} that did: {', '.join(leaked)}; on them the network is too sure"
+        )
+    rows = calibration_samples(
+        dataset,
+        samples,
+        as_network(network),
+        options.input,
+        [Label[name] for name in options.labels],
+        PostprocessSettings(threshold=options.threshold),
+        progress,
+    )
+    misplaced, kept = without_misplaced(rows)
+    calibration, statistics = fit_calibration(kept), fit_feature_statistics(kept)
+    found = RunCalibration(
+        weights_sha256=checkpoint.weights_sha256(network),
+        seed=options.seed,
+        dataset=read_dataset_facts(dataset).to_dict(),
+        split=chosen,
+        patients=tuple(sample.patient_id for sample in kept),
+        misplaced_references=misplaced,
+        calibration=calibration,
+        feature_statistics=statistics,
+        slices=agreement(slice_pairs(kept, calibration)),
+        studies=agreement([study_pair(sample, calibration) for sample in kept]),
+        samples=rows,
+    )
+    write_text(run / CALIBRATION, json.dumps(found.model_dump(mode="json")) + "\n")
+    return found
+
+
+def read_calibration(run: Path, weights_sha256: str) -> RunCalibration | None:
+    """The calibration of a run; None where it was not calibrated.
+
+    :param weights_sha256: of the weights that it must be of.
+    :raises ModelError: it is of other weights, or no calibration.
+    """
+    path = run / CALIBRATION
+    if not path.is_file():
+        return None
+    try:
+        found = RunCalibration.model_validate_json(path.read_text("utf-8"))
+    except ValidationError as error:
+        raise ModelError(
+            f"expected a calibration in {path}, found {error.errors()[0]['msg']}: run  lvseg "
+            "calibrate  again"
+        ) from error
+    if found.weights_sha256 != weights_sha256:
+        raise ModelError(
+            f"expected in {path} the calibration of the weights of this run, found one of others: "
+            "run  lvseg calibrate  again"
+        )
+    return found
+
+
+def calibration_samples(
+    dataset: Path,
+    samples: Sequence[Sample],
+    network: Network,
+    spec: InputSpec,
+    labels: Sequence[Label],
+    settings: PostprocessSettings,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[CalibrationSample, ...]:
+    """Predict held-out patients as studies, as ``lvseg segment`` does; one value a patient, sorted.
+
+    A study is what the manifest states of phase and slice: the slices that the expert contoured in
+    each of the patient's phases. Patients without a contour of the cavity are left out.
+
+    :param network, spec, labels: as for :func:`lvseg.inference.infer`.
+    :raises DatasetError: image and mask differ in size.
+    """
+    names, found = patients(samples), list[CalibrationSample]()
+    for done, name in enumerate(names, start=1):
+        own = [sample for sample in samples if sample.patient_id == name]
+        parts = [
+            _judge(cine, truth, held, network, spec, labels, settings)
+            for cine, truth, held in _studies(dataset, own)
+        ]
+        if parts:
+            joined = {
+                key: sum((part[key] for part in parts), ())
+                for key in ("dice", "self_dice", "area_px", "features", "issues")
+            }
+            misplaced = any(part["reference_misplaced"] for part in parts)
+            found.append(CalibrationSample(name, **joined, reference_misplaced=misplaced))
+        if progress is not None:
+            progress(done, len(names))
+    return tuple(found)
+
+
+def _studies(
+    dataset: Path, samples: Sequence[Sample]
+) -> list[tuple[Cine, Mask, list[tuple[int, int]]]]:
+    """Cines of one patient, the expert's cavity in them, and its (phase, slice) that count."""
+    pairs = {place: read_sample(dataset, sample) for place, sample in enumerate(samples)}
+    cavity = {place: pairs[place][1] == Label.LV_CAVITY for place in pairs}
+    there = {place: sample for place, sample in enumerate(samples) if cavity[place].any()}
+    placed = [each for each in there.values() if each.phase in PHASES]
+    phases = {sample.phase for sample in placed}
+    drawn = {(sample.phase, sample.slice_index) for sample in placed}
+    whole = {
+        place: sample
+        for place, sample in there.items()
+        if sample.phase not in PHASES
+        or all((phase, sample.slice_index) in drawn for phase in phases)
+    }
+    found = []
+    for spacing in {sample.pixel_spacing_mm: None for sample in whole.values()}:
+        group = {key: each for key, each in whole.items() if each.pixel_spacing_mm == spacing}
+        for cine, places in phases_as_cine(group, {place: pairs[place][0] for place in group}):
+            labels = np.zeros(cine.shape, np.uint8)
+            for place, at in places.items():
+                labels[at] = cavity[place] * np.uint8(Label.LV_CAVITY)
+            mask = Mask(labels, tuple(range(len(labels))), cine.grid)
+            found.append((cine, mask, sorted(places.values())))
+    return found
+
+
+def _judge(
+    cine: Cine,
+    truth: Mask,
+    held: Sequence[tuple[int, int]],
+    network: Network,
+    spec: InputSpec,
+    labels: Sequence[Label],
+    settings: PostprocessSettings,
+) -> dict[str, Any]:
+    """Segment one study, and keep what tells the network's doubt and the truth: see the sample."""
+    prediction = infer(cine, network, spec, labels)
+    mask = postprocess.to_mask(prediction, cine, settings)
+    inside, reference = mask.of(Label.LV_CAVITY), truth.of(Label.LV_CAVITY)
+    probabilities = prediction.on_grid(Label.LV_CAVITY, cine.grid)
+    own = self_dice((probabilities[at] for at in held), (inside[at] for at in held))
+    scores = prediction.scores[:, prediction.labels.index(Label.LV_CAVITY)]
+    return {
+        "dice": tuple(float(dice(reference[at], inside[at])) for at in held),
+        "self_dice": tuple(own.tolist()),
+        "area_px": tuple(float(inside[at].sum() * prediction.pixel_ratio) for at in held),
+        "features": tuple(map(tuple, features(prediction.inputs, scores).tolist())),
+        "issues": _warnings(cine, mask),
+        "reference_misplaced": MISPLACED in _warnings(cine, truth),
+    }
+
+
+def _warnings(cine: Cine, mask: Mask) -> tuple[str, ...]:
+    """Codes of what the checks of a mask report, without what measuring it did."""
+    found = quality.check(quality.Evidence(cine, mask, replace(measure(mask), issues=())))
+    return tuple(issue.code for issue in found if issue.severity != "info")
+
+
+def without_misplaced(
+    samples: Sequence[CalibrationSample],
+) -> tuple[dict[str, float], tuple[CalibrationSample, ...]]:
+    """Patients whose reference lies beside the cavity with their mean Dice, and the other ones."""
+    misplaced = {
+        sample.patient_id: round(float(np.mean(sample.dice)), 3)
+        for sample in samples
+        if sample.reference_misplaced
+    }
+    return misplaced, tuple(sample for sample in samples if not sample.reference_misplaced)
+
+
+def fit_calibration(samples: Sequence[CalibrationSample]) -> Calibration:
+    """Fit the curve of :func:`lvseg.quality.confidence.expected_dice`, and choose the limits.
+
+    Logistic regression on all slices with a mask, by cross entropy with the true Dice as soft
+    target; its intercept makes the mean expected Dice that of the true ones. A limit is the
+    :data:`FALSE_ALARMS` quantile of the expected Dice of what is no failure; 1 where all failed.
+
+    :raises DatasetError: fewer than :data:`FEWEST_PATIENTS` patients, or no slice with a mask.
+    """
+    own, area, true = (
+        np.array([value for sample in samples for value in getattr(sample, name)], np.float64)
+        for name in ("self_dice", "area_px", "dice")
+    )
+    if len(samples) < FEWEST_PATIENTS or not (area > 0).any():
+        raise DatasetError(
+            f"expected at least {FEWEST_PATIENTS} patients with contours, and slices in which the "
+            f"network finds a cavity, found {len(samples)} patients and {int((area > 0).sum())} "
+            "such slices: name a larger split"
+        )
+    doubt, size = curve_terms(own[area > 0], area[area > 0])
+    true = true[area > 0]
+
+    def loss(values: FloatArray) -> float:
+        score = values[0] + values[1] * doubt + values[2] * size
+        return float(np.mean(np.logaddexp(0, score) - true * score))
+
+    fitted = optimize.minimize(loss, [0.0, 1.0, 0.0], method="BFGS").x
+    intercept, slope, area_slope = (round(float(value), 4) for value in fitted)
+    curve = Calibration(
+        intercept=intercept,
+        slope=slope,
+        area_slope=area_slope,
+        patients=len(samples),
+        slices=len(true),
+        review_below=0,
+        slice_review_below=0,
+    )
+    studies = [study_pair(sample, curve) for sample in samples]
+    limits = {
+        "review_below": _limit(studies, STUDY_FAILURE),
+        "slice_review_below": _limit(slice_pairs(samples, curve), SLICE_FAILURE),
+    }
+    return curve.model_copy(update=limits)
+
+
+def _limit(pairs: Sequence[DicePair], failure: float) -> float:
+    usual = [pair.expected for pair in pairs if pair.expected is not None and pair.true >= failure]
+    return round(float(np.quantile(usual, FALSE_ALARMS)), 3) if usual else 1.0
+
+
+def fit_feature_statistics(samples: Sequence[CalibrationSample]) -> FeatureStatistics:
+    """Mean and precision of the features over frames; the limit from the patients' distances.
+
+    :raises DatasetError: too few frames with a cavity, or all of them alike in a feature.
+    """
+    rows = [row for sample in samples for row in sample.features]
+    table = np.array(rows, np.float64).reshape(-1, len(FEATURES))
+    if len(table) <= len(FEATURES) or not (table.std(axis=0) > 0).all():
+        raise DatasetError(
+            f"expected more than {len(FEATURES)} different images in which the network finds a "
+            f"cavity, found {len(np.unique(table, axis=0))}: name a larger split"
+        )
+    covariance = np.cov(table.T)
+    covariance += np.diag(np.diag(covariance)) * SHRINKAGE
+    found = FeatureStatistics(
+        mean=tuple(round(float(value), 5) for value in table.mean(axis=0)),
+        precision=tuple(
+            tuple(round(float(value), 5) for value in row) for row in np.linalg.inv(covariance)
+        ),
+        limit=0.0,
+    )
+    far = [distance(np.array(sample.features), found) for sample in samples if sample.features]
+    return found.model_copy(update={"limit": round(ROOM * max(far), 2)})
+
+
+def slice_pairs(
+    samples: Sequence[CalibrationSample], calibration: Calibration
+) -> tuple[DicePair, ...]:
+    """Expected and true Dice of each slice and phase."""
+    pairs = list[DicePair]()
+    for sample in samples:
+        area = np.array(sample.area_px)
+        values = expected_dice(np.array(sample.self_dice), area, calibration).tolist()
+        for value, held, true in zip(values, area > 0, sample.dice, strict=True):
+            pairs.append(DicePair(value if held else None, true))
+    return tuple(pairs)
+
+
+def study_pair(sample: CalibrationSample, calibration: Calibration) -> DicePair:
+    """Mean expected Dice over the slices with a mask, 0 if none, and mean true one over all."""
+    pairs = slice_pairs([sample], calibration)
+    found = [pair.expected for pair in pairs if pair.expected is not None]
+    expected = float(np.mean(found)) if found else 0.0
+    return DicePair(expected, float(np.mean([pair.true for pair in pairs])))
+
+
+def agreement(pairs: Sequence[DicePair]) -> Agreement:
+    """How well expected and true Dice agree where there is a mask; at least one must have one."""
+    known = [(pair.expected, pair.true) for pair in pairs if pair.expected is not None]
+    expected, true = np.array(known, np.float64).T
+    return Agreement(
+        n=len(known),
+        without_mask=len(pairs) - len(known),
+        expected_mean=round(float(expected.mean()), 4),
+        true_mean=round(float(true.mean()), 4),
+        bias=round(float((expected - true).mean()), 4),
+        mae=round(float(np.abs(expected - true).mean()), 4),
+    )
