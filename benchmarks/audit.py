@@ -68,10 +68,7 @@ def judged(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> 
         expert = read_mask(mask_path(dataset, sample)).labels[0, 0] > 0
         spacing = sample.pixel_spacing_mm
         pair = None if spacing is None else (spacing, spacing)
-        pairs[number] = (
-            Cine.of_image(image, Source("picture", sample.file), pair),
-            expert,
-        )
+        pairs[number] = (Cine.of_image(image, Source("picture", sample.file), pair), expert)
     rows = []
     together = {number: cine for number, (cine, _) in pairs.items()}
     for cine, places in phases_as_cine(dict(enumerate(samples)), together):

@@ -77,10 +77,7 @@ def by_torch(images: np.ndarray, name: str) -> Made:
         network = build(read_preset(model_store.DEFAULT).network).eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(batch[:1])
-    facts = {
-        "parameters": count_parameters(network),
-        "gflop": counter.get_total_flops() / 1e9,
-    }
+    facts = {"parameters": count_parameters(network), "gflop": counter.get_total_flops() / 1e9}
     if name == "lvseg, torch eager":
         batch = batch.contiguous(memory_format=torch.channels_last)
     called = torch.compile(network) if name == "lvseg, torch.compile" else network
@@ -246,10 +243,7 @@ def compared(rounds: int, options: argparse.Namespace, folder: Path) -> dict[str
     theirs = NnUnet(*options.nnunet, plain) if options.nnunet else None
     if theirs:
         for name, how, times in (("", "plain", 1), (", mirrored", "mirrored", 4)):
-            facts[f"nnU-Net v2 2D{name}"] = {
-                **theirs.facts,
-                "gflop": theirs.facts["gflop"] * times,
-            }
+            facts[f"nnU-Net v2 2D{name}"] = {**theirs.facts, "gflop": theirs.facts["gflop"] * times}
             runs[f"nnU-Net v2 2D{name}"] = partial(theirs, how)
     random = np.random.default_rng(0)
     left, right = random.random((2, SIDE, SIDE), np.float32)

@@ -36,16 +36,8 @@ def row(name: str, changes: dict[str, Any], predictor: Predictor) -> dict[str, A
         ours = run(Path(folder), predictor).measurements
     return {
         "phantom": name,
-        "true": {
-            "edv_ml": truth.edv_ml,
-            "esv_ml": truth.esv_ml,
-            "ef_percent": truth.ef_percent,
-        },
-        "measured": {
-            "edv_ml": ours.edv_ml,
-            "esv_ml": ours.esv_ml,
-            "ef_percent": ours.ef_percent,
-        },
+        "true": {"edv_ml": truth.edv_ml, "esv_ml": truth.esv_ml, "ef_percent": truth.ef_percent},
+        "measured": {"edv_ml": ours.edv_ml, "esv_ml": ours.esv_ml, "ef_percent": ours.ef_percent},
     }
 
 

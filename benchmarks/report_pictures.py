@@ -91,11 +91,7 @@ def main() -> int:
         take(browser, page, "desktop", nothing, **DESKTOP)
         take(browser, page, "phone", nothing, **PHONE)
         take(
-            browser,
-            page,
-            "dark",
-            every_slice_at_end_systole,
-            **DESKTOP | {"color_scheme": "dark"},
+            browser, page, "dark", every_slice_at_end_systole, **DESKTOP | {"color_scheme": "dark"}
         )
         browser.close()
     return 0

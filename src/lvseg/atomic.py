@@ -12,8 +12,6 @@ from pathlib import Path
 
 from lvseg.errors import UsageError
 
-__all__ = ["atomic_folder", "atomic_write", "check_replaceable", "write_text"]
-
 #: Access rights of a new file; the system takes away what the process's umask forbids.
 _MODE = 0o666
 
@@ -51,11 +49,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(
-    path: Path,
-    marker: str | None,
-    *,
-    overwrite: bool = False,
-    owned: Collection[str] | None = None,
+    path: Path, marker: str | None, *, overwrite: bool = False, owned: Collection[str] | None = None
 ) -> Iterator[Path]:
     """Give a temporary folder beside ``path`` that takes its place when the block ends well.
 

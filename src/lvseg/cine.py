@@ -17,18 +17,6 @@ from lvseg.geometry import Grid, Plane
 from lvseg.issues import Issue
 from lvseg.labels import Label
 
-__all__ = [
-    "SMALLEST_SIDE_PX",
-    "Cine",
-    "InstanceRef",
-    "Mask",
-    "SeriesSummary",
-    "Source",
-    "Study",
-    "View",
-    "base_first",
-]
-
 #: Fewer pixels than this on a side cannot show a ventricle.
 SMALLEST_SIDE_PX = 16
 

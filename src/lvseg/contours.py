@@ -9,16 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Polygon",
-    "area_px",
-    "centroid_px",
-    "contour_segments",
-    "signed_area_px",
-    "slice_contours",
-    "smooth_contour",
-]
-
 #: [N, 2], (x, y).
 Polygon = NDArray[np.float64]
 

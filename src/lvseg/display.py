@@ -16,8 +16,6 @@ from lvseg.cine import Cine, Mask
 from lvseg.geometry import Box
 from lvseg.labels import Label
 
-__all__ = ["GreyWindow", "heart_box", "heart_crop"]
-
 #: Border around what is labelled as a share of its extent: the right ventricle shows whole.
 MARGIN = 0.55
 #: A tiny ventricle is not magnified beyond a crop of this many pixels.

@@ -18,28 +18,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = [
-    "DatasetError",
-    "GeometryError",
-    "GeometryMismatchError",
-    "InconsistentStackError",
-    "IrregularStackError",
-    "LvsegError",
-    "MeasureError",
-    "MissingExtraError",
-    "ModelCardError",
-    "ModelError",
-    "ModelHashError",
-    "ModelInputError",
-    "NotACineError",
-    "PatientLeakError",
-    "PhaseError",
-    "ReadError",
-    "UnknownSpacingError",
-    "UnsupportedEncodingError",
-    "UsageError",
-]
-
 
 class LvsegError(Exception):
     """Root of everything this package raises on purpose."""

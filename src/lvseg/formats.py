@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["FORMATS", "MEASUREMENTS", "OutputFormat", "is_result_file", "result_names"]
-
 #: The file that makes a folder a result; written last.
 MEASUREMENTS = "measurements.json"
 SOURCES = frozenset({"dicom", "nifti", "picture", "array"})

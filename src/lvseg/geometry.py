@@ -22,29 +22,6 @@ from lvseg.errors import (
     UnknownSpacingError,
 )
 
-__all__ = [
-    "GAP_FACTOR",
-    "PARALLEL_TOLERANCE",
-    "POSITION_TOLERANCE_MM",
-    "Box",
-    "Grid",
-    "Plane",
-    "Vec3",
-    "affine",
-    "are_parallel",
-    "disc_thickness_mm",
-    "gaps",
-    "index_to_mm",
-    "lps_to_ras",
-    "mm_to_index",
-    "normal",
-    "planes_from_affine",
-    "same_plane",
-    "slice_positions_mm",
-    "slice_spacing_mm",
-    "sort_order",
-]
-
 Vec3 = tuple[float, float, float]
 FloatArray = NDArray[np.float64]
 

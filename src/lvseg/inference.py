@@ -12,8 +12,6 @@ from lvseg.modelcard import InputSpec
 from lvseg.predict import Network, predict
 from lvseg.prediction import Prediction
 
-__all__ = ["infer"]
-
 
 def infer(
     cine: Cine,

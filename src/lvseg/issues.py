@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["Issue", "Severity", "Verdict", "verdict_of"]
-
 Severity = Literal["info", "warning", "error"]
 Verdict = Literal["pass", "review", "fail"]
 

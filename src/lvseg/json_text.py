@@ -9,8 +9,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["json_text", "jsonable"]
-
 
 def jsonable(value: Any) -> Any:
     """Make JSON values: dataclasses as objects, arrays as lists, paths as text, NaN as null.

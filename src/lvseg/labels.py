@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from lvseg.errors import GeometryError
 
-__all__ = ["LABELS", "CodedConcept", "Label", "LabelInfo", "remap"]
-
 
 class Label(IntEnum):
     """Values of a label array."""

@@ -24,32 +24,6 @@ from lvseg.atomic import write_text
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
 from lvseg.issues import Issue
 
-__all__ = [
-    "ALL",
-    "DATASET",
-    "MANIFEST",
-    "ORIGINAL",
-    "UNKNOWN",
-    "DatasetFacts",
-    "Sample",
-    "check_leaks",
-    "folds",
-    "image_hashes",
-    "image_path",
-    "image_sha256",
-    "manifest_text",
-    "mask_path",
-    "parse_manifest",
-    "patients",
-    "read_dataset_facts",
-    "read_manifest",
-    "select",
-    "split_by_patient",
-    "unaugmented",
-    "write_dataset_facts",
-    "write_manifest",
-]
-
 MANIFEST = "manifest.csv"
 DATASET = "dataset.json"
 #: What a data set does not say of itself.

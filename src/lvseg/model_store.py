@@ -14,8 +14,6 @@ from pathlib import Path
 from lvseg.errors import ModelCardError, ModelError
 from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 
-__all__ = ["DEFAULT", "ShippedModel", "locate", "shipped", "verify"]
-
 #: The model that is used when none is named.
 DEFAULT = "lv-sax"
 

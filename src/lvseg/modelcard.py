@@ -15,19 +15,6 @@ from pydantic_core import from_json
 from lvseg.errors import ModelCardError, ModelHashError
 from lvseg.labels import Label
 
-__all__ = [
-    "CARD",
-    "WEIGHTS",
-    "Calibration",
-    "FeatureStatistics",
-    "InputSpec",
-    "LabelNames",
-    "ModelCard",
-    "OutputSpec",
-    "StrictModel",
-    "TrainingData",
-]
-
 #: The two files of a model folder.
 CARD = "card.json"
 WEIGHTS = "model.onnx"

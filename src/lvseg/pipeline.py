@@ -20,8 +20,6 @@ from lvseg.read import StudyRef, read_study
 from lvseg.results import StudyResult
 from lvseg.settings import Settings
 
-__all__ = ["assess", "run", "segment_mask"]
-
 #: Called with (stage, done, all).
 Progress = Callable[[str, int, int], None]
 

@@ -22,20 +22,6 @@ from lvseg.labels import Label
 from lvseg.prediction import Prediction
 from lvseg.runs import circular_runs, runs
 
-__all__ = [
-    "PostprocessSettings",
-    "clean",
-    "drop_atrial_slices",
-    "drop_orphan_slices",
-    "fill_holes",
-    "fill_short_gaps",
-    "keep_longest_runs",
-    "keep_ventricle",
-    "left_out",
-    "smooth_over_time",
-    "to_mask",
-]
-
 BoolArray = NDArray[np.bool_]
 
 #: A frame has one ventricle; more candidates than this are noise and only cost time.

@@ -17,17 +17,6 @@ from numpy.typing import NDArray
 from lvseg.errors import MissingExtraError, ModelCardError, ModelError
 from lvseg.modelcard import CARD, WEIGHTS, ModelCard
 
-__all__ = [
-    "Network",
-    "Predictor",
-    "Runtime",
-    "available_runtimes",
-    "load_model",
-    "predict",
-    "unreported",
-    "usable_cores",
-]
-
 FloatArray = NDArray[np.float32]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
 

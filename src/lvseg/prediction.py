@@ -12,8 +12,6 @@ from lvseg.geometry import Box, Grid
 from lvseg.issues import Issue
 from lvseg.labels import Label
 
-__all__ = ["Prediction"]
-
 FloatArray = NDArray[np.float32]
 
 

@@ -22,21 +22,6 @@ from lvseg.geometry import Box
 from lvseg.issues import Issue
 from lvseg.modelcard import InputSpec
 
-__all__ = [
-    "CHANNELS",
-    "Prepared",
-    "crop",
-    "find_box",
-    "locator_frames",
-    "normalise",
-    "pad_to_multiple",
-    "prepare",
-    "resample",
-    "restore",
-    "scale_factors",
-    "source_box",
-]
-
 FloatArray = NDArray[np.float32]
 
 #: Frames per slice of the coarse pass: contraction moves the cavity's edge, hardly its centre.

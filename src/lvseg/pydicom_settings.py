@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 import warnings
 
-__all__ = ["suppress_pydicom_warnings"]
-
 _LIBRARIES = ("pydicom", "highdicom")
 
 

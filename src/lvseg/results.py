@@ -14,8 +14,6 @@ from lvseg.issues import Issue, Verdict, verdict_of
 from lvseg.labels import Label
 from lvseg.modelcard import ModelCard
 
-__all__ = ["Confidence", "LVMeasurements", "Phases", "StudyResult"]
-
 
 @dataclass(frozen=True, slots=True)
 class Phases:

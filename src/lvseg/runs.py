@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["circular_runs", "runs", "smooth_cycle"]
-
 
 def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """(start, length) of every run of True in a row."""

@@ -17,8 +17,6 @@ from lvseg.modelcard import ModelCard
 from lvseg.postprocess import PostprocessSettings
 from lvseg.quality import Limits
 
-__all__ = ["Settings"]
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:

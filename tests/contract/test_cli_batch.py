@@ -11,13 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lvseg.cli.batch import (
-    Entry,
-    open_root,
-    safe_name,
-    status_of,
-    unique,
-)
+from lvseg.cli.batch import Entry, open_root, safe_name, status_of, unique
 from lvseg.errors import UsageError
 
 

@@ -16,11 +16,7 @@ from PIL import Image
 Command = Callable[..., Ended]
 
 #: Modules that import filelock, or one that does.
-NEED_THE_LOCK = {
-    "lvseg.reproduction.plan",
-    "lvseg.reproduction.run",
-    "lvseg.train.run_folder",
-}
+NEED_THE_LOCK = {"lvseg.reproduction.plan", "lvseg.reproduction.run", "lvseg.train.run_folder"}
 
 
 @pytest.fixture

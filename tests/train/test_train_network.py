@@ -14,11 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.train.export import PARITY_TOLERANCE, _onnx_bytes  # noqa: E402
 from lvseg.train.network import NetworkOptions, build, count_parameters, doubling  # noqa: E402
-from lvseg.train.network.attention import (  # noqa: E402
-    AttentionGate,
-    Recalibration,
-    SpatialAttention,
-)
+from lvseg.train.network.attention import AttentionGate, Recalibration, SpatialAttention  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
@@ -155,8 +151,7 @@ def test_networks_of_monai_keep_the_size_and_learn(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "widths"),
-    [("monai-basic-unet", (8, 16, 32)), ("monai-segresnet", (8, 16, 32, 48))],
+    ("kind", "widths"), [("monai-basic-unet", (8, 16, 32)), ("monai-segresnet", (8, 16, 32, 48))]
 )
 def test_widths_that_a_network_of_monai_cannot_have_are_refused(
     kind: str, widths: tuple[int, ...]

@@ -32,11 +32,7 @@ from lvseg.train.options import TrainOptions, load_options, preset_names, read_p
 from lvseg.train.run_folder import same_settings  # noqa: E402
 from lvseg.train.search import tune as searching  # noqa: E402
 from lvseg.train.search.space import Space, choices, default_space, load_space  # noqa: E402
-from lvseg.train.search.split import (  # noqa: E402
-    linked_dataset,
-    patient_dice,
-    split_samples,
-)
+from lvseg.train.search.split import linked_dataset, patient_dice, split_samples  # noqa: E402
 from lvseg.train.search.trials import draw_figure, to_toml, write_options  # noqa: E402
 from lvseg.train.search.tune import Outcome, tune  # noqa: E402
 from lvseg.train.validation import load_validation  # noqa: E402

@@ -89,9 +89,7 @@ def test_a_finished_block_leaves_the_folder_and_nothing_else(tmp_path: Path) -> 
     assert [entry.name for entry in target.parent.iterdir()] == ["model"]
 
 
-def test_a_new_folder_takes_the_place_of_an_older_one_of_its_kind_when_told(
-    tmp_path: Path,
-) -> None:
+def test_a_new_folder_takes_the_place_of_an_older_one_of_its_kind_when_told(tmp_path: Path) -> None:
     target = tmp_path / "model"
     for name in ("card.json", "old.onnx"):
         write_text(target / name, "old")

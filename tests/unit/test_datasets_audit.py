@@ -14,13 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from lvseg.datasets import check, prepare_sunnybrook
 from lvseg.datasets.phi_scan import looks_like, metadata_kinds
 from lvseg.errors import DatasetError
-from lvseg.manifest import (
-    DatasetFacts,
-    Sample,
-    manifest_text,
-    read_manifest,
-    write_dataset_facts,
-)
+from lvseg.manifest import DatasetFacts, Sample, manifest_text, read_manifest, write_dataset_facts
 
 SHAPE = (48, 56)
 FACTS = DatasetFacts("Blobs", "CC0-1.0", "none", "nowhere", ("No hearts.",), "whole pixels")
@@ -231,8 +225,7 @@ def test_personal_file_names_and_columns_are_counted_not_quoted(dataset):
         (dataset / kind / "p0-0.png").rename(dataset / kind / "Roe_Jane_19570324.png")
     rename = {"p0-0.png": "Roe_Jane_19570324.png"}
     rewrite(
-        dataset,
-        lambda c: replace(c, file=rename.get(c.file, c.file), extra=(("BirthDate", "x"),)),
+        dataset, lambda c: replace(c, file=rename.get(c.file, c.file), extra=(("BirthDate", "x"),))
     )
     assert codes(dataset) == {"file-name-identifier": "warning", "personal-column": "warning"}
     assert not any("Jane" in issue.text for issue in check(dataset).issues)

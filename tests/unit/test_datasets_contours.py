@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from lvseg.contours import area_px, centroid_px
-from lvseg.datasets.contours import (
-    CONTOUR_OFFSET_PX,
-    coverage,
-    fill,
-    read_contour,
-)
+from lvseg.datasets.contours import CONTOUR_OFFSET_PX, coverage, fill, read_contour
 from lvseg.errors import DatasetError
 
 

@@ -23,12 +23,7 @@ from lvseg.write.pictures import write_picture
 
 #: Near the model's 1.33 mm: taken as it is. Fewer than 8 phases: no smoothing over time.
 NEAR = PhantomOptions(
-    phases=6,
-    slices=11,
-    rows=168,
-    columns=152,
-    pixel_spacing_mm=(1.37, 1.29),
-    circular_fov=False,
+    phases=6, slices=11, rows=168, columns=152, pixel_spacing_mm=(1.37, 1.29), circular_fov=False
 )
 
 

@@ -35,12 +35,7 @@ from read_maker import (
 )
 
 from lvseg.cine import Cine
-from lvseg.errors import (
-    InconsistentStackError,
-    NotACineError,
-    ReadError,
-    UnsupportedEncodingError,
-)
+from lvseg.errors import InconsistentStackError, NotACineError, ReadError, UnsupportedEncodingError
 from lvseg.geometry import gaps, slice_positions_mm
 from lvseg.read import find_studies, headers, list_series, read_study
 from lvseg.read.dicom import study_from_datasets

@@ -182,10 +182,7 @@ def test_an_unknown_unit_is_taken_as_mm_and_said(tmp_path: Path) -> None:
 
 def test_seconds_become_milliseconds(tmp_path: Path) -> None:
     path = write(
-        tmp_path / "a.nii",
-        volume(20, 18, 3, 3),
-        zooms=(1.5, 1.25, 9.0, 0.04),
-        units=("mm", "sec"),
+        tmp_path / "a.nii", volume(20, 18, 3, 3), zooms=(1.5, 1.25, 9.0, 0.04), units=("mm", "sec")
     )
     assert cine_of(path).times_ms == pytest.approx((0, 40, 80))
 

@@ -16,16 +16,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from seg_maker import (
-    HEIGHTS_MM,
-    PATIENT,
-    card,
-    drawn_cine,
-    labels_of,
-    planes,
-    result_of,
-    study,
-)
+from seg_maker import HEIGHTS_MM, PATIENT, card, drawn_cine, labels_of, planes, result_of, study
 
 from lvseg.cine import Cine, InstanceRef
 from lvseg.errors import GeometryMismatchError
@@ -361,11 +352,7 @@ IDS = [f"{keyword}-{number}" for number, (keyword, *_) in enumerate(ODD)]
 
 @pytest.mark.parametrize(("keyword", "found", "kept", "told"), ODD, ids=IDS)
 def test_an_odd_tag_is_repaired_kept_or_left_out_and_told(
-    classic: tuple[Cine, dict[str, Dataset]],
-    keyword: str,
-    found: Any,
-    kept: str | None,
-    told: str,
+    classic: tuple[Cine, dict[str, Dataset]], keyword: str, found: Any, kept: str | None, told: str
 ) -> None:
     cine, source_headers = classic
     suppress_pydicom_warnings()

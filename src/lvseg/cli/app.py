@@ -11,8 +11,6 @@ import typer
 
 from lvseg.cli.output import Output
 
-__all__ = ["Command", "Handler", "app", "command", "prepare_app"]
-
 #: What a command does: gets its voice and its options, returns an exit status (None = 0).
 Handler = Callable[..., int | None]
 

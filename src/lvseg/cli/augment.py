@@ -14,8 +14,6 @@ from lvseg.cli.output import Output, staged
 if TYPE_CHECKING:
     from lvseg.reproduction.offline_augmentation import AugmentReport
 
-__all__ = ["augment_dataset"]
-
 
 class Fill(StrEnum):
     """What comes in from beyond the border of a moved picture."""

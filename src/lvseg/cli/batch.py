@@ -28,18 +28,6 @@ if TYPE_CHECKING:
     from lvseg.results import StudyResult
     from lvseg.settings import Settings
 
-__all__ = [
-    "BATCH_FAILED",
-    "Batch",
-    "Entry",
-    "Planned",
-    "open_root",
-    "plan",
-    "safe_name",
-    "status_of",
-    "summary_line",
-]
-
 #: Exit status of a batch in which some studies failed.
 BATCH_FAILED = 4
 #: File systems stop at 255 bytes; suffixes and a number must fit too.

@@ -14,8 +14,6 @@ from lvseg.cli.output import Output, staged
 if TYPE_CHECKING:
     from lvseg.train.calibrate import RunCalibration
 
-__all__ = ["calibrate"]
-
 
 @command("calibrate", example="lvseg calibrate run --data dataset --split online")
 def calibrate(

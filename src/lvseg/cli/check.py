@@ -11,14 +11,9 @@ from lvseg.cli.output import Output, finding_lines, staged
 if TYPE_CHECKING:
     from lvseg.datasets.audit import Audit
 
-__all__ = ["check_dataset"]
-
 
 @command("check", example="lvseg check dataset")
-def check_dataset(
-    out: Output,
-    dataset: DatasetFolder,
-) -> int:
+def check_dataset(out: Output, dataset: DatasetFolder) -> int:
     """Audit a data set folder.
 
     Looks at pairing, empty or broken masks, identifiers left in files, duplicates, patients on

@@ -11,8 +11,6 @@ from lvseg.cli.app import command
 from lvseg.cli.output import Output, staged
 from lvseg.cli.text import evaluation_text
 
-__all__ = ["compare"]
-
 
 @command("compare", example="lvseg compare expert.nii.gz out/study/segmentation.nii.gz")
 def compare(

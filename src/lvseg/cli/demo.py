@@ -15,8 +15,6 @@ from lvseg.cli.app import command
 from lvseg.cli.options import Model, Runtime, RuntimeOption, load_predictor, load_settings
 from lvseg.cli.output import Output, table
 
-__all__ = ["demo"]
-
 #: Figures the demo compares: key, name for people, unit.
 COMPARED = (
     ("edv_ml", "end-diastolic volume", "ml"),

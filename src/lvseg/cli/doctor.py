@@ -13,8 +13,6 @@ from lvseg.cli.app import command
 from lvseg.cli.output import Output, table
 from lvseg.cli.shipped import found_models
 
-__all__ = ["doctor"]
-
 
 @command("doctor", example="lvseg doctor --json")
 def doctor(out: Output) -> int:

@@ -22,8 +22,6 @@ from lvseg.cli.options import (
 from lvseg.cli.output import Output, staged
 from lvseg.cli.text import evaluation_text
 
-__all__ = ["evaluate"]
-
 
 @command("evaluate", example="lvseg evaluate --data dataset --split online")
 def evaluate(
@@ -37,8 +35,7 @@ def evaluate(
     runtime: RuntimeOption = Runtime.auto,
     threads: Threads = None,
     by_patient: Annotated[
-        bool,
-        typer.Option("--by-patient", help="Pictures of a patient together, as a study."),
+        bool, typer.Option("--by-patient", help="Pictures of a patient together, as a study.")
     ] = False,
     flips: Flips = None,
     settings: SettingsFile = None,

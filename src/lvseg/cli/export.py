@@ -12,8 +12,6 @@ from lvseg.cli.app import command
 from lvseg.cli.options import optional_libraries
 from lvseg.cli.output import Output
 
-__all__ = ["export"]
-
 
 @command("export", example="lvseg export run -o model")
 def export(

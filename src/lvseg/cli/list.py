@@ -14,8 +14,6 @@ from lvseg.errors import ReadError
 if TYPE_CHECKING:
     from lvseg.cine import SeriesSummary
 
-__all__ = ["list_source"]
-
 
 @command("list", example="lvseg list dicom_folder")
 def list_source(

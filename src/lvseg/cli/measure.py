@@ -16,8 +16,6 @@ from lvseg.issues import Issue
 if TYPE_CHECKING:
     from lvseg.results import LVMeasurements
 
-__all__ = ["measure"]
-
 
 @command("measure", example="lvseg measure out/study/segmentation.nii.gz --cine dicom_folder")
 def measure(

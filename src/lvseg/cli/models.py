@@ -6,8 +6,6 @@ from lvseg.cli.app import command
 from lvseg.cli.output import Output, table
 from lvseg.cli.shipped import found_models
 
-__all__ = ["models"]
-
 
 @command("models", example="lvseg models")
 def models(out: Output) -> int:

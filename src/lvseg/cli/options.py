@@ -19,27 +19,6 @@ if TYPE_CHECKING:
     from lvseg.settings import Settings
     from lvseg.train.options import TrainOptions
 
-__all__ = [
-    "Config",
-    "DatasetFolder",
-    "DatasetOption",
-    "Device",
-    "DeviceOption",
-    "Flips",
-    "Model",
-    "NewDataset",
-    "Preset",
-    "ReplaceDataset",
-    "Runtime",
-    "RuntimeOption",
-    "SettingsFile",
-    "Threads",
-    "load_predictor",
-    "load_settings",
-    "optional_libraries",
-    "recipe",
-]
-
 
 class Runtime(StrEnum):
     """Inference engines."""

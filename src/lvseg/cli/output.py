@@ -15,17 +15,6 @@ from lvseg.errors import LvsegError
 from lvseg.issues import Issue
 from lvseg.json_text import json_text
 
-__all__ = [
-    "INTERRUPTED",
-    "Bar",
-    "Output",
-    "explain",
-    "finding_lines",
-    "one_line",
-    "staged",
-    "table",
-]
-
 #: Exit status of Ctrl-C (128 + SIGINT) and of a closed pipe (128 + SIGPIPE).
 INTERRUPTED = 130
 PIPE_CLOSED = 141

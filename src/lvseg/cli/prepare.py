@@ -15,8 +15,6 @@ from lvseg.errors import UsageError
 if TYPE_CHECKING:
     from lvseg.datasets import PrepareReport
 
-__all__ = ["images", "sunnybrook"]
-
 
 @command("sunnybrook", example="lvseg prepare sunnybrook sunnybrook -o dataset", group=prepare_app)
 def sunnybrook(
@@ -56,8 +54,7 @@ def images(
     ],
     output: NewDataset,
     patient: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help="Finds the patient in a file name."),
+        str | None, typer.Option(metavar="REGEX", help="Finds the patient in a file name.")
     ] = None,
     splits: Annotated[
         str | None, typer.Option(metavar="LIST", help="As training=0.7,test=0.3; by patient.")

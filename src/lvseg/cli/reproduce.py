@@ -15,8 +15,6 @@ from lvseg.cli.output import Output, table
 if TYPE_CHECKING:
     from lvseg.reproduction.plan import Plan
 
-__all__ = ["reproduce"]
-
 
 class Size(StrEnum):
     """How large."""

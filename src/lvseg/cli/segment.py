@@ -27,8 +27,6 @@ from lvseg.errors import UsageError
 from lvseg.formats import FORMATS
 from lvseg.output import OutputOptions, chosen_formats
 
-__all__ = ["segment"]
-
 
 class SegPhases(StrEnum):
     """Which phases a DICOM SEG holds."""
@@ -55,8 +53,7 @@ class Engine(StrEnum):
 def segment(
     out: Output,
     sources: Annotated[
-        list[Path],
-        typer.Argument(metavar="SOURCE", help="DICOM, zip, NIfTI, picture, or folders."),
+        list[Path], typer.Argument(metavar="SOURCE", help="DICOM, zip, NIfTI, picture, or folders.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets one folder a study.")],
     model: Model = None,

@@ -6,8 +6,6 @@ from typing import Any
 
 from lvseg.errors import LvsegError
 
-__all__ = ["found_models"]
-
 
 def found_models() -> list[dict[str, Any]]:
     """Every shipped model with what its card says, and whether its weights are the card's."""

@@ -9,8 +9,6 @@ from lvseg.cli.output import one_line, table
 if TYPE_CHECKING:
     from lvseg.results import LVMeasurements
 
-__all__ = ["evaluation_text", "volumes_text"]
-
 
 def evaluation_text(document: dict[str, Any]) -> str:
     """Show people the table of an evaluation, the agreement of EF and what was noticed."""

@@ -23,8 +23,6 @@ from lvseg.cli.options import (
 )
 from lvseg.cli.output import Bar, Output
 
-__all__ = ["train"]
-
 
 @command("train", example="lvseg train --preset lv-sax-30 --data dataset -o run")
 def train(

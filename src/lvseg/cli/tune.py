@@ -14,8 +14,6 @@ from lvseg.cli.output import Output, table
 if TYPE_CHECKING:
     from lvseg.train.search.tune import Outcome
 
-__all__ = ["tune"]
-
 
 @command("tune", example="lvseg tune --preset lv-sax-dev --data dataset -o search --trials 30")
 def tune(

@@ -29,8 +29,6 @@ from lvseg.manifest import (
 )
 from lvseg.read import read_picture
 
-__all__ = ["Audit", "SplitBalance", "balance", "check"]
-
 #: A cavity never fills this much of a cardiac image; a mask that does is inverted or foreign.
 FULL_SHARE = 0.5
 #: Shares of patients that differ more than this between two splits are worth a warning.

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from lvseg.errors import DatasetError
 from lvseg.write.contour_text import CONTOUR_OFFSET_PX
 
-__all__ = ["CONTOUR_OFFSET_PX", "coverage", "fill", "read_contour"]
-
 FloatArray = NDArray[np.float64]
 
 #: A pixel belongs to the cavity when at least this share of it lies inside the contour.

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from lvseg.issues import Issue
 from lvseg.manifest import Sample
 
-__all__ = ["NEAR_CORRELATION", "Thumbnail", "repeated", "thumbnail"]
-
 #: Between patients of the Sunnybrook set (45, 819 images) likeness never exceeds 0.83; one image
 #: saved again as JPEG, at half size, shifted by a pixel, with noise or gamma 0.8 stays above 0.98.
 NEAR_CORRELATION = 0.97

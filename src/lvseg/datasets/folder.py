@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 from lvseg.atomic import atomic_folder
 from lvseg.errors import DatasetError
 from lvseg.issues import Issue
-from lvseg.manifest import (
-    MANIFEST,
-    DatasetFacts,
-    Sample,
-    write_dataset_facts,
-    write_manifest,
-)
+from lvseg.manifest import MANIFEST, DatasetFacts, Sample, write_dataset_facts, write_manifest
 from lvseg.write.pictures import write_picture
-
-__all__ = ["ImagePair", "PrepareReport", "Progress", "first_names", "write_dataset"]
 
 Progress = Callable[[int, int], None]
 

@@ -19,8 +19,6 @@ from lvseg.errors import DatasetError, GeometryError
 from lvseg.geometry import Plane, disc_thickness_mm, slice_spacing_mm, sort_order
 from lvseg.read.single_image import FrameHeader, read_frame_header
 
-__all__ = ["ImageIndex", "disc_thickness_of", "index_images"]
-
 _LAST_NUMBER = re.compile(r"(\d+)$")
 
 

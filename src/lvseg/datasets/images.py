@@ -18,8 +18,6 @@ from lvseg.labels import Label
 from lvseg.manifest import DatasetFacts, Sample, split_by_patient
 from lvseg.read import read_picture
 
-__all__ = ["DEFAULT_FRACTIONS", "SUFFIXES", "mask_values", "patient_of", "prepare_images"]
-
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType(
     {"training": 0.7, "validation": 0.15, "test": 0.15}

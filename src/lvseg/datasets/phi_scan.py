@@ -11,8 +11,6 @@ from pathlib import Path
 from lvseg.issues import Issue
 from lvseg.manifest import Sample, image_path, mask_path
 
-__all__ = ["looks_like", "metadata_kinds", "phi_issues"]
-
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_KINDS = {
     b"tEXt": "text",

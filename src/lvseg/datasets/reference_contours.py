@@ -15,17 +15,6 @@ from lvseg.datasets.contours import read_contour
 from lvseg.datasets.image_index import ImageIndex, disc_thickness_of, index_images
 from lvseg.errors import DatasetError
 
-__all__ = [
-    "ContouredFrame",
-    "EmptyFrame",
-    "PhaseName",
-    "ReferenceVolumes",
-    "empty_frames",
-    "endocardial_contours",
-    "label_phases",
-    "reference_volumes",
-]
-
 PhaseName = Literal["ED", "ES"]
 
 _NAME = re.compile(r"^IM-\d+-(\d+)-icontour-manual\.txt$", re.IGNORECASE)

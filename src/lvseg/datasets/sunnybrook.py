@@ -33,8 +33,6 @@ from lvseg.issues import Issue
 from lvseg.manifest import Sample, parse_manifest
 from lvseg.read.single_image import read_dicom_frame
 
-__all__ = ["prepare_sunnybrook", "to_8_bit"]
-
 Row = dict[str, str]
 
 

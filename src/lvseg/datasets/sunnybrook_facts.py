@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 from lvseg.manifest import DatasetFacts
 
-__all__ = ["OFFICIAL", "PAIRS", "PATIENTS", "SunnybrookPatient", "canonical_id"]
-
 #: The public PNG pairs.
 PAIRS = DatasetFacts(
     name="Sunnybrook Cardiac Data",

@@ -28,8 +28,6 @@ from lvseg.manifest import Sample
 from lvseg.read import read_mask
 from lvseg.read.segmentation import is_segmentation
 
-__all__ = ["compare"]
-
 #: What a mask file may end in, any case; the longest first.
 EXTENSIONS = (".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: A file of this kind is a mask only if it is a DICOM Segmentation.

@@ -30,8 +30,6 @@ from lvseg.predict import Predictor
 from lvseg.read import read_mask, read_picture
 from lvseg.settings import Settings
 
-__all__ = ["evaluate", "leaked_patients"]
-
 
 def evaluate(
     folder: Path,

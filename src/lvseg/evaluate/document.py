@@ -12,8 +12,6 @@ from lvseg.evaluate.rows import HEADLINE, REGIONS, Evaluation, ImageRow, Patient
 from lvseg.json_text import jsonable
 from lvseg.metrics import Summary
 
-__all__ = ["document", "table"]
-
 _OVERLAP = ("dice", "jaccard")
 _DISTANCES_MM = ("apd_mm", "hd95_mm")
 _DISTANCES_PX = ("apd_px", "hd95_px")
@@ -102,10 +100,7 @@ def _summary(summary: Summary) -> dict[str, Any] | None:
 
 def _without_cavity(rows: Sequence[ImageRow]) -> dict[str, int]:
     empty = [row for row in rows if not row.reference_px]
-    return {
-        "n_images": len(empty),
-        "n_false_positive": sum(row.prediction_px > 0 for row in empty),
-    }
+    return {"n_images": len(empty), "n_false_positive": sum(row.prediction_px > 0 for row in empty)}
 
 
 def _patient(row: PatientRow) -> dict[str, Any]:

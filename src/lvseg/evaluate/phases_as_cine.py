@@ -13,8 +13,6 @@ from lvseg.cine import Cine
 from lvseg.geometry import Grid
 from lvseg.manifest import Sample
 
-__all__ = ["PHASES", "phases_as_cine"]
-
 #: What the manifest calls end-diastole and end-systole.
 PHASES = ("ED", "ES")
 

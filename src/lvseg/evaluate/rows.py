@@ -15,19 +15,6 @@ from lvseg.errors import GeometryMismatchError
 from lvseg.issues import Issue
 from lvseg.labels import Label
 
-__all__ = [
-    "HEADLINE",
-    "REGIONS",
-    "Evaluation",
-    "ImageRow",
-    "PatientRow",
-    "Region",
-    "compare_slice",
-    "finish",
-    "foreground",
-    "without_reference",
-]
-
 #: The label whose figures stand at the top of a document; the others stand under ``by_label``.
 HEADLINE = Label.LV_CAVITY
 

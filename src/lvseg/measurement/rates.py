@@ -12,8 +12,6 @@ from lvseg.errors import GeometryMismatchError, MeasureError, PhaseError
 from lvseg.issues import Issue
 from lvseg.results import LVMeasurements
 
-__all__ = ["cardiac_output_l_min", "peak_rates_ml_s", "times_of", "with_rates"]
-
 
 def cardiac_output_l_min(sv_ml: float, heart_rate_bpm: float) -> float:
     """Stroke volume times heart rate, litres a minute.

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from lvseg.errors import GeometryMismatchError
 
-__all__ = ["EMPTY_MASKS", "EmptyCase", "as_pair", "dice", "empty_case", "jaccard"]
-
 
 @dataclass(frozen=True, slots=True)
 class EmptyCase:

@@ -10,16 +10,6 @@ from numpy.typing import NDArray
 
 from lvseg.errors import GeometryMismatchError
 
-__all__ = [
-    "Agreement",
-    "BlandAltman",
-    "Summary",
-    "bland_altman",
-    "bootstrap",
-    "ef_agreement",
-    "summarise",
-]
-
 FloatArray = NDArray[np.float64]
 Values = Sequence[float | None] | FloatArray
 
@@ -165,11 +155,7 @@ def bootstrap(
 
 
 def summarise(
-    values: Values,
-    by_patient: Sequence[Hashable] | None = None,
-    *,
-    seed: int = 0,
-    n: int = 2000,
+    values: Values, by_patient: Sequence[Hashable] | None = None, *, seed: int = 0, n: int = 2000
 ) -> Summary:
     """Mean, sample sd, median and bootstrapped 95 % interval of the mean.
 

@@ -20,17 +20,6 @@ from lvseg.contours import contour_segments
 from lvseg.errors import GeometryError
 from lvseg.metrics.overlap import as_pair, empty_case
 
-__all__ = [
-    "GOOD_CONTOUR_MM",
-    "SurfaceDistances",
-    "average_perpendicular_distance_mm",
-    "average_perpendicular_distance_px",
-    "hausdorff_mm",
-    "hd95_mm",
-    "is_good_contour",
-    "surface_distances",
-]
-
 FloatArray = NDArray[np.float64]
 Mask = NDArray[Any]
 
@@ -133,11 +122,7 @@ def surface_distances(
 
 
 def hausdorff_mm(
-    reference: Mask,
-    prediction: Mask,
-    spacing_mm: Sequence[float] | None,
-    *,
-    percent: float = 100.0,
+    reference: Mask, prediction: Mask, spacing_mm: Sequence[float] | None, *, percent: float = 100.0
 ) -> float:
     """Hausdorff distance between the edge pixels of two masks, mm; NaN without spacing.
 

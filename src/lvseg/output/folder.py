@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from lvseg.read import StudyRef
     from lvseg.results import StudyResult
 
-__all__ = ["OutputOptions", "check_free", "chosen_formats", "write_study"]
-
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:

@@ -14,8 +14,6 @@ from lvseg.issues import Issue
 if TYPE_CHECKING:
     from lvseg.results import StudyResult
 
-__all__ = ["WRITERS", "WriteContext"]
-
 
 @dataclass(frozen=True, eq=False)
 class WriteContext:

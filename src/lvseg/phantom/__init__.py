@@ -14,14 +14,7 @@ from lvseg.geometry import Grid
 from lvseg.labels import Label
 from lvseg.phantom.heart import beat
 from lvseg.phantom.paint import Canvas, texture
-from lvseg.phantom.shape import (
-    PhantomOptions,
-    SliceGrid,
-    Truth,
-    Ventricle,
-    planes_of,
-    slice_grid,
-)
+from lvseg.phantom.shape import PhantomOptions, SliceGrid, Truth, Ventricle, planes_of, slice_grid
 from lvseg.phantom.thorax import coil_shading, thorax
 
 __all__ = ["PhantomOptions", "Truth", "beating_ventricle"]

@@ -26,8 +26,6 @@ from lvseg.write.dicom_object import (
     save,
 )
 
-__all__ = ["Recording", "common_attributes", "record", "write_dicom_cine"]
-
 _SCALED_MAXIMUM = 4095
 
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from lvseg.phantom.paint import Canvas, ellipse_mm
 from lvseg.phantom.shape import PhantomOptions, SliceGrid, Ventricle
 
-__all__ = ["beat"]
-
 Float32Array = NDArray[np.float32]
 
 _BLOOD, _WALL, _TRABECULAE = 1.0, 0.29, 0.5
@@ -52,11 +50,7 @@ def _only(when: NDArray[np.bool_], inside_mm: Float32Array) -> Float32Array:
 
 
 def _atria(
-    canvas: Canvas,
-    grid: SliceGrid,
-    heart: Ventricle,
-    above: NDArray[np.bool_],
-    blood: Float32Array,
+    canvas: Canvas, grid: SliceGrid, heart: Ventricle, above: NDArray[np.bool_], blood: Float32Array
 ) -> None:
     """Left and right atrium, aortic root, outflow tract of the right ventricle."""
     right, down = grid.right, grid.down

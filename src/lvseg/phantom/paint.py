@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from lvseg.phantom.shape import SliceGrid
 
-__all__ = ["Canvas", "ellipse_mm", "soft", "texture"]
-
 Float32Array = NDArray[np.float32]
 
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from lvseg.errors import UsageError
 from lvseg.geometry import Plane, Vec3
 
-__all__ = ["PhantomOptions", "SliceGrid", "Truth", "Ventricle", "planes_of", "slice_grid"]
-
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
 

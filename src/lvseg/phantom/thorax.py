@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from lvseg.phantom.paint import Canvas, ellipse_mm, texture
 from lvseg.phantom.shape import SliceGrid
 
-__all__ = ["coil_shading", "thorax"]
-
 Float32Array = NDArray[np.float32]
 
 _FAT, _MUSCLE, _LUNG, _LIVER = -0.88, 0.27, 0.05, 0.37

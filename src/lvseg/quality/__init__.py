@@ -22,13 +22,7 @@ from lvseg.quality.intensity import blood_pool_contrast
 from lvseg.quality.limits import Limits
 from lvseg.quality.ood import ood_check
 from lvseg.quality.outline import odd_outlines
-from lvseg.quality.stack import (
-    breathing_shift,
-    extent,
-    gaps_in_mask,
-    missing_slices,
-    uneven_stack,
-)
+from lvseg.quality.stack import breathing_shift, extent, gaps_in_mask, missing_slices, uneven_stack
 
 __all__ = ["Evidence", "Limits", "check", "predict_dice"]
 

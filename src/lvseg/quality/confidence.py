@@ -18,8 +18,6 @@ from lvseg.modelcard import Calibration
 from lvseg.quality.evidence import Evidence
 from lvseg.results import Confidence
 
-__all__ = ["curve_terms", "expected_dice", "low_confidence", "predict_dice", "self_dice"]
-
 FloatArray = NDArray[np.float64]
 
 #: Keeps the logit of a self-Dice finite; beyond, one network is as sure as another. No limit of a

@@ -11,17 +11,6 @@ from lvseg.quality.evidence import Evidence
 from lvseg.quality.mask_features import FloatArray
 from lvseg.runs import smooth_cycle
 
-__all__ = [
-    "empty_phases",
-    "end_systole_timing",
-    "flicker",
-    "flicker_shares",
-    "plausible_values",
-    "spikes",
-    "two_beats",
-    "volume_jump",
-]
-
 
 def empty_phases(evidence: Evidence) -> Iterator[Issue]:
     """Phases without any cavity, while others hold some: no ventricle empties completely."""

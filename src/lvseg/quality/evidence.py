@@ -12,8 +12,6 @@ from lvseg.quality.limits import Limits
 from lvseg.quality.mask_features import MaskFeatures, compute_features
 from lvseg.results import LVMeasurements
 
-__all__ = ["Evidence"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:

@@ -11,8 +11,6 @@ from lvseg.geometry import Box
 from lvseg.issues import Issue
 from lvseg.quality.evidence import Evidence
 
-__all__ = ["blood_pool_contrast", "darker_shares"]
-
 
 def blood_pool_contrast(evidence: Evidence) -> Iterator[Issue]:
     """Whether the cavity is brighter than its surroundings at end-diastole and end-systole.

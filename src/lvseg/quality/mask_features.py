@@ -12,8 +12,6 @@ from lvseg.geometry import Box
 from lvseg.labels import Label
 from lvseg.results import LVMeasurements
 
-__all__ = ["BoolArray", "FloatArray", "IntArray", "MaskFeatures", "compute_features"]
-
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]

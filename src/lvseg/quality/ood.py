@@ -17,23 +17,12 @@ from lvseg.labels import Label
 from lvseg.modelcard import FeatureStatistics
 from lvseg.quality.evidence import Evidence
 
-__all__ = ["FEATURES", "distance", "features", "ood_check"]
-
 FloatArray = NDArray[np.float64]
 Frames = NDArray[np.float32]
 
 #: What is measured in each frame, in this order. It and the numbers below are no limits of a check:
 #: the feature statistics of model cards are made with them.
-FEATURES = (
-    "mean",
-    "spread",
-    "skewness",
-    "edges",
-    "grain",
-    "cavity",
-    "cavity_spread",
-    "rim",
-)
+FEATURES = ("mean", "spread", "skewness", "edges", "grain", "cavity", "cavity_spread", "rim")
 #: So many frames describe a study; more only cost time.
 _FRAMES = 24
 #: A smaller cavity says little about its own brightness.

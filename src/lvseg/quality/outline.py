@@ -11,8 +11,6 @@ from lvseg.issues import Issue
 from lvseg.quality.evidence import Evidence
 from lvseg.quality.mask_features import BoolArray, FloatArray, IntArray
 
-__all__ = ["odd_outlines", "solidity"]
-
 #: Side neighbours within a frame; frames do not touch each other.
 _IN_PLANE = np.array([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
 

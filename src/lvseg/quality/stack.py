@@ -12,16 +12,6 @@ from lvseg.issues import Issue
 from lvseg.quality.evidence import Evidence
 from lvseg.quality.mask_features import FloatArray, IntArray
 
-__all__ = [
-    "breathing_shift",
-    "extent",
-    "gaps_in_mask",
-    "missing_slices",
-    "neighbour_ratios",
-    "off_line_mm",
-    "uneven_stack",
-]
-
 
 def missing_slices(evidence: Evidence) -> Iterator[Issue]:
     """A distance between slices far above the usual one, unless the reader has reported it."""

@@ -45,10 +45,7 @@ def find_studies(source: Path) -> tuple[StudyRef, ...]:
 
 
 def read_study(
-    source: Path | StudyRef,
-    *,
-    spacing_mm: float | None = None,
-    progress: Progress | None = None,
+    source: Path | StudyRef, *, spacing_mm: float | None = None, progress: Progress | None = None
 ) -> Study:
     """Read one study; of a path with several, the first that holds a short-axis cine.
 

@@ -13,8 +13,6 @@ import numpy as np
 
 from lvseg.read.frames import FrameInfo
 
-__all__ = ["LONGEST_CYCLE_MS", "acquired_ms", "why_no_phases", "why_not_one_cycle"]
-
 #: A slow heart (24 beats a minute) takes this long; dynamics go on for longer.
 LONGEST_CYCLE_MS = 2500.0
 #: Phases of a cine are 20 to 60 ms apart, coarse ones 100 ms; dynamics a heartbeat.

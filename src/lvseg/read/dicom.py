@@ -29,8 +29,6 @@ from lvseg.read.stack import REANGLED_DEGREES, Group, Stack, assess, groups_of
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["has_cine", "read_frames", "study_from_datasets", "summaries"]
-
 Progress = Callable[[int, int], None]
 #: Slices of one grid are off it by less than this share of their distance.
 GRID_TOLERANCE = 0.15

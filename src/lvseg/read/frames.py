@@ -16,18 +16,6 @@ from lvseg.issues import Issue
 if TYPE_CHECKING:
     from lvseg.read.pixels import Instance
 
-__all__ = [
-    "TIME_RULES",
-    "FrameInfo",
-    "TimeRule",
-    "by_orientation",
-    "by_position",
-    "canonical",
-    "heart_rate",
-    "recency",
-    "time_values",
-]
-
 #: Between breath-holds the heart rate changes by a tenth; more than this is another state, or an
 #: irregular rhythm.
 LARGEST_RATE_SPREAD = 0.2
@@ -118,13 +106,7 @@ class FrameInfo:
 def canonical(frame: FrameInfo) -> tuple[str, int, float, float, tuple[float, ...]]:
     """A sort key that does not depend on file names or the order of reading."""
     origin = frame.plane.origin_mm if frame.plane else ()
-    return (
-        frame.sop_uid,
-        frame.frame or 0,
-        frame.instance_number,
-        frame.trigger_ms or 0.0,
-        origin,
-    )
+    return (frame.sop_uid, frame.frame or 0, frame.instance_number, frame.trigger_ms or 0.0, origin)
 
 
 def recency(frames: Sequence[FrameInfo]) -> tuple[str, int, int, float, str]:
@@ -192,9 +174,7 @@ def time_values(frames: Sequence[FrameInfo], rule: str) -> list[float] | None:
     return values if len(values) == len(frames) else None
 
 
-def heart_rate(
-    phases: Sequence[Sequence[FrameInfo]],
-) -> tuple[float | None, tuple[Issue, ...]]:
+def heart_rate(phases: Sequence[Sequence[FrameInfo]]) -> tuple[float | None, tuple[Issue, ...]]:
     """The median heart rate of the frames ``[T][Z]`` that state one, in beats a minute.
 
     None if no frame does. An issue if the medians of the slices, which were acquired in different

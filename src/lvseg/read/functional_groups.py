@@ -16,8 +16,6 @@ from pydicom.tag import BaseTag, Tag
 from lvseg.errors import GeometryError
 from lvseg.geometry import Plane
 
-__all__ = ["find", "frame_parts", "listed", "number", "plane_of", "text", "whole_number"]
-
 
 def frame_parts(dataset: Dataset) -> list[list[Dataset]]:
     """For each frame the first item of each functional group: its own, then the shared ones."""

@@ -40,8 +40,6 @@ from lvseg.read.functional_groups import (
 from lvseg.read.pixels import Instance
 from lvseg.read.sources import Blob
 
-__all__ = ["BrokenHeaderError", "frames_of", "read_headers", "read_identity", "transfer_syntax"]
-
 _ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 _IMAGE_CLASSES = (MRImageStorage, *_ENHANCED)
 _UNDEFINED = 0xFFFFFFFF

@@ -13,8 +13,6 @@ from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.labels import Label
 from lvseg.read.sources import HEAD_BYTES, Blob, Files, sniff
 
-__all__ = ["read_mask"]
-
 #: Labels that went through floating point may be off by rounding.
 LABEL_TOLERANCE = 1e-3
 #: In a black-and-white picture everything from here up is white (JPEG blurs the edge).

@@ -26,8 +26,6 @@ from lvseg.geometry import (
 )
 from lvseg.issues import Issue
 
-__all__ = ["Volume", "cine_from_volume", "read_volume"]
-
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _TO_MS = {"sec": 1000.0, "msec": 1.0, "usec": 0.001}
 

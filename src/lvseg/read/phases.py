@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from lvseg.read.frames import TIME_RULES, FrameInfo, canonical, recency, time_values
 
-__all__ = ["RULES", "Ordered", "SamePixels", "drop_duplicates", "order_phases", "usual_count"]
-
 SamePixels = Callable[[FrameInfo, FrameInfo], bool]
 
 #: What orders phases, best first.

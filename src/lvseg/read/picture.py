@@ -17,8 +17,6 @@ from lvseg.issues import Issue
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["cine_from_picture", "decode"]
-
 #: No slice of a heart has more pixels; a larger file is a photo or an attack.
 LARGEST_PIXELS = 64_000_000
 #: Grey stored as colour: channels may differ by rounding, and in JPEG by chroma coding.

@@ -21,8 +21,6 @@ from lvseg.errors import ReadError, UnsupportedEncodingError
 from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.sources import Blob, Files
 
-__all__ = ["Instance", "stored_frames"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:

@@ -18,14 +18,8 @@ from lvseg.labels import Label
 from lvseg.read.functional_groups import find, frame_parts, listed, number, plane_of
 from lvseg.read.headers import transfer_syntax
 
-__all__ = ["TIMES", "SegFrame", "frame_labels", "segmentation_frames"]
-
 #: What may tell the phase of a frame (PS3.3 C.7.6.16), the surest first.
-TIMES = (
-    "TemporalPositionIndex",
-    "NominalCardiacTriggerDelayTime",
-    "TemporalPositionTimeOffset",
-)
+TIMES = ("TemporalPositionIndex", "NominalCardiacTriggerDelayTime", "TemporalPositionTimeOffset")
 _SEGMENT = 0x0062000B
 
 

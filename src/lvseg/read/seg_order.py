@@ -10,8 +10,6 @@ import numpy as np
 from lvseg.geometry import Plane, normal, same_plane
 from lvseg.read.seg_frames import TIMES, SegFrame
 
-__all__ = ["ROUNDING_PX", "phases_of", "slices_of"]
-
 #: Tools round the positions of frames; neighbouring pixels are never mistaken for each other.
 ROUNDING_PX = 0.5
 #: Frames of one slice and segment: only their phases differ.

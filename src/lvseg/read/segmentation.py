@@ -27,8 +27,6 @@ from lvseg.read.headers import read_identity
 from lvseg.read.seg_frames import SegFrame, frame_labels, segmentation_frames
 from lvseg.read.seg_order import ROUNDING_PX, phases_of, slices_of
 
-__all__ = ["is_segmentation", "mask_from_segmentation"]
-
 #: Segmentation and Label Map Segmentation Storage (PS3.4 B.5); pydicom 3.0 does not name the other.
 _CLASSES = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
 #: Codes of a label besides that of our table.

@@ -15,8 +15,6 @@ from lvseg.read.headers import BrokenHeaderError, read_headers
 from lvseg.read.pixels import stored_frames
 from lvseg.read.sources import Blob, Files
 
-__all__ = ["FrameHeader", "read_dicom_frame", "read_frame_header"]
-
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader:

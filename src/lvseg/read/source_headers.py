@@ -14,8 +14,6 @@ from lvseg.read.studies import StudyRef
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["read_source_headers"]
-
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 

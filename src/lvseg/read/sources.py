@@ -21,8 +21,6 @@ from typing import BinaryIO, Literal, Self
 from lvseg.errors import ReadError
 from lvseg.formats import MEASUREMENTS, is_result_file
 
-__all__ = ["HEAD_BYTES", "Blob", "Files", "Kind", "label_of", "sniff", "stem", "walk"]
-
 Kind = Literal["dicom", "nifti", "picture"]
 
 #: Enough to see the DICOM prefix at 128 and the NIfTI magic at 344.

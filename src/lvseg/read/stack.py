@@ -15,16 +15,8 @@ import numpy as np
 from lvseg.geometry import GAP_FACTOR, POSITION_TOLERANCE_MM, gaps, normal, slice_positions_mm
 from lvseg.issues import Issue
 from lvseg.read.cardiac_cycle import why_no_phases, why_not_one_cycle
-from lvseg.read.frames import (
-    FrameInfo,
-    by_orientation,
-    by_position,
-    canonical,
-    recency,
-)
+from lvseg.read.frames import FrameInfo, by_orientation, by_position, canonical, recency
 from lvseg.read.phases import Ordered, SamePixels, drop_duplicates, order_phases, usual_count
-
-__all__ = ["LEFT_VENTRICLE_AXIS", "Group", "Stack", "assess", "groups_of", "score"]
 
 #: From base to apex the left ventricle points left, forward and down: the mean direction of the
 #: slice normals of ordinary short-axis stacks, LPS, a unit vector.

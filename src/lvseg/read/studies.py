@@ -16,8 +16,6 @@ from lvseg.read.sources import HEAD_BYTES, Blob, Files, label_of, sniff, stem, w
 if TYPE_CHECKING:
     from lvseg.read.frames import FrameInfo
 
-__all__ = ["StudyRef", "scan"]
-
 Progress = Callable[[int, int], None]
 
 #: Folder names that say what is inside, not which study it is.

@@ -9,8 +9,6 @@ from math import ceil, floor, log10
 from lvseg.report.figures import number
 from lvseg.results import LVMeasurements, StudyResult
 
-__all__ = ["Curve", "Mark", "Point", "curve", "summed", "ticks"]
-
 #: Size of the chart and of its margins, in its own units; the page scales it.
 WIDTH, HEIGHT = 460, 284
 RIGHT, TOP, BOTTOM = 14, 30, 38

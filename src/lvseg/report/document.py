@@ -12,8 +12,6 @@ from lvseg.issues import Issue, verdict_of
 from lvseg.results import Confidence, LVMeasurements, StudyResult
 from lvseg.version import __version__
 
-__all__ = ["SCHEMA", "mask_document", "measurements_document", "to_json"]
-
 #: Version of the document; it changes when a name or a meaning does.
 SCHEMA = 1
 #: Stages that are always named, null where they did not run.

@@ -8,8 +8,6 @@ from types import MappingProxyType
 
 from lvseg.results import StudyResult
 
-__all__ = ["Figure", "figures", "number", "result_line"]
-
 #: Code of an issue -> why there is no volume; the first that applies is given.
 _WHY: Mapping[str, str] = MappingProxyType(
     {

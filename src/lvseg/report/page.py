@@ -27,8 +27,6 @@ from lvseg.version import __version__
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["to_html"]
-
 VERDICTS: dict[Verdict, str] = {
     "pass": "No check asks for a look.",
     "review": "A person should look before this result is used.",
@@ -301,10 +299,7 @@ def _study(result: StudyResult) -> list[tuple[str, str]]:
         ("slices", f"{cine.shape[1]}" + ("" if cine.grid.complete else ", some are missing")),
         ("phases", f"{cine.shape[0]}"),
         ("image", f"{cine.shape[2]} {TIMES} {cine.shape[3]} pixels"),
-        (
-            "pixel spacing",
-            f"{pixels[0]:.4g} {TIMES} {pixels[1]:.4g} mm" if pixels else "unknown",
-        ),
+        ("pixel spacing", f"{pixels[0]:.4g} {TIMES} {pixels[1]:.4g} mm" if pixels else "unknown"),
         ("slice spacing", f"{between:.4g} mm, centre to centre" if between else "unknown"),
         ("order of phases", cine.source.order_rule or "unknown"),
         ("ED and ES", values.phases.how),

@@ -15,8 +15,6 @@ from lvseg.display import GreyWindow, heart_crop
 from lvseg.geometry import Box
 from lvseg.labels import Label
 
-__all__ = ["Contours", "SpriteSheets", "frame_contours", "sprite_sheets"]
-
 #: Edge of a frame: more shows nothing new, and a page holds hundreds of frames.
 LARGEST_EDGE_PX, LARGEST_CINE_EDGE_PX, SMALLEST_EDGE_PX = 384, 160, 48
 #: All frames together, so that long cines make no larger page than short ones.

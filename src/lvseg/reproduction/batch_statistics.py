@@ -19,8 +19,6 @@ from lvseg.reproduction.ladder import NETWORKS, Step
 from lvseg.reproduction.score import Row, load, score, summary
 from lvseg.reproduction.step_run import Place, Rows, read_rows, write_rows
 
-__all__ = ["own_rows", "two_normalisations"]
-
 KEPT = "own-statistics"
 
 

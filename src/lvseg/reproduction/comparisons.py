@@ -10,8 +10,6 @@ import numpy as np
 from lvseg.metrics import bootstrap
 from lvseg.reproduction.score import Row, known
 
-__all__ = ["paired_difference", "paired_on_common", "unpaired_difference"]
-
 RESAMPLES = 2000
 
 

@@ -18,8 +18,6 @@ from lvseg.metrics import dice
 from lvseg.reproduction.score import Options, predict
 from lvseg.train.dataset import read_sample
 
-__all__ = ["Example", "chosen", "draw_examples", "examples"]
-
 COLUMNS = ("image", "reference", "prediction", "borders", "overlap")
 REFERENCE, PREDICTION = "#00a3ff", "#ff8c00"
 

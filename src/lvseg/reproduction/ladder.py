@@ -16,19 +16,6 @@ from lvseg.train.options import TrainOptions
 
 Options = TypeVar("Options", FrameOptions, TrainOptions)
 
-__all__ = [
-    "COMPARED",
-    "LEAK_PAIR",
-    "MODIFIED",
-    "PEERS",
-    "SCALES",
-    "Scale",
-    "Split",
-    "Step",
-    "choose",
-    "ladder",
-]
-
 #: ``image-level`` is the paper's own and leaks. ``patient-shares`` deals the same pictures in the
 #: same shares, but by patient. ``official`` is by patient as the data set has it, with augmented
 #: copies of training patients only; ``originals`` the same without any copies.

@@ -42,14 +42,6 @@ from lvseg.manifest import (
 from lvseg.read import read_mask, read_picture
 from lvseg.write.pictures import write_picture
 
-__all__ = [
-    "AugmentReport",
-    "OfflineOptions",
-    "augment",
-    "image_level_split",
-    "paper_counts",
-]
-
 #: Draws until the cavity stays in the picture.
 ATTEMPTS = 100
 _MODES = {"nearest": "nearest", "zero": "grid-constant"}

@@ -11,8 +11,6 @@ from typing import Any
 from lvseg.atomic import write_text
 from lvseg.reproduction.tables import SPLITS, Table, budget_words, tables
 
-__all__ = ["write_pages"]
-
 PICTURES = {"curves": "learning curves", "examples": "pictures of validation patients"}
 Document = Mapping[str, Any]
 

@@ -22,8 +22,6 @@ from lvseg.train.distributed import Device, pick_device
 from lvseg.train.loss import dice_cross_entropy
 from lvseg.train.network import build
 
-__all__ = ["Plan", "make_plan"]
-
 #: Steps measured, after one that is not.
 MEASURED = 3
 #: Full frames are searched and a window is cut: pictures of so many times the window's cost.

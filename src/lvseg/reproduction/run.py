@@ -15,11 +15,7 @@ from lvseg.atomic import write_text
 from lvseg.manifest import manifest_text, patients, read_manifest, select
 from lvseg.reproduction import splits
 from lvseg.reproduction.batch_statistics import own_rows, two_normalisations
-from lvseg.reproduction.comparisons import (
-    paired_difference,
-    paired_on_common,
-    unpaired_difference,
-)
+from lvseg.reproduction.comparisons import paired_difference, paired_on_common, unpaired_difference
 from lvseg.reproduction.ladder import (
     LEAK_PAIR,
     MODIFIED,
@@ -35,23 +31,13 @@ from lvseg.reproduction.page import write_pages
 from lvseg.reproduction.score import Row, load, score, summary
 from lvseg.reproduction.speed import images_per_second
 from lvseg.reproduction.splits import paper_samples
-from lvseg.reproduction.step_run import (
-    PARTS,
-    Place,
-    Rows,
-    is_done,
-    read_rows,
-    seconds,
-    write_rows,
-)
+from lvseg.reproduction.step_run import PARTS, Place, Rows, is_done, read_rows, seconds, write_rows
 from lvseg.reproduction.worker_pool import Report, jobs_for, one_thread, run_steps
 from lvseg.train.distributed import Device
 from lvseg.train.log import read_log
 from lvseg.train.network import build, count_parameters
 from lvseg.train.run_folder import exclusive_lock, same_settings
 from lvseg.version import __version__
-
-__all__ = ["SEED", "reproduce", "steps_of"]
 
 SEED = 20261122
 

@@ -26,8 +26,6 @@ from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
 from lvseg.train.validation import as_network
 
-__all__ = ["Row", "known", "load", "predict", "score", "summary"]
-
 THRESHOLD = 0.5
 Options = FrameOptions | TrainOptions
 

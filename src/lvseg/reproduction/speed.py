@@ -15,8 +15,6 @@ from lvseg.atomic import write_text
 from lvseg.reproduction.ladder import Step
 from lvseg.train.network import build
 
-__all__ = ["clock", "images_per_second"]
-
 #: Rounds in which every network predicts one batch; the median counts.
 ROUNDS = 15
 BATCH = 8

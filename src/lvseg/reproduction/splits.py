@@ -26,13 +26,7 @@ from lvseg.manifest import (
     write_dataset_facts,
 )
 from lvseg.reproduction.ladder import Scale, Split
-from lvseg.reproduction.offline_augmentation import (
-    augment,
-    image_level_split,
-    paper_counts,
-)
-
-__all__ = ["Splits", "facts", "make", "paper_samples"]
+from lvseg.reproduction.offline_augmentation import augment, image_level_split, paper_counts
 
 #: Split name -> its folder below that of the reproduction.
 Splits = Mapping[Split, Path]

@@ -23,8 +23,6 @@ from lvseg.train.checkpoint import read_document
 from lvseg.train.distributed import Device, pick_device
 from lvseg.train.trainer import fit
 
-__all__ = ["PARTS", "Place", "Rows", "is_done", "read_rows", "run_step", "seconds", "write_rows"]
-
 PARTS = ("training", "validation", "test")
 #: Pictures of the validation patients shown for each run.
 SHOWN = 4

@@ -8,8 +8,6 @@ from typing import Any
 
 from lvseg.reproduction.ladder import LEAK_PAIR, MODIFIED, NETWORKS, PEERS
 
-__all__ = ["Table", "budget_words", "tables"]
-
 SPLITS = {
     "image-level": "by image (leaks)",
     "patient-shares": "by patient, same shares",

@@ -36,8 +36,6 @@ from lvseg.train.network import NetworkOptions, build
 from lvseg.train.schedule import Schedule, learning_rate
 from lvseg.train.validation import label_figures, overlaps
 
-__all__ = ["LOSSES", "FrameOptions", "fit_frames", "resize_frame"]
-
 #: The paper's rule: a resized mask is cavity from here on, of 255.
 CAVITY_FROM = 128
 #: The one label of the paper.

@@ -22,8 +22,6 @@ from lvseg.reproduction.ladder import Step
 from lvseg.reproduction.step_run import Place, is_done, run_step
 from lvseg.train.log import read_log
 
-__all__ = ["Report", "jobs_for", "one_thread", "run_steps"]
-
 #: Called with (what is going on, done, of how many).
 Report = Callable[[str, int, int], None]
 #: Seconds between two looks at the logs of what is running.
@@ -72,11 +70,7 @@ def run_steps(
 
 
 def _side_by_side(
-    steps: Sequence[Step],
-    place: Place,
-    jobs: int,
-    report: Report,
-    finished: Callable[[Step], None],
+    steps: Sequence[Step], place: Place, jobs: int, report: Report, finished: Callable[[Step], None]
 ) -> None:
     waiting, running = sorted(steps, key=_work), dict[Connection, tuple[Any, Step]]()
     epochs = sum(step.options.epochs for step in steps)

@@ -26,14 +26,7 @@ from lvseg.evaluate.dataset import leaked_patients
 from lvseg.evaluate.phases_as_cine import PHASES, phases_as_cine
 from lvseg.inference import infer
 from lvseg.labels import Label
-from lvseg.manifest import (
-    Sample,
-    patients,
-    read_dataset_facts,
-    read_manifest,
-    select,
-    unaugmented,
-)
+from lvseg.manifest import Sample, patients, read_dataset_facts, read_manifest, select, unaugmented
 from lvseg.measurement import measure
 from lvseg.metrics import dice
 from lvseg.modelcard import Calibration, FeatureStatistics, InputSpec, StrictModel, TrainingData
@@ -45,23 +38,6 @@ from lvseg.train import checkpoint
 from lvseg.train.dataset import read_sample
 from lvseg.train.validation import as_network
 from lvseg.version import __version__
-
-__all__ = [
-    "CALIBRATION",
-    "Agreement",
-    "CalibrationSample",
-    "DicePair",
-    "RunCalibration",
-    "agreement",
-    "calibrate",
-    "calibration_samples",
-    "fit_calibration",
-    "fit_feature_statistics",
-    "read_calibration",
-    "slice_pairs",
-    "study_pair",
-    "without_misplaced",
-]
 
 FloatArray = NDArray[np.float64]
 

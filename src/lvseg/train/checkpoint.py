@@ -25,19 +25,6 @@ from lvseg.errors import ModelError
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions, upgraded
 
-__all__ = [
-    "State",
-    "TrainingProgress",
-    "exported_network",
-    "load_ema",
-    "read_document",
-    "read_options",
-    "restore",
-    "save",
-    "weights_bytes",
-    "weights_sha256",
-]
-
 #: Weight tensors from this many values on are exported in half precision: half the file.
 HALF_FROM = 1024
 
@@ -171,9 +158,7 @@ def load_ema(run: Path, name: str, network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def exported_network(
-    run: Path,
-) -> tuple[nn.Module, TrainOptions, TrainingProgress, dict[str, Any]]:
+def exported_network(run: Path) -> tuple[nn.Module, TrainOptions, TrainingProgress, dict[str, Any]]:
     """The network that a run's ``best`` checkpoint is exported as, and what stands beside it.
 
     Its weights are the averaged ones; large ones have the values that half precision stores, so

@@ -21,8 +21,6 @@ from lvseg.preprocess import prepare, resample
 from lvseg.read import read_mask, read_picture
 from lvseg.train.options import TrainOptions
 
-__all__ = ["Slices", "draw_order", "load_slices", "normalise_crops", "read_sample"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slices:

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 
 from lvseg.errors import UsageError
 
-__all__ = ["Device", "Distributed", "pick_device", "process_group"]
-
 Device = Literal["auto", "cpu", "cuda"]
 #: The others wait for the first process while it validates and writes.
 PATIENCE = timedelta(hours=2)

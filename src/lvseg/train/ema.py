@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["update_ema"]
-
 
 @torch.no_grad()
 def update_ema(ema: nn.Module, network: nn.Module, decay: float, step: int) -> None:

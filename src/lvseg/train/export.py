@@ -29,8 +29,6 @@ from lvseg.train.network import count_parameters
 from lvseg.train.options import TrainOptions
 from lvseg.version import __version__
 
-__all__ = ["export"]
-
 #: Largest difference of logits between torch and an engine, as a share of the logit where that
 #: exceeds 1. At the edge of a mask a probability then moves by less than 0.0001.
 PARITY_TOLERANCE = 3e-4

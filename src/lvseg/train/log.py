@@ -11,8 +11,6 @@ from typing import Any
 
 from lvseg.atomic import atomic_write, write_text
 
-__all__ = ["draw_curves", "log_scalars", "read_log", "tensorboard", "write_log"]
-
 Figures = Mapping[str, float]
 LOG_FIELDS = (
     "epoch",

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["dice_cross_entropy", "soft_dice"]
-
 #: Pixels added to both sides of the ratio: an empty target then scores 1 for an empty prediction
 #: and still passes a gradient, and a structure of ten pixels is not drowned.
 SMOOTH_PX = 1.0

@@ -18,8 +18,6 @@ from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
 from lvseg.train.schedule import Schedule
 
-__all__ = ["TrainOptions", "load_options", "preset_names", "read_preset", "upgraded"]
-
 #: Options of version 0.1 that are gone, with the one value that lvseg trains with today. The other
 #: values were the paper's; :mod:`lvseg.reproduction` has them.
 REMOVED: Mapping[str, Any] = MappingProxyType(

@@ -29,8 +29,6 @@ from lvseg.predict import Predictor, available_runtimes, load_model, unreported
 with unreported(), redirect_stdout(io.StringIO()):  # where it introduces itself
     import nncf
 
-__all__ = ["quantise"]
-
 FloatArray = NDArray[np.float32]
 
 logging.getLogger("nncf").setLevel(logging.ERROR)

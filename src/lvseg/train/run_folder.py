@@ -12,8 +12,6 @@ from filelock import FileLock, Timeout
 
 from lvseg.errors import UsageError
 
-__all__ = ["exclusive_lock", "same_settings"]
-
 
 @contextmanager
 def exclusive_lock(folder: Path, what: str) -> Iterator[None]:

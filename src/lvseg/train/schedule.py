@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-__all__ = ["Schedule", "learning_rate"]
-
 Schedule = Literal["cosine", "constant"]
 
 

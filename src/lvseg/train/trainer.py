@@ -33,8 +33,6 @@ from lvseg.train.options import TrainOptions
 from lvseg.train.schedule import learning_rate
 from lvseg.train.validation import label_figures, load_validation, overlaps, validate
 
-__all__ = ["fit"]
-
 Report = Callable[[int, int, dict[str, float]], None]
 
 

@@ -21,16 +21,6 @@ from lvseg.train.dataset import Slices, load_slices, nested, normalise_crops, re
 from lvseg.train.loss import dice_cross_entropy
 from lvseg.train.options import TrainOptions
 
-__all__ = [
-    "ValidationSet",
-    "as_network",
-    "label_figures",
-    "load_validation",
-    "overlaps",
-    "slice_overlaps",
-    "validate",
-]
-
 #: Probability from which a pixel counts as inside.
 THRESHOLD = 0.5
 

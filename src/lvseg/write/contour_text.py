@@ -25,8 +25,6 @@ from lvseg.write.contours import true_contours
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["CONTOUR_OFFSET_PX", "contour_text", "write_contour_text"]
-
 #: What a kind of contour of the official files goes round.
 _KINDS: Mapping[str, tuple[Label, ...]] = {"icontour": (Label.LV_CAVITY,)}
 #: Added to the numbers of a contour file to give pixel-centre coordinates.

@@ -23,8 +23,6 @@ from lvseg.contours import Polygon, centroid_px, signed_area_px, slice_contours
 from lvseg.errors import GeometryError
 from lvseg.geometry import Plane, disc_thickness_mm, index_to_mm
 
-__all__ = ["contours_document", "true_contours", "write_contours"]
-
 #: Digits after the point, pixels and millimetres: keeps the area of a single pixel to 0.02 %.
 DECIMALS = 4
 

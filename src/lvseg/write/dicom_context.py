@@ -17,14 +17,6 @@ from lvseg.version import __version__
 from lvseg.write.dicom_header import CONTROL, text_of
 from lvseg.write.dicom_object import attributes, deterministic_uid
 
-__all__ = [
-    "algorithm_identification",
-    "code_of",
-    "equipment",
-    "referenced_series",
-    "sop_reference",
-]
-
 
 def code_of(label: Label) -> Code:
     """The code of a label, as pydicom has codes."""

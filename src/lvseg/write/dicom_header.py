@@ -24,14 +24,7 @@ from pydicom.valuerep import validate_value
 from lvseg.cine import Cine, InstanceRef
 from lvseg.issues import Issue
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.write.dicom_object import (
-    attributes,
-    decimal_string,
-    decimal_strings,
-    deterministic_uid,
-)
-
-__all__ = ["CONTROL", "repaired_header", "tag_issue", "text_of"]
+from lvseg.write.dicom_object import attributes, decimal_string, decimal_strings, deterministic_uid
 
 #: Patient and General Study: a result must have these, empty or not (PS3.3 C.7.1.1, C.7.2.1).
 _REQUIRED = (

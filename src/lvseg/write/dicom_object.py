@@ -14,16 +14,6 @@ from pydicom.valuerep import DSfloat
 
 from lvseg.atomic import atomic_write
 
-__all__ = [
-    "attributes",
-    "coded_entry",
-    "decimal_string",
-    "decimal_strings",
-    "deterministic_uid",
-    "generate_uid",
-    "save",
-]
-
 #: Our implementation class: a UUID-derived UID (PS3.5 B.2), made once and never changed.
 _IMPLEMENTATION = "2.25.262341094286414210731583962146853091862"
 

@@ -15,8 +15,6 @@ from lvseg.errors import GeometryMismatchError, IrregularStackError
 from lvseg.geometry import Grid, Plane, affine, lps_to_ras
 from lvseg.issues import Issue
 
-__all__ = ["write_cine_nifti", "write_nifti_mask"]
-
 FloatArray = NDArray[np.float64]
 
 #: NIfTI-1 codes of a transform: coordinates of the scanner, or of nothing in particular.

@@ -21,14 +21,6 @@ from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Box
 from lvseg.labels import LABELS, Label
 
-__all__ = [
-    "montage",
-    "picture_overlay",
-    "write_overlay",
-    "write_picture",
-    "write_picture_mask",
-]
-
 #: Lines are drawn this much larger and then averaged down, which smooths their edges.
 SUPERSAMPLE = 3
 #: Higher levels of PNG take several times as long and save little on grey images with noise.

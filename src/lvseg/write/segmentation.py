@@ -43,8 +43,6 @@ from lvseg.write.dicom_object import (
     save,
 )
 
-__all__ = ["SegOptions", "write_segmentations"]
-
 #: What the dimensions count, each with its functional group (PS3.3 C.7.6.17).
 _SEGMENT = (0x0062000B, 0x0062000A, "Segment")
 _PHASE = (0x00209128, 0x00209111, "Cardiac phase")

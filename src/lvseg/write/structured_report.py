@@ -28,8 +28,6 @@ from lvseg.write.dicom_context import code_of, equipment, referenced_series, sop
 from lvseg.write.dicom_header import repaired_header
 from lvseg.write.dicom_object import attributes, deterministic_uid, generate_uid, save
 
-__all__ = ["VALUES", "write_structured_report"]
-
 _ML_S = codes.UCUM.MilliliterPerSecond
 #: Terms that pydicom's dictionary lacks or words differently; units are UCUM (PS3.16 7.2.2).
 _ML = Code("ml", "UCUM", "milliliter")

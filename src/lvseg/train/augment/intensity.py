@@ -9,8 +9,6 @@ from torch.nn import functional
 from lvseg.train.augment.parameters import AugmentParameters
 from lvseg.train.augment.random_fields import coarse, smooth, spline_field
 
-__all__ = ["apply_intensity"]
-
 #: How steeply a picture turns from plain to inverted, per unit of the random field.
 _TURN = 4.0
 

@@ -8,8 +8,6 @@ from pydantic import AfterValidator, Field
 
 from lvseg.modelcard import StrictModel
 
-__all__ = ["AugmentOptions"]
-
 
 def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
     if limits[0] > limits[1]:

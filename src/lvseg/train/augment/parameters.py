@@ -12,8 +12,6 @@ from torch import Generator, Tensor
 
 from lvseg.train.augment.options import AugmentOptions
 
-__all__ = ["AugmentParameters", "draw_parameters", "identity_parameters"]
-
 #: Control points on each axis of the B-spline fields: fine deformation, and changes of intensity.
 FINE_POINTS, FIELD_POINTS = 8, 6
 

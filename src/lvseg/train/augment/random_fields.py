@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["coarse", "smooth", "spline_field"]
-
 
 def _spline_basis(size: int, points: int, device: torch.device) -> Tensor:
     """Uniform cubic B-spline, [size, points]: no weight is negative and each row sums to 1."""

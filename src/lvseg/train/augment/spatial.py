@@ -9,8 +9,6 @@ from torch.nn import functional
 from lvseg.train.augment.parameters import AugmentParameters
 from lvseg.train.augment.random_fields import spline_field
 
-__all__ = ["apply_spatial"]
-
 
 def _displacement(parameters: AugmentParameters, size: int) -> Tensor:
     """Elastic displacement of each crop pixel in pixels (row, column), [N, S, S, 2]."""

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from lvseg.train.network.encoder_decoder import EncoderDecoder
 from lvseg.train.network.options import KINDS, NetworkOptions
 
-__all__ = ["build", "count_parameters"]
-
 
 def build(options: NetworkOptions, in_channels: int = 1, out_channels: int = 1) -> nn.Module:
     """Network ``[N, in_channels, Y, X]`` -> logits ``[N, out_channels, Y, X]``.

@@ -8,8 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AttentionGate", "Recalibration", "SpatialAttention"]
-
 
 class Recalibration(nn.Module):
     """Residual squeeze-and-excitation: ``x + x * s``, one weight ``s`` in 0..1 a channel.

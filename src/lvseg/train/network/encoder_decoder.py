@@ -11,8 +11,6 @@ from torch.nn import functional
 from lvseg.train.network.attention import AttentionGate, Recalibration, SpatialAttention
 from lvseg.train.network.options import NetworkOptions
 
-__all__ = ["EncoderDecoder"]
-
 GROUPS = 8
 
 

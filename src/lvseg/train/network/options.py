@@ -11,8 +11,6 @@ from pydantic import Field, model_validator
 
 from lvseg.modelcard import StrictModel
 
-__all__ = ["KINDS", "NetworkOptions", "Parts", "doubling"]
-
 Attention = Literal["none", "squeeze-excitation", "cbam-spatial"]
 Kind = Literal[
     "residual-unet",

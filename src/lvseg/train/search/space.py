@@ -14,18 +14,6 @@ from pydantic import ValidationError
 from lvseg.errors import UsageError
 from lvseg.train.options import TrainOptions
 
-__all__ = [
-    "Space",
-    "applied",
-    "check_space",
-    "choices",
-    "default_space",
-    "load_space",
-    "recipe_draw",
-    "value_at",
-    "values",
-]
-
 #: Dotted key of an option -> distribution of Optuna; a number in a key names a place in a pair
 #: (``augment.noise.1``). A choice that is a list or table stands there as JSON text.
 Space = Mapping[str, Any]

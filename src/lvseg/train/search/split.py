@@ -13,8 +13,6 @@ from lvseg.manifest import Sample, folds, patients, select, unaugmented, write_m
 from lvseg.train.options import TrainOptions
 from lvseg.train.validation import ValidationSet, label_figures, slice_overlaps
 
-__all__ = ["TRAINING", "VALIDATION", "linked_dataset", "patient_dice", "split_samples"]
-
 #: Names of splits that hold test patients; ``all`` would include them.
 TEST_SPLITS = frozenset({"online", "test", "testing", "all"})
 #: Where a recipe names no validation split, one of so many parts of its training patients is.

@@ -18,8 +18,6 @@ from lvseg.atomic import atomic_write, write_text
 from lvseg.train.options import TrainOptions
 from lvseg.train.search.space import values
 
-__all__ = ["draw_figure", "ended", "score", "state", "write_options", "write_table"]
-
 
 def ended(study: Any) -> list[Any]:
     """Trials of a study that do not run and do not wait, in order."""

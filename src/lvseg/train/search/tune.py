@@ -50,8 +50,6 @@ from lvseg.train.search.split import (
 from lvseg.train.trainer import fit
 from lvseg.train.validation import load_validation
 
-__all__ = ["Outcome", "tune"]
-
 #: Trials that are drawn at random, and never pruned, before the search learns from them.
 STARTUP = 5
 
