@@ -12,10 +12,12 @@ writing, generated UIDs and the time in HTML.
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,6 @@ STUDIES = ("SCD0000101", "SCD0000201", "SCD0000301")
 PICTURES = 10
 #: Elements of a DICOM object that say when, or by a random number, it was made.
 MADE_ANEW = re.compile(r"(UID|Date|Time|DateTime)$")
-ENDLESS = 60
 
 
 def run(python: str, *arguments: object) -> None:
@@ -92,6 +93,16 @@ def of_html(path: Path) -> dict[str, Any]:
 READERS = {".json": of_json, ".dcm": of_dicom, ".html": of_html}
 
 
+def whole(what: str, keys: set[str]) -> Iterator[str]:
+    """Keys that only one side has, those below one key of the top level together."""
+    groups: dict[str, int] = {}
+    for key in keys:
+        name = re.split(r"(?<=.)[.\[]", key)[0]
+        groups[name] = groups.get(name, 0) + 1
+    for name, count in sorted(groups.items()):
+        yield f"{what}: {name}" + (f" ({count} values)" if count > 1 else "")
+
+
 def differences(old: Path, new: Path) -> list[str] | None:
     """What differs between two files; None: the bytes are the same."""
     if old.read_bytes() == new.read_bytes():
@@ -100,11 +111,15 @@ def differences(old: Path, new: Path) -> list[str] | None:
     if reader is None:
         return ["bytes"]
     left, right = reader(old), reader(new)
-    gone, fresh = sorted(left.keys() - right.keys()), sorted(right.keys() - left.keys())
+    if old.suffix == ".html":
+        steps = difflib.unified_diff([*left.values()], [*right.values()], n=0, lineterm="")
+        kinds = Counter(step[0] for step in [*steps][2:])
+        lines = f"{kinds['-']} of {len(left)} lines gone, {kinds['+']} new"
+        return [lines] if kinds["-"] or kinds["+"] else []
     changed = sorted(key for key in left.keys() & right.keys() if left[key] != right[key])
     return [
-        *(f"gone: {key}" for key in gone),
-        *(f"new: {key}" for key in fresh),
+        *whole("gone", left.keys() - right.keys()),
+        *whole("new", right.keys() - left.keys()),
         *(f"changed: {key}: {left[key]!s:.60} -> {right[key]!s:.60}" for key in changed),
     ]
 
@@ -135,7 +150,7 @@ def main() -> None:
         found = differences(folders["old"] / path, folders["new"] / path)
         kind = "bytes the same" if found is None else "differ"
         counts["same but for times and UIDs" if found == [] else kind] += 1
-        for line in (found or [])[:ENDLESS]:
+        for line in found or []:
             print(f"{path}: {line}")
     print(", ".join(f"{name}: {count}" for name, count in counts.items()))
 
