@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lvseg.train.calibrate import RunCalibration
 
 
-@command("calibrate", example="lvseg calibrate run --data dataset --split online")
+@command("calibrate", example="lvseg calibrate run --data dataset")
 def calibrate(
     out: Output,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of lvseg train.")],
