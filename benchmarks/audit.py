@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from header import ROOT, save
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from protocols import parts
+from provenance import ROOT, save
 from scipy import ndimage
 
 from lvseg import pipeline

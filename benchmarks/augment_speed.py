@@ -18,8 +18,8 @@ from typing import Any
 
 import monai.transforms as mt
 import torch
-from header import save
 from monai.data import set_track_meta
+from provenance import save
 from torch import Tensor
 
 from lvseg.train import augment

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from header import DATA, save
+from provenance import DATA, save
 from studies import STUDIES
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from header import DATA, save
 from numpy.typing import NDArray
 from protocols import Part, parts
+from provenance import DATA, save
 from pydantic import TypeAdapter
 from studies import STUDIES, order_to_experts
 

@@ -10,9 +10,9 @@ import json
 import matplotlib
 
 matplotlib.use("Agg")
-from header import RESULTS, ROOT
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from provenance import RESULTS, ROOT
 
 TARGET = ROOT / "docs" / "pictures" / "expected-dice.png"
 #: Group of the result file -> label, colour, marker.

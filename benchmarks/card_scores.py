@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from header import RESULTS
+from provenance import RESULTS
 
 from lvseg import model_store
 from lvseg.atomic import write_text

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from header import save
+from provenance import save
 
 from lvseg import evaluate as judging
 from lvseg.predict import load_model

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from header import DATA
+from provenance import DATA
 
 STUDIES = ("SCD0000101", "SCD0000201", "SCD0000301")
 PICTURES = 10

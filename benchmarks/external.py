@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from header import DATA, save
 from numpy.typing import NDArray
+from provenance import DATA, save
 
 from lvseg import load_model, measure, pipeline, read_study
 from lvseg.cine import Cine, Study

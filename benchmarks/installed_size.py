@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from header import ROOT, save
+from provenance import ROOT, save
 
 
 def megabytes(folder: Path) -> float:

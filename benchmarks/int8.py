@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from header import RESULTS, save
 from protocols import Part, parts
+from provenance import RESULTS, save
 
 from lvseg import evaluate as judging
 from lvseg.predict import available_runtimes, load_model

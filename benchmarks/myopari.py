@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from header import save
 from PIL import Image
+from provenance import save
 
 CAVITY = 3
 

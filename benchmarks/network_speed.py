@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from header import DATA, own_peak_mb, save
+from provenance import DATA, own_peak_mb, save
 
 from lvseg import model_store, preprocess
 from lvseg.geometry import Box

@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from header import own_peak_mb
 from PIL import Image
+from provenance import own_peak_mb
 
 NAME = "Dataset001_LV"
 LOOKS, EVERY = 5, 3

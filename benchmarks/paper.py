@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from header import save
+from provenance import save
 
 from lvseg.reproduction.ladder import SCALES
 from lvseg.reproduction.run import SEED, reproduce

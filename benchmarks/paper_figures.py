@@ -15,9 +15,9 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from header import RESULTS, ROOT
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from provenance import RESULTS, ROOT
 
 TARGET = ROOT / "docs" / "pictures"
 #: Column -> (training, validation) in the log of a run.

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from header import save
+from provenance import save
 
 from lvseg import model_store
 from lvseg.phantom import PhantomOptions, beating_ventricle

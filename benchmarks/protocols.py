@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from header import save
+from provenance import save
 
 from lvseg import evaluate as judging
 from lvseg.datasets.folder import ImagePair, write_dataset

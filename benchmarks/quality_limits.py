@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from header import DATA, save
+from provenance import DATA, save
 from studies import STUDIES
 
 from lvseg import model_store

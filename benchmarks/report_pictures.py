@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from header import DATA, ROOT
 from PIL import Image
+from provenance import DATA, ROOT
 
 from lvseg import model_store
 from lvseg.pipeline import run

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from header import DATA, save
+from provenance import DATA, save
 
 from lvseg import model_store
 from lvseg.predict import available_runtimes

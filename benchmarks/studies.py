@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from header import DATA, save
+from provenance import DATA, save
 
 from lvseg import model_store
 from lvseg.datasets import reference_volumes

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from header import RESULTS, ROOT
+from provenance import RESULTS, ROOT
 
 #: A slice with less overlap counts as missed.
 MISSED_BELOW = 0.5

@@ -23,8 +23,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 import torch
-from header import ROOT, save
 from matplotlib import pyplot
+from provenance import ROOT, save
 
 from lvseg import evaluate as judging
 from lvseg.predict import load_model

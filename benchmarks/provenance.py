@@ -61,7 +61,7 @@ def commit() -> str | None:
         return None
 
 
-def spoken(argument: str) -> str:
+def display_argument(argument: str) -> str:
     """An argument as another machine can repeat it: folders by what they are, not where."""
     if (Path(argument) / "manifest.csv").is_file():
         return "DATASET"
@@ -78,7 +78,7 @@ def own_peak_mb() -> float:
 
 def save(name: str, protocol: str, result: dict[str, Any], *, seed: int | None = None) -> Path:
     """Write ``results/<name>.json`` with the header on top."""
-    arguments = " ".join([Path(sys.argv[0]).name, *map(spoken, sys.argv[1:])])
+    arguments = " ".join([Path(sys.argv[0]).name, *map(display_argument, sys.argv[1:])])
     document = {
         "command": f"python benchmarks/{arguments}",
         "protocol": protocol,
