@@ -59,18 +59,40 @@ class Source:
     order_rule: str = ""
 
 
-def _set_grid(holder: Cine | Mask, array: NDArray[Any]) -> None:
-    """Give a new object the grid of its array, or hold the one it was given to it."""
-    grid = holder.grid or Grid.of(array)
-    if grid.shape != array.shape[1:]:
-        raise GeometryMismatchError(
-            f"expected a grid [slice, row, column] of {array.shape[1:]}, found {grid.shape}"
-        )
-    object.__setattr__(holder, "grid", grid)
+class _OnGrid:
+    """What lies on a grid: its geometry is that of :class:`lvseg.geometry.Grid`."""
+
+    __slots__ = ()
+    grid: Grid
+
+    def _set_grid(self, array: NDArray[Any]) -> None:
+        """Give a new object the grid of its array, or hold the one it was given to it."""
+        grid = self.grid or Grid.of(array)
+        if grid.shape != array.shape[1:]:
+            raise GeometryMismatchError(
+                f"expected a grid [slice, row, column] of {array.shape[1:]}, found {grid.shape}"
+            )
+        object.__setattr__(self, "grid", grid)
+
+    @property
+    def planes(self) -> tuple[Plane, ...] | None:
+        return self.grid.planes
+
+    @property
+    def pixel_spacing_mm(self) -> tuple[float, float] | None:
+        return self.grid.pixel_spacing_mm
+
+    @property
+    def slice_spacing_mm(self) -> float | None:
+        return self.grid.slice_spacing_mm
+
+    @property
+    def complete(self) -> bool:
+        return self.grid.complete
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cine:
+class Cine(_OnGrid):
     """A short-axis stack over time.
 
     :param frames: float32 ``[T, Z, Y, X]``, finite; made read-only.
@@ -97,7 +119,7 @@ class Cine:
         if not np.isfinite(self.frames).all():
             raise ReadError("expected finite pixel values, found NaN or infinity: repair the image")
         phases = self.frames.shape[0]
-        _set_grid(self, self.frames)
+        self._set_grid(self.frames)
         if self.times_ms is not None:
             if len(self.times_ms) != phases:
                 raise GeometryMismatchError(
@@ -126,29 +148,9 @@ class Cine:
         phases, slices, rows, columns = self.frames.shape
         return (phases, slices, rows, columns)
 
-    @property
-    def planes(self) -> tuple[Plane, ...] | None:
-        """See :class:`lvseg.geometry.Grid`."""
-        return self.grid.planes
-
-    @property
-    def pixel_spacing_mm(self) -> tuple[float, float] | None:
-        """See :class:`lvseg.geometry.Grid`."""
-        return self.grid.pixel_spacing_mm
-
-    @property
-    def slice_spacing_mm(self) -> float | None:
-        """See :class:`lvseg.geometry.Grid`."""
-        return self.grid.slice_spacing_mm
-
-    @property
-    def complete(self) -> bool:
-        """See :class:`lvseg.geometry.Grid`."""
-        return self.grid.complete
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mask:
+class Mask(_OnGrid):
     """Labels on some frames of a cine.
 
     :param labels: uint8 ``[F, Z, Y, X]``, values of :class:`lvseg.labels.Label`; read-only.
@@ -175,7 +177,7 @@ class Mask:
             raise GeometryMismatchError(
                 f"expected each phase once, as an index from 0, found {self.phases}"
             )
-        _set_grid(self, self.labels)
+        self._set_grid(self.labels)
         labels = np.ascontiguousarray(self.labels, np.uint8)
         if labels.max() > max(Label) or not (
             labels is self.labels or (labels == self.labels).all()
@@ -209,26 +211,6 @@ class Mask:
                 f"of {self.labels.shape} with phases up to {max(self.phases)}"
                 + (", at another place" if self.grid.shape == cine.grid.shape else "")
             )
-
-    @property
-    def planes(self) -> tuple[Plane, ...] | None:
-        """See :class:`lvseg.geometry.Grid`."""
-        return self.grid.planes
-
-    @property
-    def pixel_spacing_mm(self) -> tuple[float, float] | None:
-        """See :class:`lvseg.geometry.Grid`."""
-        return self.grid.pixel_spacing_mm
-
-    @property
-    def slice_spacing_mm(self) -> float | None:
-        """See :class:`lvseg.geometry.Grid`."""
-        return self.grid.slice_spacing_mm
-
-    @property
-    def complete(self) -> bool:
-        """See :class:`lvseg.geometry.Grid`."""
-        return self.grid.complete
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,15 @@ class Grid:
         """(Z, Y, X)."""
         return (self.slices, self.rows, self.columns)
 
+    @property
+    def pixel_spacings_mm(self) -> FloatArray | None:
+        """(between rows, between columns) of each slice, [Z, 2]; None = unknown."""
+        if self.planes is not None:
+            return np.array([plane.pixel_spacing_mm for plane in self.planes], np.float64)
+        if self.pixel_spacing_mm is None:
+            return None
+        return np.tile(np.array(self.pixel_spacing_mm, np.float64), (self.slices, 1))
+
     def same_place(self, other: Grid) -> bool:
         """Whether both are of one size and, where both know their planes, at one place."""
         if self.shape != other.shape:

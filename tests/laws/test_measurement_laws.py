@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lvseg.cine import Mask
 from lvseg.geometry import Grid, Plane
-from lvseg.measurement import areas_px, measure, volume_curve_ml
+from lvseg.measurement import areas_px, measure
 
 FEW = settings(derandomize=True, deadline=None, max_examples=30)
 
@@ -32,6 +32,12 @@ def masks(draw):
     return Mask(labels, tuple(range(shape[0])), grid=Grid.of(labels, planes=planes))
 
 
+def volumes(mask):
+    """Volumes by phase, [F]; measuring gives none for an empty mask, whose volumes are 0."""
+    found = measure(mask)
+    return found.volume_ml if mask.labels.any() else (0.0,) * len(mask.phases)
+
+
 def close(a, b):
     return np.allclose(a, b, rtol=1e-9, atol=1e-12)
 
@@ -41,7 +47,7 @@ def close(a, b):
 def test_flipping_rows_or_columns_changes_no_volume(mask):
     for axis in (2, 3):
         flipped = replace(mask, labels=np.flip(mask.labels, axis))
-        assert close(volume_curve_ml(flipped), volume_curve_ml(mask))
+        assert close(volumes(flipped), volumes(mask))
 
 
 @FEW
@@ -52,7 +58,7 @@ def test_turning_the_stack_round_changes_no_volume(mask):
         mask.phases,
         grid=Grid.of(mask.labels[:, ::-1], planes=mask.planes[::-1]),
     )
-    assert close(volume_curve_ml(turned), volume_curve_ml(mask))
+    assert close(volumes(turned), volumes(mask))
 
 
 @FEW
@@ -60,7 +66,7 @@ def test_turning_the_stack_round_changes_no_volume(mask):
 def test_padding_changes_no_volume(mask, rows, columns):
     padded = np.pad(mask.labels, ((0, 0), (0, 0), (rows, 0), (0, columns)))
     grid = Grid.of(padded, planes=mask.planes)
-    assert volume_curve_ml(replace(mask, labels=padded, grid=grid)) == volume_curve_ml(mask)
+    assert volumes(replace(mask, labels=padded, grid=grid)) == volumes(mask)
 
 
 @FEW
@@ -74,7 +80,7 @@ def test_twice_the_spacing_is_twice_the_volume(mask, axis):
     wide = replace(
         mask, grid=replace(mask.grid, planes=tuple(doubled(plane) for plane in mask.planes))
     )
-    assert close(volume_curve_ml(wide), 2 * np.array(volume_curve_ml(mask)))
+    assert close(volumes(wide), 2 * np.array(volumes(mask)))
 
 
 @FEW
@@ -83,8 +89,8 @@ def test_the_volume_of_disjoint_parts_is_the_sum(mask, seed):
     part = np.random.default_rng(seed).random(mask.labels.shape) < 0.4
     one = replace(mask, labels=mask.labels * part)
     other = replace(mask, labels=mask.labels * ~part)
-    total = np.add(volume_curve_ml(one), volume_curve_ml(other))
-    assert close(total, volume_curve_ml(mask))
+    total = np.add(volumes(one), volumes(other))
+    assert close(total, volumes(mask))
 
 
 @FEW

@@ -54,7 +54,7 @@ def compute_features(cine: Cine, mask: Mask, measurements: LVMeasurements) -> Ma
     box = Box.around(cavity) or Box(0, 0, 1, 1)
     inside = box.crop(cavity)
     edge = cavity[:, :, [0, -1], :].any(axis=(2, 3)) | cavity[:, :, :, [0, -1]].any(axis=(2, 3))
-    spacing = _spacing_mm(mask)
+    spacing = mask.grid.pixel_spacings_mm
     areas, centroids, elongation = _moments(inside, (box.top, box.left), spacing)
     ed, es = (
         mask.phases.index(phase) if phase in mask.phases else None
@@ -75,14 +75,6 @@ def compute_features(cine: Cine, mask: Mask, measurements: LVMeasurements) -> Ma
         whole_cycle=consecutive and len(areas) == cine.shape[0],
         spacing_mm=spacing,
     )
-
-
-def _spacing_mm(mask: Mask) -> FloatArray | None:
-    if mask.planes is not None:
-        return np.array([plane.pixel_spacing_mm for plane in mask.planes], np.float64)
-    if mask.pixel_spacing_mm is None:
-        return None
-    return np.tile(np.array(mask.pixel_spacing_mm, np.float64), (mask.labels.shape[1], 1))
 
 
 def _moments(

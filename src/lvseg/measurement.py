@@ -1,4 +1,4 @@
-"""Physiology of a mask: areas, volumes, end-diastole, end-systole, ejection fraction.
+"""Physiology of a mask: volumes, end-diastole, end-systole, ejection fraction, output, rates.
 
 What is counted and which rules are applied is explained in docs/conventions.md; every result
 carries the same rules in its ``methods``.
@@ -6,32 +6,21 @@ carries the same rules in its ``methods``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Mask, base_first
-from lvseg.errors import IrregularStackError, PhaseError, UnknownSpacingError
+from lvseg.errors import GeometryMismatchError, IrregularStackError, MeasureError, PhaseError
 from lvseg.geometry import disc_thickness_mm
 from lvseg.issues import Issue
 from lvseg.labels import Label
-from lvseg.measurement.rates import cardiac_output_l_min, peak_rates_ml_s, times_of, with_rates
 from lvseg.results import LVMeasurements, Phases
 from lvseg.runs import smooth_cycle
-
-__all__ = [
-    "MeasurementSettings",
-    "areas_px",
-    "cardiac_output_l_min",
-    "ejection_fraction_percent",
-    "find_phases",
-    "measure",
-    "peak_rates_ml_s",
-    "volume_curve_ml",
-]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -58,25 +47,6 @@ def areas_px(mask: Mask, label: Label = Label.LV_CAVITY) -> IntArray:
     """Count the pixels of a label in each phase and slice, [F, Z]."""
     result: IntArray = mask.of(label).sum(axis=(2, 3), dtype=np.intp)
     return result
-
-
-def volume_curve_ml(mask: Mask, label: Label = Label.LV_CAVITY) -> tuple[float, ...]:
-    """Sum area times slab height over the slices of each phase, ml, [F] (Simpson's rule, stacked).
-
-    The height is centre to centre of neighbouring slices, gaps included; slice thickness is not
-    used. An empty mask gives zeros. Source: the summation of discs of Schulz-Menger et al.,
-    J Cardiovasc Magn Reson 2013;15:35.
-
-    :raises UnknownSpacingError: no pixel spacing, no distance between slices, or one slice.
-    :raises IrregularStackError: slices missing, at an angle or at the same place.
-    """
-    heights = _heights_mm(mask)
-    areas = _areas_mm2(mask, areas_px(mask, label))
-    if areas is None:
-        raise UnknownSpacingError(
-            "expected a pixel spacing to measure volumes, found none: give it in the input"
-        )
-    return _floats((areas * heights / 1000).sum(axis=1))
 
 
 def find_phases(
@@ -129,101 +99,91 @@ def measure(
     """Measure a mask; what cannot be known is None and an issue says why.
 
     Phases are numbers of the cine (``mask.phases``); curves have one entry per phase of the
-    mask. An empty mask has areas of 0 and no other value.
+    mask. An empty mask has areas of 0 and no other value. The volume of a phase is the sum of area
+    times slab height over its slices (Simpson's rule, stacked); the height is centre to centre of
+    neighbouring slices, gaps included, and slice thickness is not used. Source: the summation of
+    discs of Schulz-Menger et al., J Cardiovasc Magn Reson 2013;15:35.
 
     :param times_ms: of every phase of the cine (``cine.times_ms``), for the peak rates.
     :param heart_rate_bpm: of the cine, for the cardiac output and the length of the cycle.
     :raises GeometryMismatchError: fewer times than phases. MeasureError: times that do not ascend,
         a heart rate that is not above 0.
     """
-    times = None if times_ms is None else times_of(mask.phases, times_ms)
+    if times_ms is not None:
+        if len(times_ms) <= max(mask.phases):
+            raise GeometryMismatchError(
+                f"expected a time for each phase of the cine, found {len(times_ms)} times and "
+                f"phase {max(mask.phases)} in the mask: give the times of its cine"
+            )
+        times_ms = tuple(times_ms[phase] for phase in mask.phases)
+    if heart_rate_bpm is not None and not (math.isfinite(heart_rate_bpm) and heart_rate_bpm > 0):
+        raise MeasureError(
+            f"expected a heart rate above 0, found {heart_rate_bpm}: give None where it is unknown"
+        )
     chosen = options or MeasurementSettings()
-    values = _measure(mask, chosen)
-    return with_rates(values, times, heart_rate_bpm, from_phases=chosen.rates_from_phases)
+    values = replace(_measure(mask, chosen), heart_rate_bpm=heart_rate_bpm)
+    return _with_rates(values, times_ms, chosen.rates_from_phases)
 
 
 def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
-    """Everything that the mask alone tells."""
+    """Everything that the mask alone tells; within, phases are rows of the arrays."""
     pixels = areas_px(mask)
-    areas = _areas_mm2(mask, pixels)
+    spacings = mask.grid.pixel_spacings_mm
+    areas: FloatArray | None = None if spacings is None else pixels * spacings.prod(axis=1)
     issues: list[Issue] = []
-    methods = _methods(chosen)
+    known = LVMeasurements(
+        phases=Phases(None, None, "not found"),
+        volume_ml=None,
+        area_mm2=None if areas is None else _rows(areas),
+        area_px=_rows(pixels),
+        edv_ml=None,
+        esv_ml=None,
+        sv_ml=None,
+        ef_percent=None,
+        methods=_methods(chosen),
+    )
     if not pixels.any():
-        issues.append(
-            Issue("no-cavity", "error", "No left ventricle cavity was found in any frame.")
-        )
-        return _unmeasured(pixels, areas, issues, methods)
+        text = "No left ventricle cavity was found in any frame."
+        return replace(known, issues=(Issue("no-cavity", "error", text),))
     heights = _known_heights(mask, issues)
     if not mask.complete:
-        return _unmeasured(pixels, areas, issues, methods)
+        return replace(known, issues=tuple(issues))
     volumes = None if heights is None or areas is None else areas * heights / 1000  # [F, Z]
     counted, what = (pixels, "summed area in pixels") if areas is None else (areas, "summed area")
     if volumes is not None:
         counted, what = volumes, "volume"
     phases = _phases(counted.sum(axis=1), what, chosen, issues)
-    if phases.end_diastole is None or phases.end_systole is None:
-        curve = None if volumes is None else _floats(volumes.sum(axis=1))
-        return _unmeasured(pixels, areas, issues, methods, volume_ml=curve)
-    if chosen.base_rule == "slices-of-ed":
+    if phases.end_diastole is not None and chosen.base_rule == "slices-of-ed":
         counted = counted * (pixels[phases.end_diastole] > 0)
+        volumes = None if volumes is None else counted
         phases = _phases(counted.sum(axis=1), what, chosen, issues)
-        volumes = counted if volumes is not None else None
-    return _measured(mask, pixels, areas, volumes, phases, issues, methods)
+    known = replace(
+        known,
+        volume_ml=None if volumes is None else tuple(volumes.sum(axis=1).tolist()),
+        issues=tuple(issues),
+    )
+    return _at_phases(known, mask, pixels, phases)
 
 
-def _measured(
-    mask: Mask,
-    pixels: IntArray,
-    areas: FloatArray | None,
-    volumes: FloatArray | None,
-    phases: Phases,
-    issues: list[Issue],
-    methods: dict[str, str],
+def _at_phases(
+    known: LVMeasurements, mask: Mask, pixels: IntArray, phases: Phases
 ) -> LVMeasurements:
-    """Put the values together; ``phases`` are rows of the arrays and become numbers of the cine."""
-    ed, es = phases.end_diastole, phases.end_systole
+    """Add what end-diastole and end-systole tell; they become numbers of the cine."""
+    ed, es, curve = phases.end_diastole, phases.end_systole, known.volume_ml
     if ed is None or es is None:
-        return _unmeasured(pixels, areas, issues, methods)
-    curve = None if volumes is None else _floats(volumes.sum(axis=1))
-    edv, esv = (None, None) if curve is None else (curve[ed], curve[es])
-    methods["base_end"] = _base_end(pixels[ed])
-    return LVMeasurements(
+        return known
+    known = replace(
+        known,
         phases=Phases(mask.phases[ed], mask.phases[es], phases.how),
-        volume_ml=curve,
-        area_mm2=_rows(areas),
-        area_px=_counts(pixels),
-        edv_ml=edv,
-        esv_ml=esv,
-        sv_ml=None if edv is None or esv is None else edv - esv,
-        ef_percent=None if edv is None or esv is None else ejection_fraction_percent(edv, esv),
         slices_ed=_extent(pixels[ed]),
         slices_es=_extent(pixels[es]),
-        methods=methods,
-        issues=tuple(issues),
+        methods={**known.methods, "base_end": _base_end(pixels[ed])},
     )
-
-
-def _unmeasured(
-    pixels: IntArray,
-    areas: FloatArray | None,
-    issues: list[Issue],
-    methods: dict[str, str],
-    *,
-    volume_ml: tuple[float, ...] | None = None,
-) -> LVMeasurements:
-    """Areas (and perhaps volumes of single phases), without phases."""
-    return LVMeasurements(
-        phases=Phases(None, None, "not found"),
-        volume_ml=volume_ml,
-        area_mm2=_rows(areas),
-        area_px=_counts(pixels),
-        edv_ml=None,
-        esv_ml=None,
-        sv_ml=None,
-        ef_percent=None,
-        methods=methods,
-        issues=tuple(issues),
-    )
+    if curve is None:
+        return known
+    edv, esv = curve[ed], curve[es]
+    ef = ejection_fraction_percent(edv, esv)
+    return replace(known, edv_ml=edv, esv_ml=esv, sv_ml=edv - esv, ef_percent=ef)
 
 
 def _phases(
@@ -246,14 +206,11 @@ def _phases(
 def _known_heights(mask: Mask, issues: list[Issue]) -> FloatArray | None:
     """Slab heights, or None with an issue that says why volumes are unknown."""
     if not mask.complete:
-        issues.append(
-            Issue(
-                "incomplete-stack",
-                "error",
-                "Slices are missing or lack phases, so volumes and the ejection fraction would be "
-                "wrong and are not given.",
-            )
+        text = (
+            "Slices are missing or lack phases, so volumes and the ejection fraction would be "
+            "wrong and are not given."
         )
+        issues.append(Issue("incomplete-stack", "error", text))
         return None
     if mask.pixel_spacing_mm is None:
         text = "The pixel spacing is unknown, so there are no areas in mm2 and no volumes in ml."
@@ -262,12 +219,15 @@ def _known_heights(mask: Mask, issues: list[Issue]) -> FloatArray | None:
         text = "There is one slice only, so there are no volumes and no ejection fraction."
         issues.append(Issue("one-slice", "info", text))
         return None
-    try:
-        return _heights_mm(mask)
-    except UnknownSpacingError:
+    if mask.planes is None:
+        if mask.slice_spacing_mm is not None:
+            return np.full(mask.labels.shape[1], float(mask.slice_spacing_mm))
         if mask.pixel_spacing_mm is not None:
             text = "The distance between slices is unknown, so there are no volumes in ml."
             issues.append(Issue("unknown-spacing", "warning", text))
+        return None
+    try:
+        return disc_thickness_mm(mask.planes)
     except IrregularStackError:
         text = (
             "The slices are not parallel or not in order, so volumes and the ejection fraction are "
@@ -275,34 +235,6 @@ def _known_heights(mask: Mask, issues: list[Issue]) -> FloatArray | None:
         )
         issues.append(Issue("irregular-stack", "error", text))
     return None
-
-
-def _heights_mm(mask: Mask) -> FloatArray:
-    slices = mask.labels.shape[1]
-    if not mask.complete:
-        raise IrregularStackError(
-            "expected a complete stack to measure volumes, found one with slices missing or "
-            "lacking phases"
-        )
-    if mask.planes is not None:
-        return disc_thickness_mm(mask.planes)
-    if mask.slice_spacing_mm is None or slices < 2:
-        raise UnknownSpacingError(
-            f"expected several slices a known distance apart, found {slices} slice(s) and the "
-            f"distance {mask.slice_spacing_mm}: give it in the input"
-        )
-    return np.full(slices, float(mask.slice_spacing_mm))
-
-
-def _areas_mm2(mask: Mask, pixels: IntArray) -> FloatArray | None:
-    if mask.planes is not None:
-        sizes = [plane.pixel_spacing_mm for plane in mask.planes]
-    elif mask.pixel_spacing_mm is not None:
-        sizes = [mask.pixel_spacing_mm] * mask.labels.shape[1]
-    else:
-        return None
-    result: FloatArray = pixels * np.array([rows * columns for rows, columns in sizes])
-    return result
 
 
 def _methods(options: MeasurementSettings) -> dict[str, str]:
@@ -333,13 +265,88 @@ def _extent(row: IntArray) -> tuple[int, int] | None:
     return None if held.size == 0 else (int(held[0]), int(held[-1]))
 
 
-def _rows(areas: FloatArray | None) -> tuple[tuple[float, ...], ...] | None:
-    return None if areas is None else tuple(_floats(row) for row in areas)
+def _rows(values: NDArray[Any]) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(row) for row in values.tolist())
 
 
-def _counts(pixels: IntArray) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(int(value) for value in row) for row in pixels)
+def cardiac_output_l_min(sv_ml: float, heart_rate_bpm: float) -> float:
+    """Stroke volume times heart rate, litres a minute.
+
+    >>> cardiac_output_l_min(80.0, 65.0)
+    5.2
+    """
+    return sv_ml * heart_rate_bpm / 1000
 
 
-def _floats(values: FloatArray) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+def peak_rates_ml_s(
+    volume_ml: Sequence[float], times_ms: Sequence[float], cycle_ms: float | None = None
+) -> tuple[float, float]:
+    """The fastest ejection and the fastest filling, ml/s, both as positive numbers.
+
+    The slope at a phase is that of the chord between its two neighbours, (next - previous volume) /
+    (time between them): the central difference, which takes half as much of the noise of the
+    volumes as the difference to one neighbour. Nothing else is smoothed, because a wider window
+    cuts the peaks; phases more than 40 ms apart cut them too (Bacharach et al., J Nucl Med
+    1979;20:189). The first phase follows the last one after what is left of the cycle: phases
+    that were triggered by the R wave often end before the next one.
+
+    :param volume_ml: one value a phase; :param times_ms: of the same phases, ascending.
+    :param cycle_ms: length of the cycle; what it leaves after the last phase counts as the mean
+        step at least. None: nobody knows how far the first phase is from the last, so the chords
+        between them do not count.
+    :raises PhaseError: fewer than three phases, or times that do not ascend or do not fit.
+    """
+    volumes, times = np.asarray(volume_ml, np.float64), np.asarray(times_ms, np.float64)
+    if volumes.size < 3 or times.size != volumes.size or not (np.diff(times) > 0).all():
+        raise PhaseError(
+            "expected three or more phases with ascending times, found "
+            f"{volumes.size} volumes and {times.size} times: give the times of the cine"
+        )
+    if cycle_ms is None:
+        slopes = 1000 * (volumes[2:] - volumes[:-2]) / (times[2:] - times[:-2])
+    else:
+        steps = np.diff(times)
+        left = cycle_ms - float(times[-1] - times[0])
+        steps = np.append(steps, max(left, float(steps.mean())))  # from each phase to the next
+        rise = np.roll(volumes, -1) - np.roll(volumes, 1)
+        slopes = 1000 * rise / (steps + np.roll(steps, 1))
+    return float(max(-slopes.min(), 0.0)), float(max(slopes.max(), 0.0))
+
+
+def _with_rates(
+    values: LVMeasurements, times_ms: tuple[float, ...] | None, from_phases: int
+) -> LVMeasurements:
+    """Add what heart rate and times tell to a stroke volume.
+
+    :param times_ms: of each phase of the mask, [F].
+    :param from_phases: fewer phases give no peak rates.
+    :raises MeasureError: times that do not ascend.
+    """
+    if values.sv_ml is None or values.volume_ml is None:
+        return values
+    issues, phases = list(values.issues), len(values.volume_ml)
+    heart_rate_bpm = values.heart_rate_bpm
+    output = ejection = filling = None
+    if heart_rate_bpm is None:
+        text = "The heart rate is unknown, so there is no cardiac output."
+        issues.append(Issue("unknown-heart-rate", "info", text))
+    else:
+        output = cardiac_output_l_min(values.sv_ml, heart_rate_bpm)
+    if phases < from_phases:
+        text = f"{phases} phases are too few for peak ejection and filling rates."
+        issues.append(Issue("few-phases", "info", text))
+    elif times_ms is None:
+        text = "The times of the phases are unknown, so there are no ejection and filling rates."
+        issues.append(Issue("unknown-times", "info", text))
+    else:
+        cycle_ms = None if heart_rate_bpm is None else 60000 / heart_rate_bpm
+        pairs = sorted(zip(times_ms, values.volume_ml, strict=True))  # a mask in any order
+        times, volumes = zip(*pairs, strict=True)
+        ejection, filling = peak_rates_ml_s(volumes, times, cycle_ms)
+    return replace(
+        values,
+        cardiac_output_l_min=output,
+        peak_ejection_rate_ml_s=ejection,
+        peak_filling_rate_ml_s=filling,
+        issues=tuple(issues),
+    )
