@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from lvseg import metrics
 from lvseg.contours import contour_segments
-from lvseg.metrics.surface import _distances_to_segments
+from lvseg.metrics import _distances_to_segments
 
 LAW = settings(derandomize=True, deadline=None, max_examples=30)
 SPACING_MM = (1.7, 0.9)
@@ -214,6 +214,6 @@ def test_bootstrap_interval_lies_within_the_values_and_ignores_their_order(value
 @LAW
 @given(numbers, st.floats(-20, 20))
 def test_a_constant_offset_is_all_bias(values, offset):
-    found = metrics.bland_altman(values, [value + offset for value in values])
+    found = metrics.ef_agreement(values, [value + offset for value in values])
     assert found.bias == pytest.approx(offset, abs=1e-9)
     assert found.sd == pytest.approx(0, abs=1e-9)

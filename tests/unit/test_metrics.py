@@ -83,8 +83,8 @@ def test_without_spacing_there_are_no_millimetres():
     assert math.isnan(metrics.hausdorff_mm(BLOCK, moved, None))
     assert math.isnan(metrics.hd95_mm(BLOCK, moved, None))
     assert math.isnan(metrics.average_perpendicular_distance_mm(BLOCK, moved, None))
-    assert metrics.surface_distances(BLOCK, moved).unit == "px"
-    assert metrics.surface_distances(BLOCK, moved, (2.0, 3.0)).unit == "mm"
+    assert metrics.surface_distances(BLOCK, moved).hausdorff() == 1.0  # a row, in pixels
+    assert metrics.surface_distances(BLOCK, moved, (2.0, 3.0)).hausdorff() == 2.0
 
 
 @pytest.mark.parametrize("spacing_mm", [(1.0,), (1.0, 2.0, 3.0), (1.0, 0.0), (1.0, math.nan)])
@@ -198,7 +198,7 @@ def test_a_contour_is_good_below_five_millimetres():
 
 def test_bland_altman_by_hand():
     # differences 1, -1, 3: mean 1, sd sqrt((0 + 4 + 4) / 2) = 2, limits 1 -+ 3.92
-    found = metrics.bland_altman([50, 60, 70, None], [51, 59, 73, 40])
+    found = metrics.ef_agreement([50, 60, 70, None], [51, 59, 73, 40])
     assert (found.n, found.bias, found.sd) == (3, pytest.approx(1), pytest.approx(2))
     assert (found.lower, found.upper) == (pytest.approx(-2.92), pytest.approx(4.92))
 
@@ -222,7 +222,7 @@ def test_agreement_of_nothing_and_of_one_pair_is_unknown_not_zero():
 
 def test_series_of_different_length_are_refused():
     with pytest.raises(GeometryMismatchError, match="found 1 and 2"):
-        metrics.bland_altman([1, 2], [1])
+        metrics.ef_agreement([1, 2], [1])
     with pytest.raises(GeometryMismatchError, match="patient for each of 2"):
         metrics.bootstrap([1, 2], ["a"])
 
