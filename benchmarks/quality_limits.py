@@ -26,10 +26,14 @@ from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.pipeline import run
 from lvseg.predict import load_model
 from lvseg.quality import Evidence, check
-from lvseg.quality.curve import flicker_shares, spikes
-from lvseg.quality.intensity import darker_shares
-from lvseg.quality.outline import solidity
-from lvseg.quality.stack import neighbour_ratios, off_line_mm
+from lvseg.quality.checks import (
+    darker_shares,
+    flicker_shares,
+    neighbour_ratios,
+    off_line_mm,
+    solidity,
+    spikes,
+)
 from lvseg.read import read_mask, read_picture
 
 #: Nominal distances: the pictures of most patients state none.

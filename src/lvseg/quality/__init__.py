@@ -8,21 +8,11 @@ every issue with its limit (:class:`Limits`).
 from __future__ import annotations
 
 from lvseg.issues import Issue
+from lvseg.quality import checks
 from lvseg.quality.confidence import low_confidence, predict_dice
-from lvseg.quality.curve import (
-    empty_phases,
-    end_systole_timing,
-    flicker,
-    plausible_values,
-    two_beats,
-    volume_jump,
-)
 from lvseg.quality.evidence import Evidence
-from lvseg.quality.intensity import blood_pool_contrast
 from lvseg.quality.limits import Limits
 from lvseg.quality.ood import ood_check
-from lvseg.quality.outline import odd_outlines
-from lvseg.quality.stack import breathing_shift, extent, gaps_in_mask, missing_slices, uneven_stack
 
 __all__ = ["Evidence", "Limits", "check", "predict_dice"]
 
@@ -47,20 +37,20 @@ def check(evidence: Evidence) -> tuple[Issue, ...]:
 
 
 def _check_mask(evidence: Evidence) -> tuple[Issue, ...]:
-    jumped = tuple(volume_jump(evidence))
+    jumped = tuple(checks.volume_jump(evidence))
     # A jump of the whole volume shows in every slice and makes peaks: it is reported once.
-    finer = () if jumped else (*flicker(evidence), *two_beats(evidence))
+    finer = () if jumped else (*checks.flicker(evidence), *checks.two_beats(evidence))
     return (
-        *missing_slices(evidence),
-        *extent(evidence),
-        *gaps_in_mask(evidence),
-        *uneven_stack(evidence),
-        *breathing_shift(evidence),
-        *odd_outlines(evidence),
-        *blood_pool_contrast(evidence),
-        *empty_phases(evidence),
+        *checks.missing_slices(evidence),
+        *checks.extent(evidence),
+        *checks.gaps_in_mask(evidence),
+        *checks.uneven_stack(evidence),
+        *checks.breathing_shift(evidence),
+        *checks.odd_outlines(evidence),
+        *checks.blood_pool_contrast(evidence),
+        *checks.empty_phases(evidence),
         *jumped,
         *finer,
-        *plausible_values(evidence),
-        *end_systole_timing(evidence),
+        *checks.plausible_values(evidence),
+        *checks.end_systole_timing(evidence),
     )
