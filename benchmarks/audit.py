@@ -26,7 +26,7 @@ from scipy import ndimage
 from lvseg import pipeline
 from lvseg.cine import Cine, Source, Study
 from lvseg.contours import slice_contours
-from lvseg.evaluate.phases_as_cine import phases_as_cine
+from lvseg.evaluate.dataset import phases_as_cine
 from lvseg.labels import Label
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.metrics import dice

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lvseg.cine import Cine, Source
-from lvseg.evaluate.phases_as_cine import phases_as_cine
+from lvseg.evaluate.dataset import phases_as_cine
 from lvseg.manifest import Sample
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from lvseg import manifest
 from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError
 from lvseg.evaluate.rows import (
+    PHASES,
     Evaluation,
     ImageRow,
     compare_slice,
@@ -38,8 +39,6 @@ MASK_WORDS = ("_mask", "_seg", "_gt")
 STUDY_MASKS = {name: added for each in FORMATS for name, added in each.masks}
 #: Images for people that ``lvseg segment`` writes beside its masks.
 OVERLAYS = ("overlays", "_overlay")
-#: Names of the two phases, as a word of a file name.
-PHASES = ("ED", "ES")
 #: Pixel spacings that differ by more than this share are not the same grid.
 SPACING_TOLERANCE = 0.01
 
@@ -221,10 +220,6 @@ def _patient_and_phase(key: str) -> tuple[str, str | None]:
     return (folder or bare or name), phase
 
 
-def _spacing_text(spacing_mm: tuple[float, float]) -> str:
-    return " x ".join(f"{value:.4g}" for value in spacing_mm)
-
-
 def _rows(
     key: str, first: Path, second: Path, sample: Sample | None, issues: list[Issue]
 ) -> list[ImageRow]:
@@ -243,17 +238,14 @@ def _rows(
     for label in foreground():
         a, b = reference.of(label), prediction.of(label)
         for t, z in _places(key, label, a, b, issues):
-            row = compare_slice(
-                a[t, z],
-                b[t, z],
-                file=key,
-                patient_id=patient,
-                label=label,
-                pixel_spacing_mm=spacing,
-            )
             rows.append(
-                replace(
-                    row,
+                compare_slice(
+                    a[t, z],
+                    b[t, z],
+                    file=key,
+                    patient_id=patient,
+                    label=label,
+                    pixel_spacing_mm=spacing,
                     phase=phase_name if len(a) == 1 else t,
                     slice_index=z if a.shape[1] > 1 else (sample.slice_index if sample else None),
                     pathology=sample.pathology if sample else None,
@@ -277,14 +269,11 @@ def _annotated(key: str, label: Label, holds: NDArray[np.bool_], issues: list[Is
     chosen = [int(t) for t in np.flatnonzero(holds)]
     if not chosen or len(chosen) == len(holds):
         return list(range(len(holds)))
-    issues.append(
-        Issue(
-            "phases-not-annotated",
-            "info",
-            f"the reference of '{key}' has a {label.word} in {len(chosen)} of {len(holds)} phases: "
-            "only these are compared",
-        )
+    text = (
+        f"the reference of '{key}' has a {label.word} in {len(chosen)} of {len(holds)} phases: "
+        "only these are compared"
     )
+    issues.append(Issue("phases-not-annotated", "info", text))
     return chosen
 
 
@@ -294,23 +283,17 @@ def _spacing(
     """In-plane spacing of a pair: the reference's, else the prediction's, else unknown."""
     own, other = reference.pixel_spacing_mm, prediction.pixel_spacing_mm
     if own and other and not np.allclose(own, other, rtol=SPACING_TOLERANCE):
-        issues.append(
-            Issue(
-                "spacing-differs",
-                "warning",
-                f"'{key}': pixel spacing {_spacing_text(own)} mm in the reference and "
-                f"{_spacing_text(other)} mm in the prediction: the reference's is used",
-            )
+        text = (
+            f"'{key}': pixel spacing {own[0]:.4g} x {own[1]:.4g} mm in the reference and "
+            f"{other[0]:.4g} x {other[1]:.4g} mm in the prediction: the reference's is used"
         )
+        issues.append(Issue("spacing-differs", "warning", text))
     if reference.planes and prediction.planes and not _same_place(reference, prediction):
-        issues.append(
-            Issue(
-                "planes-differ",
-                "warning",
-                f"'{key}': the two masks lie at different places or are turned; they are compared "
-                "index by index",
-            )
+        text = (
+            f"'{key}': the two masks lie at different places or are turned; they are compared "
+            "index by index"
         )
+        issues.append(Issue("planes-differ", "warning", text))
     return own or other
 
 

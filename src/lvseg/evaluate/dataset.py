@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from lvseg import manifest, pipeline
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError, GeometryMismatchError
-from lvseg.evaluate.phases_as_cine import phases_as_cine
 from lvseg.evaluate.rows import (
+    PHASES,
     Evaluation,
     ImageRow,
     compare_slice,
@@ -22,13 +22,16 @@ from lvseg.evaluate.rows import (
     foreground,
     without_reference,
 )
+from lvseg.geometry import Grid
 from lvseg.issues import Issue
-from lvseg.labels import Label
 from lvseg.manifest import Sample
 from lvseg.modelcard import TrainingData
 from lvseg.predict import Predictor
 from lvseg.read import read_mask, read_picture
 from lvseg.settings import Settings
+
+#: Where each image is in its cine: number of the image -> (phase, slice).
+Places = dict[int, tuple[int, int]]
 
 
 def evaluate(
@@ -64,8 +67,19 @@ def evaluate(
         for cine, places in phases_as_cine({place: chosen[place] for place in group}, cines):
             mask = pipeline.segment_mask(cine, predictor, settings)
             for place, at in places.items():
+                sample = chosen[place]
                 rows[place] = [
-                    _row(chosen[place], cine, label, pairs[place][1] == label, mask.of(label)[at])
+                    compare_slice(
+                        pairs[place][1] == label,
+                        mask.of(label)[at],
+                        file=sample.file,
+                        patient_id=sample.patient_id,
+                        label=label,
+                        pixel_spacing_mm=cine.pixel_spacing_mm,
+                        phase=sample.phase,
+                        slice_index=sample.slice_index,
+                        pathology=sample.pathology,
+                    )
                     for label in foreground()
                 ]
             if progress is not None:
@@ -109,7 +123,12 @@ def _read(folder: Path, sample: Sample) -> tuple[Cine, NDArray[np.uint8]]:
             raise DatasetError(
                 f"expected {path} as the manifest says, found no such file: run  lvseg check"
             )
-    image, reference = read_picture(paths[0]), _labels(paths[1])
+    image, labels = read_picture(paths[0]), read_mask(paths[1]).labels
+    if labels.shape[:2] != (1, 1):
+        raise DatasetError(
+            f"expected a mask of one picture, found shape {labels.shape}: {paths[1]}"
+        )
+    reference: NDArray[np.uint8] = labels[0, 0]
     if image.shape != reference.shape:
         raise GeometryMismatchError(
             f"expected a mask of {image.shape[0]} x {image.shape[1]} pixels like its picture, "
@@ -120,30 +139,47 @@ def _read(folder: Path, sample: Sample) -> tuple[Cine, NDArray[np.uint8]]:
     return Cine.of_image(image, source, spacing), reference
 
 
-def _row(
-    sample: Sample,
-    cine: Cine,
-    label: Label,
-    reference: NDArray[np.bool_],
-    inside: NDArray[np.bool_],
-) -> ImageRow:
-    row = compare_slice(
-        reference,
-        inside,
-        file=sample.file,
-        patient_id=sample.patient_id,
-        label=label,
-        pixel_spacing_mm=cine.pixel_spacing_mm,
-    )
-    return replace(
-        row, phase=sample.phase, slice_index=sample.slice_index, pathology=sample.pathology
-    )
+def phases_as_cine(
+    samples: Mapping[int, Sample], images: Mapping[int, Cine]
+) -> Iterator[tuple[Cine, Places]]:
+    """Images of one patient and pixel spacing as cines.
+
+    Those of one size whose phase and slice the manifest states make one cine of two phases; where
+    a slice has no image of one phase, that of the other stands in. Every other image, and a
+    second one of the same place, is a cine by itself.
+
+    :param samples, images: under the same numbers; an image is a cine of one frame.
+    """
+    held = defaultdict[tuple[int, ...], dict[tuple[int, int], int]](dict)
+    for number, sample in samples.items():
+        there, index = held[images[number].shape], sample.slice_index
+        if sample.phase in PHASES and index is not None:
+            key = (PHASES.index(sample.phase), index)
+            if there.setdefault(key, number) == number:
+                continue
+        yield images[number], {number: (0, 0)}
+    for there in held.values():
+        if there:
+            yield _stack(there, images)
 
 
-def _labels(path: Path) -> NDArray[np.uint8]:
-    """Labels of a mask image, [Y, X]."""
-    labels = read_mask(path).labels
-    if labels.shape[:2] != (1, 1):
-        raise DatasetError(f"expected a mask of one picture, found shape {labels.shape}: {path}")
-    result: NDArray[np.uint8] = labels[0, 0]
-    return result
+def _stack(there: Mapping[tuple[int, int], int], images: Mapping[int, Cine]) -> tuple[Cine, Places]:
+    """One cine of the images at (phase, slice index)."""
+    phases = sorted({phase for phase, _ in there})
+    slices = sorted({index for _, index in there})
+
+    def frame(phase: int, index: int) -> NDArray[np.float32]:
+        number = there.get((phase, index))
+        if number is None:
+            number = next(there[other, index] for other in phases if (other, index) in there)
+        found: NDArray[np.float32] = images[number].frames[0, 0]
+        return found
+
+    frames = np.stack([[frame(phase, index) for index in slices] for phase in phases])
+    places = {
+        number: (phases.index(phase), slices.index(index))
+        for (phase, index), number in there.items()
+    }
+    one = images[next(iter(there.values()))]
+    grid = Grid.of(frames, pixel_spacing_mm=one.pixel_spacing_mm)
+    return replace(one, frames=frames, grid=grid), places

@@ -8,13 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from lvseg import metrics
-from lvseg.evaluate.rows import HEADLINE, REGIONS, Evaluation, ImageRow, PatientRow
+from lvseg.evaluate.rows import HEADLINE, REGIONS, SCORES, Evaluation, ImageRow, PatientRow
 from lvseg.json_text import jsonable
 from lvseg.metrics import Summary
 
-_OVERLAP = ("dice", "jaccard")
-_DISTANCES_MM = ("apd_mm", "hd95_mm")
-_DISTANCES_PX = ("apd_px", "hd95_px")
 _HEADER = ("over", "images", "Dice", "95 % CI", "Jaccard", "APD", "HD95", "good %")
 _DASH = "-"
 
@@ -42,8 +39,11 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "good_only": _group([row for row in images if row.good], seed),
         "labelled_only": _group([row for row in images if row.reference_px], seed),
         "without_cavity": _without_cavity(images),
-        "per_patient": [_patient(row) for row in patients],
-        "per_image": [_image(row) for row in images],
+        "per_patient": [
+            {**_values(row), "dice_3d": [{"phase": at, "dice": value} for at, value in row.dice_3d]}
+            for row in patients
+        ],
+        "per_image": [{**_values(row), "good": row.good} for row in images],
         "by_region": {
             region: _group([row for row in images if row.region == region], seed)
             for region in REGIONS
@@ -71,7 +71,7 @@ def _group(rows: Sequence[ImageRow], seed: int) -> dict[str, Any]:
     who = [row.patient_id for row in rows]
     good = [row.good for row in rows if row.good is not None]
     result: dict[str, Any] = {"n_images": len(rows), "n_patients": len(set(who))}
-    for name in (*_OVERLAP, *_DISTANCES_MM, *_DISTANCES_PX):
+    for name in SCORES:
         values = [getattr(row, name) for row in rows]
         result[name] = _summary(metrics.summarise(values, who, seed=seed))
     result["good_contours_percent"] = 100 * sum(good) / len(good) if good else None
@@ -81,7 +81,7 @@ def _group(rows: Sequence[ImageRow], seed: int) -> dict[str, Any]:
 def _over_patients(rows: Sequence[PatientRow], seed: int) -> dict[str, Any]:
     """Summaries over the patients' means: each patient counts once."""
     result: dict[str, Any] = {"n_patients": len(rows)}
-    for name in (*_OVERLAP, *_DISTANCES_MM, *_DISTANCES_PX):
+    for name in SCORES:
         values = [getattr(row, name) for row in rows]
         result[name] = _summary(metrics.summarise(values, seed=seed))
     whole = [metrics.summarise([value for _, value in row.dice_3d]).mean for row in rows]
@@ -101,16 +101,6 @@ def _summary(summary: Summary) -> dict[str, Any] | None:
 def _without_cavity(rows: Sequence[ImageRow]) -> dict[str, int]:
     empty = [row for row in rows if not row.reference_px]
     return {"n_images": len(empty), "n_false_positive": sum(row.prediction_px > 0 for row in empty)}
-
-
-def _patient(row: PatientRow) -> dict[str, Any]:
-    result = _values(row)
-    result["dice_3d"] = [{"phase": phase, "dice": value} for phase, value in row.dice_3d]
-    return result
-
-
-def _image(row: ImageRow) -> dict[str, Any]:
-    return {**_values(row), "good": row.good}
 
 
 def _values(row: ImageRow | PatientRow) -> dict[str, Any]:

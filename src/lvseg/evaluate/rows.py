@@ -20,7 +20,10 @@ HEADLINE = Label.LV_CAVITY
 
 Region = Literal["base", "mid", "apex"]
 REGIONS: tuple[Region, ...] = ("base", "mid", "apex")
-NAN = float("nan")
+#: Names of the two phases: what the manifest calls them, or a word of a file name.
+PHASES = ("ED", "ES")
+#: Figures of a row that are summed up over slices.
+SCORES = ("dice", "jaccard", "apd_mm", "hd95_mm", "apd_px", "hd95_px")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +128,14 @@ def compare_slice(
     patient_id: str,
     label: Label,
     pixel_spacing_mm: tuple[float, float] | None,
+    phase: str | int | None,
+    slice_index: int | None,
+    pathology: str | None,
 ) -> ImageRow:
     """Every metric of one label in one slice.
 
     :param reference: where the label is, bool or 0/1, [Y, X]; ``prediction`` the same shape.
+    :param phase, slice_index, pathology: as in :class:`ImageRow`.
     :raises GeometryMismatchError: shapes differ.
     """
     if reference.shape != prediction.shape:
@@ -137,20 +144,22 @@ def compare_slice(
             f"{prediction.shape}: put both on the same grid"
         )
     inside = reference.astype(bool), prediction.astype(bool)
-    apd_mm = metrics.average_perpendicular_distance_mm(*inside, pixel_spacing_mm)
     return ImageRow(
         file=file,
         patient_id=patient_id,
         label=label,
         dice=metrics.dice(*inside),
         jaccard=metrics.jaccard(*inside),
-        apd_mm=apd_mm,
+        apd_mm=metrics.average_perpendicular_distance_mm(*inside, pixel_spacing_mm),
         hd95_mm=metrics.hd95_mm(*inside, pixel_spacing_mm),
         apd_px=metrics.average_perpendicular_distance_px(*inside),
         hd95_px=metrics.surface_distances(*inside).hausdorff(95.0),
         reference_px=int(np.count_nonzero(inside[0])),
         prediction_px=int(np.count_nonzero(inside[1])),
         shared_px=int(np.count_nonzero(inside[0] & inside[1])),
+        phase=phase,
+        slice_index=slice_index,
+        pathology=pathology,
     )
 
 
@@ -226,7 +235,7 @@ def _with_regions(rows: list[ImageRow]) -> list[ImageRow]:
 
 def _mean(values: Iterable[float]) -> float:
     finite = [value for value in values if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else NAN
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def _patient(rows: Sequence[ImageRow]) -> PatientRow:
@@ -243,12 +252,7 @@ def _patient(rows: Sequence[ImageRow]) -> PatientRow:
         label=rows[0].label,
         pathology=next((row.pathology for row in rows if row.pathology), None),
         n_images=len(rows),
-        dice=_mean(row.dice for row in rows),
-        jaccard=_mean(row.jaccard for row in rows),
-        apd_mm=_mean(row.apd_mm for row in rows),
-        hd95_mm=_mean(row.hd95_mm for row in rows),
-        apd_px=_mean(row.apd_px for row in rows),
-        hd95_px=_mean(row.hd95_px for row in rows),
+        **{name: _mean(getattr(row, name) for row in rows) for name in SCORES},
         dice_3d=tuple(zip(phases, pooled, strict=True)),
         ef_reference_percent=ef[0],
         ef_prediction_percent=ef[1],

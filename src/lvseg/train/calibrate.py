@@ -22,8 +22,8 @@ from lvseg import postprocess, quality
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.errors import DatasetError, ModelError, UsageError
-from lvseg.evaluate.dataset import leaked_patients
-from lvseg.evaluate.phases_as_cine import PHASES, phases_as_cine
+from lvseg.evaluate.dataset import leaked_patients, phases_as_cine
+from lvseg.evaluate.rows import PHASES
 from lvseg.inference import infer
 from lvseg.labels import Label
 from lvseg.manifest import Sample, patients, read_dataset_facts, read_manifest, select, unaugmented
