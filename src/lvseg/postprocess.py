@@ -72,7 +72,10 @@ class PostprocessSettings:
     """Pixels a phase, on average, from which a slice that was left out is worth an issue."""
 
 
-def to_mask(prediction: Prediction, cine: Cine, options: PostprocessSettings | None = None) -> Mask:
+_DEFAULT = PostprocessSettings()
+
+
+def to_mask(prediction: Prediction, cine: Cine, options: PostprocessSettings = _DEFAULT) -> Mask:
     """Turn probabilities into a clean mask of every phase.
 
     Structures are nested: each is cleaned by itself, holds the one inside it, and what it adds to
@@ -90,7 +93,7 @@ def to_mask(prediction: Prediction, cine: Cine, options: PostprocessSettings | N
     part = labels[..., *box.slices]
     within = np.zeros(part.shape, bool)
     for label in prediction.labels:
-        outer = within | _structure(prediction.of(label), options or PostprocessSettings())
+        outer = within | _structure(prediction.of(label), options)
         part[outer & ~within] = label
         within = outer
     return Mask(labels, tuple(range(cine.shape[0])), cine.grid)
@@ -124,11 +127,10 @@ def _levels(
 
 
 def left_out(
-    prediction: Prediction, mask: Mask, options: PostprocessSettings | None = None
+    prediction: Prediction, mask: Mask, options: PostprocessSettings = _DEFAULT
 ) -> tuple[Issue, ...]:
     """Report the slices that had cavity in the prediction and that the clean-up emptied."""
-    chosen = options or PostprocessSettings()
-    inside = prediction.of(Label.LV_CAVITY) >= _threshold(chosen)
+    inside = prediction.of(Label.LV_CAVITY) >= _threshold(options)
     seen = inside.sum(axis=(2, 3)).mean(axis=0)
     kept = mask.of(Label.LV_CAVITY).any(axis=(0, 2, 3))
     text = (
@@ -137,44 +139,42 @@ def left_out(
     )
     return tuple(
         Issue("slice-left-out", "info", text, slice=int(index))
-        for index in np.flatnonzero(~kept & (seen >= chosen.notable_px))
+        for index in np.flatnonzero(~kept & (seen >= options.notable_px))
     )
 
 
 def smooth_over_time(
-    probabilities: NDArray[np.float32], options: PostprocessSettings | None = None
+    probabilities: NDArray[np.float32], options: PostprocessSettings = _DEFAULT
 ) -> NDArray[np.float32]:
     """Average every pixel with its two neighbouring phases on the circle of the cycle.
 
     Fewer than ``cycle_phases`` phases come back unchanged. ``[T, Z, Y, X]`` in and out.
     """
-    chosen = options or PostprocessSettings()
-    if len(probabilities) < chosen.cycle_phases or chosen.smoothing == 0:
+    if len(probabilities) < options.cycle_phases or options.smoothing == 0:
         return probabilities
-    side = np.float32(chosen.smoothing)
+    side = np.float32(options.smoothing)
     neighbours = np.roll(probabilities, 1, axis=0) + np.roll(probabilities, -1, axis=0)
     result: NDArray[np.float32] = (1 - 2 * side) * probabilities + side * neighbours
     return result
 
 
-def clean(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
+def clean(inside: BoolArray, options: PostprocessSettings = _DEFAULT) -> BoolArray:
     """Keep one ventricle, close its holes and its short gaps in time, drop flicker and orphans.
 
     A single frame keeps its largest piece, with holes closed. The rules can feed each other (a
     dropped piece may have been the bridge to another), so they run until nothing changes.
     """
-    chosen = options or PostprocessSettings()
     for _ in range(_ROUNDS):
         before = inside
-        inside = fill_holes(keep_ventricle(inside, chosen))
-        inside = keep_longest_runs(fill_short_gaps(inside, chosen), chosen)
-        inside = drop_atrial_slices(drop_orphan_slices(inside, chosen), chosen)
+        inside = fill_holes(keep_ventricle(inside, options))
+        inside = keep_longest_runs(fill_short_gaps(inside, options), options)
+        inside = drop_atrial_slices(drop_orphan_slices(inside, options), options)
         if np.array_equal(inside, before):
             break
     return inside
 
 
-def keep_ventricle(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
+def keep_ventricle(inside: BoolArray, options: PostprocessSettings = _DEFAULT) -> BoolArray:
     """Keep the pieces that form the largest body through slices and time, one piece a frame.
 
     Pieces of neighbouring frames belong together when the centre of one lies within ``reach``
@@ -182,7 +182,6 @@ def keep_ventricle(inside: BoolArray, options: PostprocessSettings | None = None
     ventricle in two. Of several pieces in a frame the one wins that covers what is cavity in most
     phases of its slice.
     """
-    chosen = options or PostprocessSettings()
     phases, slices, rows, columns = inside.shape
     labels, count = ndimage.label(inside.reshape(-1, rows, columns), structure=_IN_PLANE)
     if count == 0:
@@ -196,7 +195,7 @@ def keep_ventricle(inside: BoolArray, options: PostprocessSettings | None = None
     frame_of = np.zeros(count, np.intp)
     frame_of[piece - 1] = frame
     slots = _slots(frame_of, area, phases * slices).reshape(phases, slices, _CANDIDATES)
-    body = _largest_body(slots, area, centre_y, centre_x, chosen.reach)
+    body = _largest_body(slots, area, centre_y, centre_x, options.reach)
     # votes: in how many phases is each pixel of the slice part of the body
     member = np.zeros(count + 1, bool)
     member[1:] = body
@@ -280,22 +279,21 @@ def fill_holes(inside: BoolArray) -> BoolArray:
     return filled
 
 
-def fill_short_gaps(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
+def fill_short_gaps(inside: BoolArray, options: PostprocessSettings = _DEFAULT) -> BoolArray:
     """Close gaps of at most ``gap_phases`` phases in a slice with the nearest phase's cavity.
 
     In the middle of a gap both are equally near: the smaller one is taken. Cines of fewer than
     ``cycle_phases`` phases come back unchanged.
     """
-    chosen = options or PostprocessSettings()
     phases = inside.shape[0]
-    if phases < chosen.cycle_phases:
+    if phases < options.cycle_phases:
         return inside
     area = inside.sum(axis=(2, 3))
     filled = inside.copy()
     for index in range(inside.shape[1]):
         for start, length in circular_runs(area[:, index] == 0):
             before, after = (start - 1) % phases, (start + length) % phases
-            if length > chosen.gap_phases or length == phases:
+            if length > options.gap_phases or length == phases:
                 continue
             for step in range(length):
                 nearest = before if 2 * step < length - 1 else after
@@ -305,16 +303,15 @@ def fill_short_gaps(inside: BoolArray, options: PostprocessSettings | None = Non
     return filled
 
 
-def keep_longest_runs(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
+def keep_longest_runs(inside: BoolArray, options: PostprocessSettings = _DEFAULT) -> BoolArray:
     """Keep one run of phases a slice: the longest, of equals the one with more cavity.
 
     The base moves through the outer slices once a beat, so cavity there comes and goes once; other
     runs are flicker, and so is a run shorter than ``shortest_run``. Cines of fewer than
     ``cycle_phases`` phases come back unchanged.
     """
-    chosen = options or PostprocessSettings()
     phases = inside.shape[0]
-    if phases < chosen.cycle_phases:
+    if phases < options.cycle_phases:
         return inside
     area = inside.sum(axis=(2, 3))
     kept = inside.copy()
@@ -322,14 +319,14 @@ def keep_longest_runs(inside: BoolArray, options: PostprocessSettings | None = N
         found = circular_runs(area[:, index] > 0)
         members = [(start + np.arange(length)) % phases for start, length in found]
         members.sort(key=lambda run: (-len(run), -int(area[run, index].sum()), int(run[0])))
-        if members and len(members[0]) < chosen.shortest_run:
+        if members and len(members[0]) < options.shortest_run:
             kept[:, index] = False
         for run in members[1:]:
             kept[run, index] = False
     return kept
 
 
-def drop_atrial_slices(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
+def drop_atrial_slices(inside: BoolArray, options: PostprocessSettings = _DEFAULT) -> BoolArray:
     """Drop what lies above the valve: basal slices whose cavity does not shrink in systole.
 
     End-diastole and end-systole are where the summed cavity of the apical two thirds is largest and
@@ -338,38 +335,36 @@ def drop_atrial_slices(inside: BoolArray, options: PostprocessSettings | None = 
     left alone: an aneurysm there may grow in systole. Fewer than ``cycle_phases`` phases, fewer
     than four slices with cavity, or a stack that does not beat, come back unchanged.
     """
-    chosen = options or PostprocessSettings()
     area = inside.sum(axis=(2, 3)).astype(float)
     held = np.flatnonzero(area.any(axis=0))
-    too_few = len(area) < chosen.cycle_phases or held.size < chosen.atrial_from_slices
-    if too_few or chosen.atrial_ratio == 0:
+    too_few = len(area) < options.cycle_phases or held.size < options.atrial_from_slices
+    if too_few or options.atrial_ratio == 0:
         return inside
     mean = area.mean(axis=0)
     towards_base = held[::-1] if base_first(mean) else held
     beat = area[:, towards_base[: held.size - held.size // 3]].sum(axis=1)
     smooth = (np.roll(area, 1, axis=0) + area + np.roll(area, -1, axis=0)) / 3
     full, small = smooth[int(beat.argmax())], smooth[int(beat.argmin())]
-    if np.median(small[held] / np.maximum(full[held], 1)) > chosen.beating_ratio:
+    if np.median(small[held] / np.maximum(full[held], 1)) > options.beating_ratio:
         return inside
     start = int(np.argmax(mean[towards_base]))
     for place in range(max(start, held.size // 2), held.size):
         index = towards_base[place]
-        if small[index] >= chosen.atrial_ratio * full[index]:
+        if small[index] >= options.atrial_ratio * full[index]:
             kept = inside.copy()
             kept[:, towards_base[place:]] = False
             return kept
     return inside
 
 
-def drop_orphan_slices(inside: BoolArray, options: PostprocessSettings | None = None) -> BoolArray:
+def drop_orphan_slices(inside: BoolArray, options: PostprocessSettings = _DEFAULT) -> BoolArray:
     """Drop small pieces that an empty slice separates from the main piece of the same phase."""
-    chosen = options or PostprocessSettings()
     area = inside.sum(axis=(2, 3))
     kept = inside.copy()
     for phase, areas in enumerate(area):
         found = runs(areas > 0)
         sizes = [int(areas[start : start + length].sum()) for start, length in found]
         for (start, length), size in zip(found, sizes, strict=True):
-            if size < chosen.orphan_share * max(sizes):
+            if size < options.orphan_share * max(sizes):
                 kept[phase, start : start + length] = False
     return kept

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from lvseg.cli.output import Output, finding_lines
-from lvseg.cli.text import volumes_text
+from lvseg.cli.output import Output, finding_lines, volumes_text
 from lvseg.errors import ReadError, UsageError
 from lvseg.output import OutputOptions, check_free, write_study
 
@@ -172,12 +171,10 @@ class Batch:
     overwrite: bool = False
     tell: bool = True
 
-    def finish_all(self, planned: Sequence[Planned], done: Callable[[Entry], None]) -> None:
-        """Do every study and tell how it went; a failure is recorded, never raised.
+    def run(self, planned: Sequence[Planned]) -> Iterator[Entry]:
+        """Do every study in order and tell how it went; a failure is recorded, never raised.
 
         At most two studies are held at once: one is worked on while the next is read.
-
-        :param done: called with each study in order.
         """
         if not planned:
             return
@@ -188,15 +185,9 @@ class Batch:
                     reading = ahead
                     if place + 1 < len(planned):
                         ahead = reader.submit(self._read, *planned[place + 1])
-                    done(self._finished(entry, reading))
+                    yield self._finished(entry, reading)
             finally:
                 ahead.cancel()
-
-    def finish(self, entry: Entry, error: Exception | None = None) -> Entry:
-        """Do one study, see :meth:`finish_all`."""
-        entries: list[Entry] = []
-        self.finish_all([(entry, error)], entries.append)
-        return entries[0]
 
     def _read(self, entry: Entry, error: Exception | None) -> tuple[Study, float]:
         """A study, and the seconds that took."""
@@ -213,31 +204,24 @@ class Batch:
     def _finished(self, entry: Entry, reading: Future[tuple[Study, float]]) -> Entry:
         """Wait for the study, segment it, write it, and tell a person."""
         try:
-            result, document = self._work(entry, reading)
+            from lvseg.pipeline import run
+
+            with self.out.progress(entry.folder.name if entry.folder else "") as bar:
+                study, seconds = reading.result()
+                assert entry.folder is not None  # noqa: S101 - for mypy
+                result = run(study, self.predictor, self.settings, progress=bar)
+            result = replace(result, seconds={**result.seconds, "read": seconds})
+            document = write_study(
+                result, entry.folder, self.options, entry.study, overwrite=self.overwrite
+            )
         except Exception as failure:
-            failure = as_read_error(entry, failure)
+            if isinstance(failure, OSError):  # of the study: it is no defect of ours
+                failure = unreadable(entry.source, failure)
             text, status = self.out.failed(failure, where=entry.label)
             return replace(entry, folder=None, error=text, exit=status)
         if self.tell:
-            assert entry.folder is not None  # noqa: S101 - for mypy
             self.out.say(summary_line(result, entry.folder))
         return replace(entry, measurements=document)
-
-    def _work(
-        self, entry: Entry, reading: Future[tuple[Study, float]]
-    ) -> tuple[StudyResult, dict[str, Any]]:
-        """What was found in a study, and the content of its measurements.json."""
-        from lvseg.pipeline import run
-
-        with self.out.progress(entry.folder.name if entry.folder else "") as bar:
-            study, seconds = reading.result()
-            result = run(study, self.predictor, self.settings, progress=bar)
-        result = replace(result, seconds={**result.seconds, "read": seconds})
-        assert entry.folder is not None  # noqa: S101 - for mypy
-        written = write_study(
-            result, entry.folder, self.options, entry.study, overwrite=self.overwrite
-        )
-        return result, written
 
 
 def summary_line(result: StudyResult, folder: Path) -> str:
@@ -255,10 +239,3 @@ def unreadable(source: object, error: OSError) -> ReadError:
     """Say as an error of ours why the system does not open a source."""
     reason = error.strerror or str(error)
     return ReadError(f"expected a readable source, found {source}: {reason}; check its permissions")
-
-
-def as_read_error(entry: Entry, error: Exception) -> Exception:
-    """Blame a system error while reading a study on the study: it is no defect of ours."""
-    if isinstance(error, OSError):
-        return unreadable(entry.source, error)
-    return error

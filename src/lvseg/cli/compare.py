@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from lvseg.cli.app import command
-from lvseg.cli.output import Output, staged
-from lvseg.cli.text import evaluation_text
+from lvseg.cli.output import Output, evaluation_text, staged
 
 
 @command("compare", example="lvseg compare expert.nii.gz out/study/segmentation.nii.gz")
@@ -31,5 +30,5 @@ def compare(
     with out.progress("comparing") as bar:
         found = judging.compare(reference, prediction, staged(bar))
         document = judging.document(found)
-    out.result(document, evaluation_text(document))
+    out.result(document, evaluation_text(document, found.issues))
     return 0

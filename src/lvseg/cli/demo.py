@@ -43,8 +43,7 @@ def demo(
         study = root / "input" / "phantom"
         truth = simulate(out, study, overwrite=overwrite)
         work = batch.Batch(out, predictor, load_settings(None), overwrite=overwrite, tell=False)
-        ((planned, error),) = batch.plan([study], root)
-        entry = work.finish(planned, error)
+        (entry,) = work.run(list(batch.plan([study], root)))
     if entry.exit:
         out.result({"error": entry.error, "exit": entry.exit}, "")
         return entry.exit

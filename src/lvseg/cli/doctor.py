@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lvseg.cli.app import command
+from lvseg.cli.options import found_models
 from lvseg.cli.output import Output, table
-from lvseg.cli.shipped import found_models
 
 
 @command("doctor", example="lvseg doctor --json")

@@ -19,8 +19,7 @@ from lvseg.cli.options import (
     load_predictor,
     load_settings,
 )
-from lvseg.cli.output import Output, staged
-from lvseg.cli.text import evaluation_text
+from lvseg.cli.output import Output, evaluation_text, staged
 
 
 @command("evaluate", example="lvseg evaluate --data dataset --split online")
@@ -58,7 +57,7 @@ def evaluate(
         names = ", ".join(found.leaked_patients)
         out.warn(f"these patients taught the model, so the figures flatter it: {names}")
     save_json(document, output)
-    out.result(document, evaluation_text(document))
+    out.result(document, evaluation_text(document, found.issues))
     return 0
 
 

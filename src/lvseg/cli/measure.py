@@ -9,8 +9,7 @@ import typer
 
 from lvseg.cli.app import command
 from lvseg.cli.options import SettingsFile, load_settings
-from lvseg.cli.output import Output, finding_lines
-from lvseg.cli.text import volumes_text
+from lvseg.cli.output import Output, finding_lines, volumes_text
 from lvseg.issues import Issue
 
 if TYPE_CHECKING:

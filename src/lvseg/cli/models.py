@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lvseg.cli.app import command
+from lvseg.cli.options import found_models
 from lvseg.cli.output import Output, table
-from lvseg.cli.shipped import found_models
 
 
 @command("models", example="lvseg models")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for: a model, settings, a recipe."""
+"""Options that several commands share, and what they stand for: models, settings, a recipe."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lvseg.errors import MissingExtraError, UsageError
+from lvseg.errors import LvsegError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from lvseg.predict import Predictor
@@ -107,6 +107,23 @@ def load_predictor(model: str | None, runtime: Runtime, threads: int | None) -> 
 
     folder = model_store.locate(model_store.DEFAULT if model is None else model)
     return load_model(folder, runtime=runtime.value, threads=threads)
+
+
+def found_models() -> list[dict[str, Any]]:
+    """Every shipped model with what its card says, and whether its weights are the card's."""
+    from lvseg import model_store
+
+    rows = []
+    for each in model_store.shipped():
+        row: dict[str, Any] = {"name": each.name, "folder": each.folder, "verified": True}
+        try:
+            card = model_store.verify(each.folder)
+            row |= {"version": card.version, "parameters": card.parameters, "sha256": card.sha256}
+            row |= {"licence": card.licence, "scores": card.scores, "error": None}
+        except LvsegError as error:
+            row |= {"verified": False, "error": str(error)}
+        rows.append(row)
+    return rows
 
 
 def load_settings(path: Path | None, *, flips: bool | None = None) -> Settings:

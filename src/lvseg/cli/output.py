@@ -9,22 +9,21 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from lvseg.errors import LvsegError
 from lvseg.issues import Issue
 from lvseg.json_text import json_text
 
+if TYPE_CHECKING:
+    from lvseg.results import LVMeasurements
+
 #: Exit status of Ctrl-C (128 + SIGINT) and of a closed pipe (128 + SIGPIPE).
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
-
-class Bar(Protocol):
-    """A progress bar: what is going on, how far, of how much (0 = not known)."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show the stage and its share."""
+#: A progress bar: shows what is going on, how far, of how much (0 = not known).
+Bar = Callable[[str, int, int], None]
 
 
 def staged(bar: Bar, stage: str = "") -> Callable[[int, int], None]:
@@ -66,6 +65,34 @@ def table(rows: Sequence[Sequence[object]]) -> str:
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def evaluation_text(document: Mapping[str, Any], issues: Iterable[Issue]) -> str:
+    """Show people the table of an evaluation, the agreement of EF and what was noticed."""
+    from lvseg.evaluate import table as rows_of
+
+    ef = document["ef"]
+    lines = [
+        f"{document['n_images']} images of {document['n_patients']} patients",
+        table(rows_of(document)),
+    ]
+    if ef.get("bias") is not None:
+        known = [key for key in ("bias", "sd", "mae", "r") if ef[key] is not None]
+        figures = ", ".join(f"{key} {ef[key]:.2f}" for key in known)
+        lines.append(f"EF, percentage points: {figures}")
+    return "\n".join([*lines, *finding_lines(issues, all_of_them=False)])
+
+
+def volumes_text(values: LVMeasurements) -> str:
+    """EDV, ESV and EF with their units; what is not known says so."""
+    parts = []
+    for name, value, unit in (
+        ("EDV", values.edv_ml, "ml"),
+        ("ESV", values.esv_ml, "ml"),
+        ("EF", values.ef_percent, "%"),
+    ):
+        parts.append(f"{name} unknown" if value is None else f"{name} {value:.1f} {unit}")
+    return ", ".join(parts)
 
 
 @dataclass(slots=True)

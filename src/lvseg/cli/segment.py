@@ -102,12 +102,9 @@ def segment(
         planned = list(batch.plan(sources, output))
     studies = batch.Batch(out, predictor, chosen, options, spacing, overwrite)
     entries: list[batch.Entry] = []
-
-    def done(entry: batch.Entry) -> None:
+    for entry in studies.run(planned):
         entries.append(entry)
         out.blank["studies"].append(entry.document())  # an interrupted batch tells these
-
-    studies.finish_all(planned, done)
     out.result({"studies": [entry.document() for entry in entries]}, batch_line(entries))
     return batch.status_of(entries)
 

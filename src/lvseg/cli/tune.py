@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,13 +57,8 @@ def tune(
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("(the same command goes on)") from None
-    out.result(document(found), text(found))
+    out.result(asdict(found), text(found))
     return 0
-
-
-def document(found: Outcome) -> dict[str, object]:
-    """The outcome as plain values for JSON."""
-    return {key: getattr(found, key) for key in found.__dataclass_fields__}
 
 
 def text(found: Outcome) -> str:
