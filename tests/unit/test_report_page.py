@@ -26,8 +26,8 @@ from lvseg.labels import Label
 from lvseg.measurement import measure
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.report import to_html
-from lvseg.report.curve import curve, ticks
-from lvseg.report.figures import figures, number, result_line
+from lvseg.report.curve import curve, number, ticks
+from lvseg.report.page import figures, result_line
 from lvseg.report.sprites import frame_contours, sprite_sheets
 from lvseg.results import Confidence, LVMeasurements, Phases, StudyResult
 

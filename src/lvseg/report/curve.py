@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, floor, log10
 
-from lvseg.report.figures import number
 from lvseg.results import LVMeasurements, StudyResult
 
 #: Size of the chart and of its margins, in its own units; the page scales it.
@@ -67,13 +66,26 @@ class Curve:
     bottom: float = HEIGHT - BOTTOM
 
 
+def number(value: float, digits: int = 1) -> str:
+    r"""Write a number with thin spaces between thousands; -0 is 0.
+
+    >>> number(1234.56), number(-0.04)
+    ('1\u202f234.6', '0.0')
+    """
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def areas(values: LVMeasurements) -> tuple[str, tuple[tuple[float, ...], ...]]:
+    """Unit and area of each phase and slice, [F][Z]; pixels where the spacing is unknown."""
+    return ("px", values.area_px) if values.area_mm2 is None else ("mm²", values.area_mm2)
+
+
 def summed(values: LVMeasurements) -> tuple[str, str, tuple[float, ...]]:
     """Name, unit and value of each phase: volume, or summed area where no volume is known."""
     if values.volume_ml is not None:
         return "Volume", "ml", values.volume_ml
-    if values.area_mm2 is not None:
-        return "Summed area", "mm²", tuple(sum(row) for row in values.area_mm2)
-    return "Summed area", "px", tuple(float(sum(row)) for row in values.area_px)
+    unit, rows = areas(values)
+    return "Summed area", unit, tuple(float(sum(row)) for row in rows)
 
 
 def curve(result: StudyResult) -> Curve | None:
@@ -83,14 +95,9 @@ def curve(result: StudyResult) -> Curve | None:
     if len(phases) < 2 or max(values) <= 0:
         return None
     times = result.cine.times_ms
-    across = (
-        tuple(float(phase) for phase in phases)
-        if times is None
-        else tuple(times[phase] for phase in phases)
-    )
-    x_ticks = ticks(max(across), 6, whole=True)
-    y_ticks = ticks(max(values) * HEADROOM, 5)
+    across = [float(phase) if times is None else times[phase] for phase in phases]
     x_most, y_most = max(across), max(values) * HEADROOM
+    x_ticks, y_ticks = ticks(x_most, 6, whole=True), ticks(y_most, 5)
     digits = 0 if y_ticks[1] >= 1 else ceil(-log10(y_ticks[1]))
     y_words = [number(y, digits) for y in y_ticks]
     left = LEFT + LEFT_EACH * max(map(len, y_words))

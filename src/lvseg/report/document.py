@@ -59,20 +59,11 @@ def _document(
     phases: tuple[int, ...],
 ) -> dict[str, Any]:
     """The keys of both documents in their order."""
+    areas, volumes = values.area_mm2, values.volume_ml
     return {
         "schema": SCHEMA,
         "lvseg": __version__,
         **origin,
-        **_figures(values),
-        **judgement,
-        "phase_index": list(phases),
-        **_details(values),
-    }
-
-
-def _figures(values: LVMeasurements) -> dict[str, Any]:
-    areas, volumes = values.area_mm2, values.volume_ml
-    return {
         "ed_phase": values.phases.end_diastole,
         "es_phase": values.phases.end_systole,
         "edv_ml": _rounded(values.edv_ml),
@@ -83,11 +74,8 @@ def _figures(values: LVMeasurements) -> dict[str, Any]:
         "area_mm2": (
             None if areas is None else [[_rounded(area) for area in row] for row in areas]
         ),
-    }
-
-
-def _details(values: LVMeasurements) -> dict[str, Any]:
-    return {
+        **judgement,
+        "phase_index": list(phases),
         "heart_rate_bpm": _rounded(values.heart_rate_bpm, 1),
         "cardiac_output_l_min": _rounded(values.cardiac_output_l_min),
         "peak_ejection_rate_ml_s": _rounded(values.peak_ejection_rate_ml_s, 1),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import accumulate
 from math import isqrt
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +20,7 @@ from lvseg.display import heart_box
 from lvseg.issues import Issue, Severity, Verdict
 from lvseg.labels import LABELS, Label
 from lvseg.modelcard import ModelCard
-from lvseg.report.curve import Curve, curve, summed
-from lvseg.report.figures import figures, number, result_line
+from lvseg.report.curve import Curve, areas, curve, number, summed
 from lvseg.report.sprites import STEPS, Contours, SpriteSheets, frame_contours, sprite_sheets
 from lvseg.results import StudyResult
 from lvseg.version import __version__
@@ -36,6 +37,34 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 #: A beat where neither times nor heart rate are known.
 BEAT_MS = 1000.0
 TIMES = "\N{MULTIPLICATION SIGN}"
+#: Code of an issue -> why there is no volume; the first that applies is given.
+_WHY: Mapping[str, str] = MappingProxyType(
+    {
+        "no-cavity": "no cavity found",
+        "incomplete-stack": "slices are missing",
+        "irregular-stack": "slices not parallel",
+        "one-slice": "one slice only",
+        "unknown-spacing": "spacing not known",
+        "one-phase": "one phase only",
+        "flat-curve": "no change over the phases",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number.
+
+    :param value: as text, None where it is unknown; :param why: the reason then, or empty.
+    :param main: one of those that people look for first.
+    """
+
+    name: str
+    meaning: str
+    value: str | None
+    unit: str
+    why: str = ""
+    main: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +147,90 @@ def _template() -> Template:
     return environment.from_string(_resource("page.html"))
 
 
+def figures(result: StudyResult) -> tuple[Figure, ...]:
+    """Every number of the page in reading order; nothing is left out, unknown ones say why."""
+    values, why = result.measurements, _why_no_volume(result)
+    main = (
+        ("EF", "ejection fraction", values.ef_percent, "%"),
+        ("EDV", "end-diastolic volume", values.edv_ml, "ml"),
+        ("ESV", "end-systolic volume", values.esv_ml, "ml"),
+        ("SV", "stroke volume", values.sv_ml, "ml"),
+    )
+    return (
+        *_single_phase(result),
+        *(_figure(name, says, value, unit, why, main=True) for name, says, value, unit in main),
+        *_more(result, why),
+    )
+
+
+def result_line(result: StudyResult) -> str:
+    """The main numbers in one line, e.g. ``EF 57.1 %, EDV 140.0 ml, ESV 60.0 ml``."""
+    main = [each for each in figures(result) if each.main and each.name != "SV"]
+    known = [f"{each.name} {each.value} {each.unit}" for each in main if each.value is not None]
+    unknown = [each for each in main if each.value is None]
+    if unknown:
+        why = f" ({unknown[0].why})" if unknown[0].why else ""
+        known.append(f"no {', '.join(each.name for each in unknown)}{why}")
+    words = ", ".join(known)
+    return words[0].upper() + words[1:]
+
+
+def _figure(
+    name: str,
+    meaning: str,
+    value: float | None,
+    unit: str,
+    why: str,
+    *,
+    digits: int = 1,
+    main: bool = False,
+) -> Figure:
+    if value is None:
+        return Figure(name, meaning, None, unit, why, main)
+    return Figure(name, meaning, number(value, digits), unit, "", main)
+
+
+def _single_phase(result: StudyResult) -> Iterator[Figure]:
+    """What is known of a study without end-diastole and end-systole because it has one phase."""
+    values = result.measurements
+    if len(values.area_px) != 1 or not any(values.area_px[0]):
+        return
+    _, unit, (value,) = summed(values)
+    if values.volume_ml is not None:
+        yield _figure("Volume", "of the only phase", value, unit, "", main=True)
+    else:
+        yield _figure("Area", "of the cavity", value, unit, "", digits=0, main=True)
+
+
+def _more(result: StudyResult, why: str) -> Iterator[Figure]:
+    values, cine = result.measurements, result.cine
+    rate = values.heart_rate_bpm
+    if rate is None:
+        rate = cine.heart_rate_bpm
+    yield _figure("Heart rate", "", rate, "/min", "not stated by the source", digits=0)
+    no_output = why if values.sv_ml is None else "heart rate unknown"
+    yield _figure("Cardiac output", "", values.cardiac_output_l_min, "l/min", no_output)
+    no_rate = why or ("times of the phases unknown" if cine.times_ms is None else "too few phases")
+    for name, value in (
+        ("Peak ejection rate", values.peak_ejection_rate_ml_s),
+        ("Peak filling rate", values.peak_filling_rate_ml_s),
+    ):
+        yield _figure(name, "", value, "ml/s", no_rate, digits=0)
+    confidence = result.confidence
+    expected = None if confidence is None else confidence.expected_dice
+    no_dice = "the model is not calibrated"
+    if not any(map(any, values.area_px)):
+        no_dice = _WHY["no-cavity"]
+    elif result.card is None:
+        no_dice = "no model"
+    yield _figure("Expected Dice", "against an expert", expected, "", no_dice, digits=2)
+
+
+def _why_no_volume(result: StudyResult) -> str:
+    codes = {issue.code for issue in (*result.issues, *result.measurements.issues)}
+    return next((words for code, words in _WHY.items() if code in codes), "")
+
+
 def _issues(result: StudyResult) -> list[dict[str, Any]]:
     """Worst first; a place outside the cine gets no link."""
     phases, slices = result.cine.shape[:2]
@@ -166,8 +279,9 @@ def _tile(
     index: int,
 ) -> Tile:
     held = phase in result.mask.phases
-    area = _areas(result)[result.mask.phases.index(phase)][index] if held else 0
-    words = f"{number(area, 0)} {_area_unit(result)}" if area else ""
+    unit, rows = areas(result.measurements)
+    area = rows[result.mask.phases.index(phase)][index] if held else 0
+    words = f"{number(area, 0)} {unit}" if area else ""
     label = f"Slice {index}, {title.lower()}, {f'cavity {words}' if words else 'no cavity'}"
     paths = tuple(
         (_colour(each), _path(contour))
@@ -198,15 +312,6 @@ def _path(contour: list[int]) -> str:
     return "".join(parts) + "Z"
 
 
-def _areas(result: StudyResult) -> tuple[tuple[float, ...], ...]:
-    values = result.measurements
-    return values.area_px if values.area_mm2 is None else values.area_mm2
-
-
-def _area_unit(result: StudyResult) -> str:
-    return "px" if result.measurements.area_mm2 is None else "mm²"
-
-
 def _player(
     result: StudyResult,
     sprites: SpriteSheets,
@@ -216,17 +321,19 @@ def _player(
     """What the script needs; phases and slices of the cine, null where the mask has no phase."""
     cine, mask, found = result.cine, result.mask, result.measurements.phases
     phases, slices = cine.shape[:2]
-    areas: list[list[float] | None] = [None] * phases
+    by_phase: list[list[float] | None] = [None] * phases
     dice: list[tuple[float | None, ...] | None] = [None] * phases
     values: list[float | None] = [None] * phases
     _, unit, sums = summed(result.measurements)
+    area_unit, rows = areas(result.measurements)
     for row, phase in enumerate(mask.phases):
-        areas[phase] = [round(float(area), 1) for area in _areas(result)[row]]
+        by_phase[phase] = [round(float(area), 1) for area in rows[row]]
         values[phase] = round(sums[row], 1)
         if result.confidence is not None:
             dice[phase] = result.confidence.by_slice[row]
-    by_slice = [sum(row[index] for row in areas if row) for index in range(slices)]
+    by_slice = [sum(row[index] for row in by_phase if row) for index in range(slices)]
     held = [index for index, area in enumerate(by_slice) if area]
+    first = base_first(np.array(by_slice))
     return {
         "slices": slices,
         "phases": phases,
@@ -236,8 +343,8 @@ def _player(
         "contours": [
             {"colour": _colour(label), "frames": frames} for label, frames in contours.items()
         ],
-        "areas": areas,
-        "areaUnit": _area_unit(result),
+        "areas": by_phase,
+        "areaUnit": area_unit,
         "dice": dice,
         "values": values,
         "unit": unit,
@@ -246,7 +353,7 @@ def _player(
         "realTime": _beat_ms(cine) is not None,
         "ed": found.end_diastole,
         "es": found.end_systole,
-        "base": _base(by_slice),
+        "base": None if first is None else "first" if first else "last",
         "slice": held[(len(held) - 1) // 2] if held else slices // 2,
         "phase": mask.phases[0] if found.end_diastole is None else found.end_diastole,
         "plot": volume_curve and _plot(volume_curve),
@@ -257,12 +364,6 @@ def _plot(chart: Curve) -> dict[str, Any]:
     """Where the points of the curve are, for the cursor."""
     points = {name: [getattr(each, name) for each in chart.points] for name in ("x", "y", "phase")}
     return {"left": chart.left, "right": chart.right, "width": chart.width, **points}
-
-
-def _base(by_slice: list[float]) -> str | None:
-    """Which end of the stack is the base, as the mask tells."""
-    first = base_first(np.array(by_slice)) if any(by_slice) else None
-    return None if first is None else "first" if first else "last"
 
 
 def _beat_ms(cine: Cine) -> float | None:
