@@ -193,14 +193,14 @@ class Box:
         """Rows and columns to index an image with; for a box inside the image."""
         return (slice(self.top, self.bottom), slice(self.left, self.right))
 
-    def grow(self, pixels: int) -> Self:
-        """The box with so many pixels more on every side."""
+    def grow(self, rows: int, columns: int) -> Self:
+        """The box with so many rows and columns more on every side."""
         return replace(
             self,
-            top=self.top - pixels,
-            left=self.left - pixels,
-            rows=self.rows + 2 * pixels,
-            columns=self.columns + 2 * pixels,
+            top=self.top - rows,
+            left=self.left - columns,
+            rows=self.rows + 2 * rows,
+            columns=self.columns + 2 * columns,
         )
 
     def clip(self, rows: int, columns: int) -> Self:
@@ -410,11 +410,3 @@ def index_to_mm(plane: Plane, row_column: FloatArray) -> FloatArray:
         + points[:, 1:] * plane.pixel_spacing_mm[1] * np.asarray(plane.column_step)
     )
     return result
-
-
-def mm_to_index(plane: Plane, points_mm: FloatArray) -> FloatArray:
-    """LPS mm [N, 3] -> pixel coordinates [N, 2] (row, column) of the foot on the plane."""
-    offsets = np.asarray(points_mm, np.float64) - np.asarray(plane.origin_mm)
-    rows = offsets @ np.asarray(plane.row_step) / plane.pixel_spacing_mm[0]
-    columns = offsets @ np.asarray(plane.column_step) / plane.pixel_spacing_mm[1]
-    return np.stack([rows, columns], axis=1)

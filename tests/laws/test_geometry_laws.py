@@ -15,7 +15,6 @@ from lvseg.geometry import (
     gaps,
     index_to_mm,
     lps_to_ras,
-    mm_to_index,
     normal,
     planes_from_affine,
     slice_positions_mm,
@@ -48,6 +47,13 @@ def stacks(draw, *, regular=False):
         Plane(tuple((start + place * along).tolist()), row, column, spacing)
         for place in np.cumsum(steps)
     )
+
+
+def mm_to_index(plane, points_mm):
+    """LPS mm [N, 3] -> pixel coordinates [N, 2] (row, column) of the foot on the plane."""
+    offsets = points_mm - np.asarray(plane.origin_mm)
+    steps = np.stack([plane.row_step, plane.column_step], axis=1)
+    return offsets @ steps / np.asarray(plane.pixel_spacing_mm)
 
 
 @LAW

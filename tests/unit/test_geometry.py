@@ -14,7 +14,6 @@ from lvseg.geometry import (
     gaps,
     index_to_mm,
     lps_to_ras,
-    mm_to_index,
     normal,
     planes_from_affine,
     same_plane,
@@ -36,7 +35,6 @@ def test_a_pixel_stands_at_rows_down_and_columns_along():
     # row 2: 20 + 2 x 1.5 = 23 to the back; column 5: 10 + 5 x 0.8 = 14 to the left
     place = index_to_mm(axial(-3), np.array([[2.0, 5.0]]))
     assert place.tolist() == [[14.0, 23.0, -3.0]]
-    assert mm_to_index(axial(-3), place).tolist() == [[2.0, 5.0]]
 
 
 def test_the_normal_is_column_step_cross_row_step():

@@ -71,8 +71,9 @@ def test_the_box_around_what_is_true() -> None:
 
 
 def test_a_box_grows_and_is_clipped() -> None:
-    grown = Box(2, 3, 3, 5).grow(4)
+    grown = Box(2, 3, 3, 5).grow(4, 4)
     assert grown == Box(-2, -1, 11, 13)
+    assert Box(2, 3, 3, 5).grow(1, 0) == Box(1, 3, 5, 5)
     assert grown.clip(6, 9) == Box(0, 0, 6, 9)
     assert Box(8, 1, 3, 3).clip(6, 9).rows == 0
 

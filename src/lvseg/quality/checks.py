@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from lvseg.cine import base_first
-from lvseg.geometry import POSITION_TOLERANCE_MM, Box, are_parallel, gaps, slice_positions_mm
+from lvseg.geometry import POSITION_TOLERANCE_MM, are_parallel, gaps, slice_positions_mm
 from lvseg.issues import Issue
 from lvseg.quality.evidence import BoolArray, Evidence, FloatArray, IntArray
 from lvseg.runs import smooth_cycle
@@ -305,9 +305,7 @@ def _darker(evidence: Evidence, row: int, index: int) -> float | None:
     step = np.ones(2) if spacing is None else spacing
     down, across = (int(margin) for margin in np.ceil(high / step))
     image, box = evidence.cine.frames[evidence.mask.phases[row], index], features.box
-    around = Box(
-        box.top - down, box.left - across, box.rows + 2 * down, box.columns + 2 * across
-    ).clip(*image.shape)
+    around = box.grow(down, across).clip(*image.shape)
     inside = around.relative_to(box).crop(features.inside[row, index])
     values = around.crop(image)
     away = ndimage.distance_transform_edt(~inside, sampling=step)
