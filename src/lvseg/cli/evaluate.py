@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from lvseg.atomic import write_text
 from lvseg.cli.app import command
 from lvseg.cli.options import (
     DatasetOption,
@@ -20,6 +21,7 @@ from lvseg.cli.options import (
     load_settings,
 )
 from lvseg.cli.output import Output, evaluation_text, staged
+from lvseg.json_text import json_text
 
 
 @command("evaluate", example="lvseg evaluate --data dataset --split online")
@@ -56,15 +58,7 @@ def evaluate(
     if found.leaked_patients:
         names = ", ".join(found.leaked_patients)
         out.warn(f"these patients taught the model, so the figures flatter it: {names}")
-    save_json(document, output)
+    if output is not None:
+        write_text(output, json_text(document, indent=1) + "\n")
     out.result(document, evaluation_text(document, found.issues))
     return 0
-
-
-def save_json(document: dict[str, Any], path: Path | None) -> None:
-    """Write a document as a JSON file, whole or not at all; nothing for None."""
-    if path is not None:
-        from lvseg.atomic import write_text
-        from lvseg.json_text import json_text
-
-        write_text(path, json_text(document, indent=1) + "\n")

@@ -35,26 +35,17 @@ def export(
     with optional_libraries():
         from lvseg.train.export import export as write_model
 
-        with out.progress("exporting and comparing with torch"):
+        with out.progress("exporting and comparing with torch"), TemporaryDirectory() as folder:
             if int8 is None:
                 write_model(run, output, name=name, overwrite=overwrite)
             else:
-                write_int8(run, output, int8, name=name, overwrite=overwrite)
+                from lvseg.train.quantise import quantise
+
+                exact = write_model(run, Path(folder) / "model")
+                quantise(exact, output, int8, name=name, overwrite=overwrite)
     from lvseg.predict import load_model
 
     card = load_model(output).card
     facts = {"name": card.name, "sha256": card.sha256, "parameters": card.parameters}
     out.result({"model": output, **facts}, f"{output}: {card.name}, {card.parameters} parameters")
     return 0
-
-
-def write_int8(
-    run: Path, output: Path, dataset: Path, *, name: str | None, overwrite: bool
-) -> None:
-    """Export a run to a folder that does not stay, and from there in int8 to ``output``."""
-    from lvseg.train.export import export as write_model
-    from lvseg.train.quantise import quantise
-
-    with TemporaryDirectory() as folder:
-        exact = write_model(run, Path(folder) / "model")
-        quantise(exact, output, dataset, name=name, overwrite=overwrite)
