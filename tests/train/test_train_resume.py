@@ -172,10 +172,7 @@ def test_a_checkpoint_of_version_0_1_goes_on(dataset: Path, tmp_path: Path) -> N
         place[old] = place.pop(new)
     (run / "last.json").write_text(json.dumps(document))
     tensors = load_file(run / "last.safetensors")
-    for old, new in (
-        ("average.", "ema."),
-        ("optimiser.", "optimizer."),
-    ):
+    for old, new in (("average.", "ema."), ("optimiser.", "optimizer.")):
         tensors = {key.replace(new, old): value for key, value in tensors.items()}
     save_file(tensors, run / "last.safetensors")
     columns = [line.split(",")[:4] for line in (run / "log.csv").read_text().splitlines()]
