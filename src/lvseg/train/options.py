@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -11,12 +12,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
+from lvseg.atomic import write_text
 from lvseg.errors import UsageError
 from lvseg.labels import Label
 from lvseg.modelcard import InputSpec, LabelNames, StrictModel
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
-from lvseg.train.schedule import Schedule
+from lvseg.train.optimization import Schedule
 
 #: Options of version 0.1 that are gone, with the one value that lvseg trains with today. The other
 #: values were the paper's; :mod:`lvseg.reproduction` has them.
@@ -44,7 +46,7 @@ class TrainOptions(StrictModel):
         the size of the data set; a checkpoint is written after each.
     :param validate_every: epochs between validations.
     :param batch_size: over all processes together.
-    :param schedule, learning_rate, warmup_steps: see :func:`lvseg.train.schedule.learning_rate`.
+    :param schedule, learning_rate, warmup_steps: see :mod:`lvseg.train.optimization`.
     :param clip_norm: gradients longer than this are shortened to it; 0 = never.
     :param ema_decay: the exported weights are an exponential average over steps; 0 = the last.
     :param empty_weight: how often a frame without cavity is drawn, relative to one with.
@@ -169,3 +171,40 @@ def upgraded(document: Mapping[str, Any], where: str) -> TrainOptions:
                 "only lvseg reproduce has it"
             )
     return _validated(values, where)
+
+
+def write_options(path: Path, options: TrainOptions, remarks: Sequence[str]) -> Path:
+    """All options as TOML that ``lvseg train --config`` takes, with remarks on top.
+
+    :raises ValueError: TOML cannot say these options (it knows no null).
+    """
+    text = to_toml(options.model_dump(mode="json", exclude_none=True))
+    if TrainOptions.model_validate(tomllib.loads(text)) != options:
+        raise ValueError("TOML does not give the same training options back")
+    return write_text(path, "".join(f"# {line}\n" for line in remarks) + text)
+
+
+def to_toml(table: Mapping[str, Any], name: str = "") -> str:
+    """Write a table of plain values, lists and tables (TOML 1.0).
+
+    >>> print(to_toml({"a": 1, "b": {"c": [0.5, True]}}), end="")
+    a = 1
+    <BLANKLINE>
+    [b]
+    c = [0.5, true]
+    """
+    inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    lines = [f"{key} = {_value(value)}" for key, value in table.items() if key not in inner]
+    text = "".join(f"{line}\n" for line in lines)
+    for key, value in inner.items():
+        full = f"{name}.{key}" if name else key
+        text += f"\n[{full}]\n{to_toml(value, full)}"
+    return text
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_value(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
