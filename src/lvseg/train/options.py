@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
@@ -20,19 +19,8 @@ from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
 from lvseg.train.optimization import Schedule
 
-#: Options of version 0.1 that are gone, with the one value that lvseg trains with today. The other
-#: values were the paper's; :mod:`lvseg.reproduction` has them.
-REMOVED: Mapping[str, Any] = MappingProxyType(
-    {
-        "frame": "window",
-        "frame_px": None,
-        "augmented": True,
-        "shuffled": True,
-        "loss": "dice-cross-entropy",
-        "optimiser": "adamw",
-        "momentum": None,
-    }
-)
+#: Options that only the paper's networks used; :mod:`lvseg.reproduction` has them.
+REMOVED = frozenset({"frame", "frame_px", "augmented", "shuffled", "loss", "optimiser", "momentum"})
 
 
 class TrainOptions(StrictModel):
@@ -132,18 +120,14 @@ def load_options(path: Path) -> TrainOptions:
 def _parse(text: str, where: str) -> TrainOptions:
     try:
         document = tomllib.loads(text)
-        gone = sorted(REMOVED.keys() & document.keys())
-        if gone:
-            raise UsageError(
-                f"in {where}, key '{gone[0]}': no longer an option of lvseg train, leave it out; "
-                "what only the paper's networks used belongs to lvseg reproduce"
-            )
-        return _validated(document, where)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"expected TOML in {where}: {error}") from error
-
-
-def _validated(document: Mapping[str, Any], where: str) -> TrainOptions:
+    gone = sorted(REMOVED & document.keys())
+    if gone:
+        raise UsageError(
+            f"in {where}, key '{gone[0]}': no longer an option of lvseg train, leave it out; "
+            "what only the paper's networks used belongs to lvseg reproduce"
+        )
     try:
         return TrainOptions.model_validate(document)
     except ValidationError as error:
@@ -151,26 +135,6 @@ def _validated(document: Mapping[str, Any], where: str) -> TrainOptions:
         key = ".".join(str(part) for part in first["loc"])
         place = f"in {where}, key '{key}'" if key else f"in {where}"
         raise UsageError(f"{place}: {first['msg']}") from error
-
-
-def upgraded(document: Mapping[str, Any], where: str) -> TrainOptions:
-    """Options of a run, perhaps one of version 0.1 with its own keys.
-
-    :param where: the run, for the message.
-    :raises UsageError: the run used something that only :mod:`lvseg.reproduction` has today.
-    """
-    values = {TrainOptions.renamed.get(key, key): value for key, value in document.items()}
-    for part, model in (("input", InputSpec), ("network", NetworkOptions)):
-        inner = values.get(part, {})
-        values[part] = {model.renamed.get(key, key): value for key, value in inner.items()}
-    for key, only in REMOVED.items():
-        found = values.pop(key, only)
-        if only is not None and found != only:
-            raise UsageError(
-                f"expected a run of lvseg train in {where}, found one with {key} = '{found}', as "
-                "only lvseg reproduce has it"
-            )
-    return _validated(values, where)
 
 
 def write_options(path: Path, options: TrainOptions, remarks: Sequence[str]) -> Path:
