@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lvseg.datasets.folder import Progress, first_names
 from lvseg.errors import DatasetError, ReadError
 from lvseg.issues import Issue, Severity
+from lvseg.json_text import jsonable
 from lvseg.labels import Label
 from lvseg.manifest import (
     DATASET,
@@ -65,26 +66,13 @@ _COLUMN = re.compile(r"name|birth|\bdob\b|address|phone|e-?mail|mrn|accession", 
 
 @dataclass(frozen=True, slots=True)
 class SplitBalance:
-    """Patients of one split: how many, and by pathology and sex; age mean, least and most."""
+    """Patients of one split: how many, and by pathology and sex; mean, min and max of their age."""
 
     patients: int
     images: int
     pathology: Mapping[str, int]
     sex: Mapping[str, int]
-    age: tuple[float, float, float] | None
-
-    def document(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        age = None
-        if self.age is not None:
-            age = dict(zip(("mean", "min", "max"), self.age, strict=True))
-        return {
-            "patients": self.patients,
-            "images": self.images,
-            "pathology": dict(self.pathology),
-            "sex": dict(self.sex),
-            "age": age,
-        }
+    age: Mapping[str, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +101,9 @@ class Audit:
 
     def document(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {
-            "dataset": str(self.dataset),
-            "ok": self.ok,
-            "images": self.images,
-            "patients": self.patients,
-            "empty": self.empty,
-            "balance": {split: part.document() for split, part in self.balance.items()},
-            "findings": [issue.to_dict() for issue in self.issues],
-        }
+        values: dict[str, object] = jsonable(self)
+        issues = values.pop("issues")
+        return {"dataset": str(self.dataset), "ok": self.ok} | values | {"findings": issues}
 
 
 #: File names by kind of fault.
@@ -251,12 +233,16 @@ def balance(samples: Sequence[Sample]) -> dict[str, SplitBalance]:
         rows = [sample for sample in samples if sample.split == split]
         people = list({sample.patient_id: sample for sample in reversed(rows)}.values())
         ages = [sample.age for sample in people if sample.age is not None]
+        age = None
+        if ages:
+            mean = round(float(np.mean(ages)), 1)
+            age = {"mean": mean, "min": min(ages), "max": max(ages)}
         result[split] = SplitBalance(
             patients=len(people),
             images=len(rows),
             pathology=_counts(sample.pathology for sample in people),
             sex=_counts(sample.sex for sample in people),
-            age=(round(float(np.mean(ages)), 1), min(ages), max(ages)) if ages else None,
+            age=age,
         )
     return result
 
@@ -280,7 +266,7 @@ def _balance_issues(parts: Mapping[str, SplitBalance]) -> list[Issue]:
                         f"{shares[low]:.0%} in {low}",
                     )
                 )
-    means = {split: part.age[0] for split, part in parts.items() if part.age is not None}
+    means = {split: part.age["mean"] for split, part in parts.items() if part.age is not None}
     if means and max(means.values()) - min(means.values()) > AGE_DIFFERENCE:
         low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
         issues.append(
