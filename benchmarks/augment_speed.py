@@ -24,8 +24,8 @@ from torch import Tensor
 
 from lvseg.train import augment
 from lvseg.train.augment import AugmentOptions
-from lvseg.train.loss import dice_cross_entropy
 from lvseg.train.network import build
+from lvseg.train.optimization import dice_cross_entropy
 from lvseg.train.options import read_preset
 
 BATCH, SIDES, SIZE, SEED = 16, (256, 224), 128, 20261122

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from protocols import Part, parts
 from provenance import DATA, save
 from pydantic import TypeAdapter
+from reference_volumes import reference_volumes
 from studies import STUDIES, order_to_experts
 
 from lvseg import model_store
 from lvseg.atomic import write_text
-from lvseg.datasets import reference_volumes
 from lvseg.manifest import Sample, mask_path, patients, read_manifest, select
 from lvseg.metrics import dice
 from lvseg.modelcard import CARD, Calibration, FeatureStatistics, ModelCard

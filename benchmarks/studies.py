@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from provenance import DATA, save
+from reference_volumes import reference_volumes
 
 from lvseg import model_store
-from lvseg.datasets import reference_volumes
 from lvseg.measurement import ejection_fraction_percent
 from lvseg.pipeline import run
 from lvseg.predict import load_model
@@ -67,7 +67,7 @@ def row(name: str, patient: str, predictor: Any) -> dict[str, Any]:
 
 def order_to_experts(cine: Any, dicom: Path) -> list[int]:
     """The experts' slice index (order of image numbers) -> ours (order along the normal)."""
-    from lvseg.datasets.image_index import index_images
+    from lvseg.datasets.contours import index_images
 
     index = index_images(dicom, range(1, 1 + cine.shape[0] * cine.shape[1]))
     places = np.array([plane.origin_mm for plane in cine.planes])

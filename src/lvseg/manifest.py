@@ -15,10 +15,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from lvseg.atomic import write_text
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
@@ -34,9 +41,26 @@ ORIGINAL = "original"
 ALL = "all"
 
 
+def _stays_inside(value: str) -> str:
+    parts = value.replace("\\", "/").split("/")
+    if value.startswith(("/", "\\")) or ":" in parts[0] or {"", ".", ".."} & set(parts):
+        raise ValueError("must be a file name below the images folder")
+    return value
+
+
+def _one_name(value: str) -> str:
+    if "+" in value or value.lower() == ALL:
+        raise ValueError("must be one name, without '+' and not 'all'")
+    return value
+
+
+_Text = Annotated[str, Field(min_length=1)]
+_Spacing = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image with its mask: a row of the manifest.
+    """One image with its mask: a row of the manifest, whose cells :func:`parse_manifest` checks.
 
     :param file: name below ``images`` and ``masks``.
     :param phase: "ED" or "ES" where known. :param slice_index: order along the heart, from 0;
@@ -44,35 +68,24 @@ class Sample:
     :param age: years. :param extra: columns we do not interpret, as (name, text), kept as they are.
     """
 
-    file: str
-    patient_id: str
-    split: str
+    file: Annotated[_Text, AfterValidator(_stays_inside)]
+    patient_id: _Text
+    split: Annotated[_Text, AfterValidator(_one_name)]
     phase: str | None = None
-    slice_index: int | None = None
+    slice_index: Annotated[int, Field(ge=0)] | None = None
     pathology: str | None = None
     sex: str | None = None
-    age: float | None = None
-    pixel_spacing_mm: float | None = None
-    slice_spacing_mm: float | None = None
+    age: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    pixel_spacing_mm: _Spacing | None = None
+    slice_spacing_mm: _Spacing | None = None
     extra: tuple[tuple[str, str], ...] = ()
 
 
-class _Facts(BaseModel):
-    """``dataset.json`` as text; what is absent, null or blank is unknown."""
+def _blank_is_unknown(value: object) -> object:
+    return UNKNOWN if value is None or (isinstance(value, str) and not value.strip()) else value
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, str_strip_whitespace=True)
 
-    name: str = UNKNOWN
-    licence: str = UNKNOWN
-    citation: str = UNKNOWN
-    centre: str = UNKNOWN
-    limits: list[str] = []
-    outline_rule: str = UNKNOWN
-
-    @field_validator("name", "licence", "citation", "centre", "outline_rule", mode="before")
-    @classmethod
-    def _blank_is_unknown(cls, value: object) -> object:
-        return UNKNOWN if value is None or (isinstance(value, str) and not value.strip()) else value
+Fact = Annotated[str, BeforeValidator(_blank_is_unknown)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +98,14 @@ class DatasetFacts:
     :param outline_rule: how a contour became a mask, that is whether its line belongs to it.
     """
 
-    name: str = UNKNOWN
-    licence: str = UNKNOWN
-    citation: str = UNKNOWN
-    centre: str = UNKNOWN
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    name: Fact = UNKNOWN
+    licence: Fact = UNKNOWN
+    citation: Fact = UNKNOWN
+    centre: Fact = UNKNOWN
     limits: tuple[str, ...] = ()
-    outline_rule: str = UNKNOWN
+    outline_rule: Fact = UNKNOWN
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -110,16 +125,18 @@ class DatasetFacts:
         :raises DatasetError: not an object, a key that no fact has, or a value of another type.
         """
         try:
-            facts = _Facts.model_validate(values)
+            return _FACTS.validate_python(values)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise DatasetError(
                 f"{where}{', key ' + key if key else ''}: {first['msg']}: expected an object with "
-                f"any of {', '.join(_Facts.model_fields)}; limits is a list of sentences, the "
-                "others are text"
+                f"any of {', '.join(each.name for each in fields(cls))}; limits is a list of "
+                "sentences, the others are text"
             ) from error
-        return cls(**{**facts.model_dump(), "limits": tuple(facts.limits)})
+
+
+_FACTS = TypeAdapter(DatasetFacts)
 
 
 def read_dataset_facts(folder: Path) -> DatasetFacts:
@@ -147,36 +164,7 @@ _REQUIRED = ("file", "patient_id", "split")
 _COLUMNS = tuple(field.name for field in fields(Sample) if field.name != "extra")
 
 
-class _Row(BaseModel):
-    """A row as text; blank cells were removed before."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
-
-    file: str = Field(min_length=1)
-    patient_id: str = Field(min_length=1)
-    split: str = Field(min_length=1)
-    phase: str | None = None
-    slice_index: int | None = Field(default=None, ge=0)
-    pathology: str | None = None
-    sex: str | None = None
-    age: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    pixel_spacing_mm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    slice_spacing_mm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-    @field_validator("file")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        parts = value.replace("\\", "/").split("/")
-        if value.startswith(("/", "\\")) or ":" in parts[0] or {"", ".", ".."} & set(parts):
-            raise ValueError("must be a file name below the images folder")
-        return value
-
-    @field_validator("split")
-    @classmethod
-    def _one_name(cls, value: str) -> str:
-        if "+" in value or value.lower() == ALL:
-            raise ValueError("must be one name, without '+' and not 'all'")
-        return value
+_SAMPLE = TypeAdapter(Sample)
 
 
 def _parse_row(row: Mapping[str | None, object], line: int, where: str) -> Sample:
@@ -189,7 +177,7 @@ def _parse_row(row: Mapping[str | None, object], line: int, where: str) -> Sampl
     known = {name: cells[name] for name in _COLUMNS if name in _REQUIRED or cells.get(name)}
     extra = tuple((name, value) for name, value in cells.items() if name not in _COLUMNS)
     try:
-        parsed = _Row.model_validate(known)
+        return _SAMPLE.validate_python({**known, "extra": extra})
     except ValidationError as error:
         first = error.errors()[0]
         column = str(first["loc"][0])
@@ -197,7 +185,6 @@ def _parse_row(row: Mapping[str | None, object], line: int, where: str) -> Sampl
             f"{where}, line {line}, column {column}: {first['msg']}, found "
             f"'{known.get(column, '')}': correct the manifest"
         ) from error
-    return Sample(**parsed.model_dump(), extra=extra)
 
 
 def parse_manifest(text: str, *, where: str = MANIFEST) -> tuple[Sample, ...]:

@@ -16,8 +16,13 @@ torch = pytest.importorskip("torch")
 from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.preprocess import normalise  # noqa: E402
 from lvseg.train import augment  # noqa: E402
-from lvseg.train.augment import AugmentOptions, AugmentParameters, intensity, spatial  # noqa: E402
-from lvseg.train.augment.random_fields import coarse, smooth_matrix, spline_field  # noqa: E402
+from lvseg.train.augment import (  # noqa: E402
+    AugmentOptions,
+    AugmentParameters,
+    coarse,
+    smooth_matrix,
+    spline_field,
+)
 from lvseg.train.dataset import normalise_crops  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -332,7 +337,7 @@ def test_elastic_goes_no_further_than_1_9_times_its_control_points() -> None:
     # (-, +, +, -) they add to 44 / 32 on each axis, 1.890625 on both
     signs = torch.tensor([-1.0, 1.0, 1.0, -1.0])
     worst = _still(elastic=4 * torch.outer(signs, signs).expand(4, 2, 4, 4))
-    furthest = spatial._displacement(worst, 33).abs().max()
+    furthest = augment._displacement(worst, 33).abs().max()
     assert float(furthest) == pytest.approx(4 * 1.890625, rel=1e-4)
 
 
@@ -340,11 +345,11 @@ def test_elastic_goes_no_further_than_1_9_times_its_control_points() -> None:
 @given(seeds, st.floats(0.5, 8))
 def test_fine_elastic_never_goes_beyond_its_limit(seed: int, limit: float) -> None:
     drawn = _drawn(seed, elastic_fine_px=limit)
-    field = spatial._displacement(drawn, 37)
+    field = augment._displacement(drawn, 37)
     assert 0.2 * limit < float(field.abs().max()) <= limit * 1.00001
     ends = replace(drawn, elastic_fine=torch.full((4, 2, 8, 8), limit))
     same = torch.full((4, 37, 37, 2), limit)
-    torch.testing.assert_close(spatial._displacement(ends, 37), same)
+    torch.testing.assert_close(augment._displacement(ends, 37), same)
 
 
 def test_a_constant_displacement_is_a_shift() -> None:
@@ -400,14 +405,14 @@ def test_offset_leaves_what_is_outside_the_picture_black() -> None:
 @given(seeds)
 def test_shading_is_smooth_opposite_for_opposite_points_and_centred_on_demand(seed: int) -> None:
     drawn = _drawn(seed, bias=0.5)
-    shading = intensity._shading(drawn, (48, 40))
+    shading = augment._shading(drawn, (48, 40))
     # 3 intervals of control points at most 1 apart over 39 pixels, steepened by the cubic
     for axis in (2, 3):
         assert float(shading.diff(dim=axis).abs().max()) < 4 * 3 / 39
     # a field and its opposite are equally likely, so the mean of the log is 0 over draws
-    opposite = intensity._shading(replace(drawn, bias=-drawn.bias), (48, 40))
+    opposite = augment._shading(replace(drawn, bias=-drawn.bias), (48, 40))
     torch.testing.assert_close(opposite, -shading)
-    centred = intensity._shading(replace(drawn, bias_centred=True), (48, 40))
+    centred = augment._shading(replace(drawn, bias_centred=True), (48, 40))
     torch.testing.assert_close(centred.mean((2, 3)), torch.zeros(4, 1), atol=1e-6, rtol=0)
     removed = shading - centred
     torch.testing.assert_close(removed, removed[:, :, :1, :1].expand_as(removed))

@@ -13,8 +13,15 @@ from torch import Tensor, nn  # noqa: E402
 
 from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.train.export import PARITY_TOLERANCE, _onnx_bytes  # noqa: E402
-from lvseg.train.network import NetworkOptions, build, count_parameters, doubling  # noqa: E402
-from lvseg.train.network.attention import AttentionGate, Recalibration, SpatialAttention  # noqa: E402
+from lvseg.train.network import (  # noqa: E402
+    AttentionGate,
+    NetworkOptions,
+    Recalibration,
+    SpatialAttention,
+    build,
+    count_parameters,
+    doubling,
+)
 
 pytestmark = [
     pytest.mark.torch,

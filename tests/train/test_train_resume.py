@@ -11,9 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from train_maker import make_dataset, tiny_options  # noqa: E402
 
+from lvseg.errors import UsageError  # noqa: E402
 from lvseg.train import checkpoint, trainer  # noqa: E402
 from lvseg.train.network import NetworkOptions  # noqa: E402
 from lvseg.train.options import TrainOptions  # noqa: E402
@@ -148,45 +149,20 @@ def test_a_report_that_raises_leaves_a_run_to_resume(dataset: Path, tmp_path: Pa
     assert_same(straight, fit(options, dataset, tmp_path / "stopped", resume=True))
 
 
-def test_a_checkpoint_of_version_0_1_goes_on(dataset: Path, tmp_path: Path) -> None:
-    # it had other names, no progress beside the tensors and fewer columns in its log
-    options = tiny_options()
-    straight = fit(options, dataset, tmp_path / "straight")
-
-    def stop(epoch: int, epochs: int, figures: dict[str, float]) -> None:
-        raise Stopped
-
-    run = tmp_path / "old"
-    with pytest.raises(Stopped):
-        trainer.fit(options, dataset, run, report=stop, device="cpu")
-    document = json.loads((run / "last.json").read_text())
-    for key in ("schedule", "clip_norm", "deterministic"):
-        del document["options"][key]
-    document["options"] |= {"optimiser": "adamw", "momentum": 0.9}  # and some that are gone
-    for place, old, new in (
-        (document["options"], "peak_rate", "learning_rate"),
-        (document["options"], "scout_every", "locate_every"),
-        (document["options"]["input"], "window_px", "crop_px"),
-        (document["options"]["network"], "normalisation", "normalization"),
-    ):
-        place[old] = place.pop(new)
-    (run / "last.json").write_text(json.dumps(document))
-    tensors = load_file(run / "last.safetensors")
-    for old, new in (
-        ("average.", "ema."),
-        ("optimiser.", "optimizer."),
-    ):
-        tensors = {key.replace(new, old): value for key, value in tensors.items()}
-    save_file(tensors, run / "last.safetensors")
-    columns = [line.split(",")[:4] for line in (run / "log.csv").read_text().splitlines()]
-    (run / "log.csv").write_text("".join(",".join(line) + ",,\n" for line in columns))
-    text = (run / "log.csv").read_text()
-    (run / "log.csv").write_text(text.replace(",,", ",validation_dice,validation_jaccard", 1))
-
-    fit(options, dataset, run, resume=True)
-    first, second = (load_file(each / "last.safetensors") for each in (straight, run))
-    assert all(torch.equal(value, second[key]) for key, value in first.items())
-    assert len((run / "log.csv").read_text().splitlines()) == 3
+def test_a_run_with_options_of_another_version_is_refused_in_one_line(
+    dataset: Path, tmp_path: Path
+) -> None:
+    options = tiny_options(epochs=1)
+    run = fit(options, dataset, tmp_path / "old")
+    for name in ("last", "best"):
+        document = json.loads((run / f"{name}.json").read_text())
+        document["options"]["peak_rate"] = document["options"].pop("learning_rate")
+        (run / f"{name}.json").write_text(json.dumps(document))
+    message = "expected a run of lvseg train of this version in .*'peak_rate'.*start a new run"
+    with pytest.raises(UsageError, match=message):
+        fit(options, dataset, run, resume=True)
+    with pytest.raises(UsageError, match=message):
+        checkpoint.exported_network(run)
 
 
 def test_without_an_average_the_exported_weights_are_the_last(

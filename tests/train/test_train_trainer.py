@@ -185,7 +185,7 @@ def test_a_card_says_what_the_data_set_says_of_itself(dataset: Path, tmp_path: P
 def test_a_card_of_data_that_says_nothing_guesses_nothing(dataset: Path, tmp_path: Path) -> None:
     run = fit(OPTIONS.model_copy(update={"epochs": 1}), dataset, tmp_path / "run")
     document = json.loads((run / "best.json").read_text())
-    del document["data"]["dataset"]  # as in a run of version 0.1
+    del document["data"]["dataset"]  # as in a run that noted none
     (run / "best.json").write_text(json.dumps(document))
     card = load_model(export(run, tmp_path / "model"), runtime="onnxruntime").card
     assert {card.training.name, card.training.licence, card.training.centre} == {"unknown"}

@@ -28,13 +28,25 @@ from lvseg.manifest import Sample, patients  # noqa: E402
 from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.train.dataset import load_slices  # noqa: E402
 from lvseg.train.network import NetworkOptions  # noqa: E402
-from lvseg.train.options import TrainOptions, load_options, preset_names, read_preset  # noqa: E402
+from lvseg.train.options import (  # noqa: E402
+    TrainOptions,
+    load_options,
+    preset_names,
+    read_preset,
+    to_toml,
+    write_options,
+)
 from lvseg.train.run_folder import same_settings  # noqa: E402
 from lvseg.train.search import tune as searching  # noqa: E402
 from lvseg.train.search.space import Space, choices, default_space, load_space  # noqa: E402
-from lvseg.train.search.split import linked_dataset, patient_dice, split_samples  # noqa: E402
-from lvseg.train.search.trials import draw_figure, to_toml, write_options  # noqa: E402
-from lvseg.train.search.tune import Outcome, tune  # noqa: E402
+from lvseg.train.search.tune import (  # noqa: E402
+    Outcome,
+    draw_figure,
+    linked_dataset,
+    patient_dice,
+    split_samples,
+    tune,
+)
 from lvseg.train.validation import load_validation  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -214,7 +226,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Score], list[TrainOpti
         monkeypatch.setattr(searching, "fit", fit)
         monkeypatch.setattr(searching.checkpoint, "load_ema", lambda *_: None)
         monkeypatch.setattr(searching, "build", lambda *_: torch.nn.Identity())
-        monkeypatch.setattr(searching.trials, "draw_figure", lambda path, *_: path)
+        monkeypatch.setattr(searching, "draw_figure", lambda path, *_: path)
         monkeypatch.setattr(
             searching, "patient_dice", lambda *_: {"a": score(trained[-1], now["epoch"])}
         )

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lvseg.datasets import check, prepare_sunnybrook
-from lvseg.datasets.phi_scan import looks_like, metadata_kinds
+from lvseg.datasets.audit import looks_like, metadata_kinds
 from lvseg.errors import DatasetError
 from lvseg.manifest import DatasetFacts, Sample, manifest_text, read_manifest, write_dataset_facts
 

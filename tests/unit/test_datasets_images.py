@@ -10,8 +10,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lvseg.datasets import prepare_images
+from lvseg.datasets.audit import metadata_kinds
 from lvseg.datasets.images import mask_values, patient_of
-from lvseg.datasets.phi_scan import metadata_kinds
 from lvseg.errors import DatasetError, ReadError, UsageError
 from lvseg.manifest import read_manifest
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from reference_volumes import reference_volumes
 
-from lvseg.datasets import reference_volumes
-from lvseg.datasets.image_index import ImageIndex, index_images
-from lvseg.datasets.reference_contours import empty_frames, endocardial_contours, label_phases
+from lvseg.datasets.contours import (
+    ImageIndex,
+    empty_frames,
+    endocardial_contours,
+    index_images,
+    label_phases,
+)
 from lvseg.errors import DatasetError
 from lvseg.geometry import Plane
 

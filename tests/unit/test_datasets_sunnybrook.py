@@ -14,8 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from lvseg.datasets import prepare_sunnybrook
-from lvseg.datasets.sunnybrook import to_8_bit
-from lvseg.datasets.sunnybrook_facts import PAIRS, PATIENTS, canonical_id
+from lvseg.datasets.sunnybrook import PAIRS, PATIENTS, canonical_id, to_8_bit
 from lvseg.errors import DatasetError, UsageError
 from lvseg.manifest import read_dataset_facts, read_manifest
 from lvseg.read.single_image import read_dicom_frame, read_frame_header

@@ -13,10 +13,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from reference_volumes import ReferenceVolumes, reference_volumes
 
 from lvseg import model_store
 from lvseg.cli import main
-from lvseg.datasets import ReferenceVolumes, reference_volumes
 from lvseg.pipeline import run
 from lvseg.predict import Predictor, load_model
 from lvseg.results import LVMeasurements

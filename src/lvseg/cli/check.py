@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lvseg.cli.app import command
@@ -36,6 +37,6 @@ def audit_text(audit: Audit) -> str:
     head = f"{audit.dataset}: {audit.images} images of {audit.patients} patients"
     lines = [f"{head}, {audit.empty} empty masks, {'ok' if audit.ok else 'NOT ok'}"]
     for split, part in audit.balance.items():
-        facts = part.document()
+        facts = asdict(part)
         lines.append(f"  {split}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
     return "\n".join([*lines, *finding_lines(audit.issues)])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lvseg.atomic import atomic_folder
 from lvseg.errors import DatasetError
 from lvseg.issues import Issue
+from lvseg.json_text import jsonable
 from lvseg.manifest import MANIFEST, DatasetFacts, Sample, write_dataset_facts, write_manifest
 from lvseg.write.pictures import write_picture
 
@@ -50,16 +51,9 @@ class PrepareReport:
 
     def document(self) -> dict[str, object]:
         """The report as plain values for JSON."""
-        return {
-            "dataset": str(self.dataset),
-            "layout": self.layout,
-            "images": self.images,
-            "patients": self.patients,
-            "empty": self.empty,
-            "with_spacing": self.with_spacing,
-            "splits": dict(self.splits),
-            "findings": [issue.to_dict() for issue in self.issues],
-        }
+        values: dict[str, object] = jsonable(self)
+        issues = values.pop("issues")
+        return values | {"findings": issues}
 
 
 def first_names(names: Iterable[str], most: int = 10) -> str:

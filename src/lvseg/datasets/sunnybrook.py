@@ -1,5 +1,9 @@
 """Data set folder of the Sunnybrook cardiac set, from its PNG pairs or its official layout.
 
+Its facts are those of the distribution (Radau et al., The MIDAS Journal 2009; Cardiac Atlas
+Project). Each patient has a name in the contour files (``SC-HF-I-01``) and one in the DICOM files
+(``SCD0000101``).
+
 The PNG pairs come with a manifest. The official layout is DICOM folders (``SCD0000101`` or
 ``SC-HF-I-01``, any nesting) and folders of contour files (``SC-HF-I-01/.../IM-0001-0048-icontour-
 manual.txt``, any nesting); pairs are found by patient and image number. Masks made here from
@@ -10,30 +14,97 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.contours import area_px
-from lvseg.datasets.contours import fill, read_contour
-from lvseg.datasets.folder import ImagePair, PrepareReport, Progress, write_dataset
-from lvseg.datasets.image_index import ImageIndex, index_images
-from lvseg.datasets.reference_contours import (
+from lvseg.datasets.contours import (
+    ImageIndex,
     PhaseName,
     empty_frames,
     endocardial_contours,
+    fill,
+    index_images,
     label_phases,
+    read_contour,
 )
-from lvseg.datasets.sunnybrook_facts import OFFICIAL, PAIRS, PATIENTS, canonical_id
+from lvseg.datasets.folder import ImagePair, PrepareReport, Progress, write_dataset
 from lvseg.errors import DatasetError
 from lvseg.issues import Issue
-from lvseg.manifest import Sample, parse_manifest
+from lvseg.manifest import DatasetFacts, Sample, parse_manifest
 from lvseg.read.single_image import read_dicom_frame
 
 Row = dict[str, str]
+
+#: The public PNG pairs.
+PAIRS = DatasetFacts(
+    name="Sunnybrook Cardiac Data",
+    licence="CC0-1.0",
+    citation="Radau P, Lu Y, Connelly K, Paul G, Dick AJ, Wright GA. Evaluation Framework for "
+    "Algorithms Segmenting Short Axis Cardiac MRI. The MIDAS Journal, 2009.",
+    centre="Sunnybrook Health Sciences Centre, Toronto",
+    limits=(
+        "One centre's scanner and one expert's endocardial contours at end-diastole and "
+        "end-systole.",
+        "Reference masks include the contour line, about half a pixel on each side, so areas come "
+        "out slightly large.",
+        "Frames without a cavity (above the base, below the apex) come from few patients.",
+        "No late enhancement, black blood, long-axis views, children or congenital disease.",
+    ),
+    outline_rule="polygon filled with its outline, coordinates cut to whole pixels "
+    "(OpenCV fillPoly)",
+)
+#: Made here from the official contours: the line is not part of these masks.
+OFFICIAL = replace(
+    PAIRS,
+    limits=tuple(limit for limit in PAIRS.limits if "contour line" not in limit),
+    outline_rule="pixel inside where at least half of it lies in the polygon",
+)
+
+_SPELLING = re.compile(r"^SC-(HF-NI|HF-I|HYP|N)-(\d{1,2})$", re.IGNORECASE)
+
+
+class SunnybrookPatient(NamedTuple):
+    """Name in the DICOM files, and official set."""
+
+    scd_id: str
+    official_set: str
+
+
+def canonical_id(name: str) -> str | None:
+    """The patient id with two digits, or None for anything else.
+
+    >>> canonical_id("SC-HF-I-1")
+    'SC-HF-I-01'
+    """
+    match = _SPELLING.match(name.strip())
+    return f"SC-{match.group(1).upper()}-{int(match.group(2)):02d}" if match else None
+
+
+#: Official set -> its patients.
+_SETS = {
+    "training": "SC-HF-I-01 SC-HF-I-02 SC-HF-I-04 SC-HF-I-40 SC-HF-NI-03 SC-HF-NI-04 SC-HF-NI-34 "
+    "SC-HF-NI-36 SC-HYP-01 SC-HYP-03 SC-HYP-38 SC-HYP-40 SC-N-02 SC-N-03 SC-N-40",
+    "validation": "SC-HF-I-05 SC-HF-I-06 SC-HF-I-07 SC-HF-I-08 SC-HF-NI-07 SC-HF-NI-11 SC-HF-NI-31 "
+    "SC-HF-NI-33 SC-HYP-06 SC-HYP-07 SC-HYP-08 SC-HYP-37 SC-N-05 SC-N-06 SC-N-07",
+    "online": "SC-HF-I-09 SC-HF-I-10 SC-HF-I-11 SC-HF-I-12 SC-HF-NI-12 SC-HF-NI-13 SC-HF-NI-14 "
+    "SC-HF-NI-15 SC-HYP-09 SC-HYP-10 SC-HYP-11 SC-HYP-12 SC-N-09 SC-N-10 SC-N-11",
+}
+_SET_OF = {patient: name for name, listed in _SETS.items() for patient in listed.split()}
+#: The DICOM files number the patients in the order of their names.
+PATIENTS = MappingProxyType(
+    {
+        patient: SunnybrookPatient(f"SCD{number:05d}01", _SET_OF[patient])
+        for number, patient in enumerate(sorted(_SET_OF), start=1)
+    }
+)
 
 
 def to_8_bit(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -19,8 +19,8 @@ from lvseg.reproduction.trainer import LOSSES, FrameOptions
 from lvseg.reproduction.worker_pool import jobs_for, one_thread
 from lvseg.train import augment
 from lvseg.train.distributed import Device, pick_device
-from lvseg.train.loss import dice_cross_entropy
 from lvseg.train.network import build
+from lvseg.train.optimization import dice_cross_entropy
 
 #: Steps measured, after one that is not.
 MEASURED = 3

@@ -29,11 +29,15 @@ from lvseg.train import augment, checkpoint
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.checkpoint import State, TrainingProgress
 from lvseg.train.dataset import draw_order, read_sample
-from lvseg.train.ema import update_ema
 from lvseg.train.log import draw_curves, read_log, write_log
-from lvseg.train.loss import dice_cross_entropy, soft_dice
 from lvseg.train.network import NetworkOptions, build
-from lvseg.train.schedule import Schedule, learning_rate
+from lvseg.train.optimization import (
+    Schedule,
+    dice_cross_entropy,
+    learning_rate,
+    soft_dice,
+    update_ema,
+)
 from lvseg.train.validation import label_figures, overlaps
 
 #: The paper's rule: a resized mask is cavity from here on, of 255.

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -21,16 +19,12 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from lvseg.atomic import atomic_write, write_text
-from lvseg.errors import ModelError
+from lvseg.errors import ModelError, UsageError
 from lvseg.train.network import build
-from lvseg.train.options import TrainOptions, upgraded
+from lvseg.train.options import TrainOptions
 
 #: Weight tensors from this many values on are exported in half precision: half the file.
 HALF_FROM = 1024
-
-
-#: Parts of the names of tensors that version 0.1 had -> those of today.
-RENAMED: Mapping[str, str] = MappingProxyType({"average.": "ema.", "optimiser.": "optimizer."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +74,10 @@ def save(
             for key, value in values.items()
             if value is not None  # SGD without momentum keeps nothing
         }
-    tensors |= {
-        f"scaler.{key}": torch.tensor(float(value)) for key, value in _scaling(state).items()
-    }
+    scaling = state.scaler.state_dict()  # no numbers where it is switched off
+    tensors |= {f"scaler.{key}": torch.tensor(float(value)) for key, value in scaling.items()}
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    steps = {key: getattr(progress, key) for key in TrainingProgress.__dataclass_fields__}
+    steps = asdict(progress)
     with atomic_write(run / f"{name}.safetensors") as file:
         file.write_bytes(to_bytes(tensors, metadata={"progress": json.dumps(steps)}))
     document = {
@@ -103,10 +96,16 @@ def read_options(
     """Options, progress and data record of a checkpoint of ``lvseg train``.
 
     :raises ModelError: the folder holds no checkpoint.
-    :raises UsageError: it is not one of ``lvseg train``.
+    :raises UsageError: it is not one of ``lvseg train``, or of another version with other options.
     """
     document = read_document(run, name)
-    options = upgraded(document["options"], str(run))
+    try:
+        options = TrainOptions.model_validate(document["options"])
+    except ValidationError as error:
+        raise UsageError(
+            f"expected a run of lvseg train of this version in {run}, found other options "
+            f"({error.errors()[0]['msg']}): start a new run"
+        ) from error
     return options, TrainingProgress(**document["progress"]), document["data"]
 
 
@@ -124,12 +123,9 @@ def read_document(run: Path, name: str = "last") -> dict[str, Any]:
 
 def restore(run: Path, state: State) -> TrainingProgress:
     """Put the state of ``last`` back, so that training goes on as if it had not stopped."""
-    progress = TrainingProgress(**read_document(run)["progress"])
     with safe_open(run / "last.safetensors", "pt") as file:
-        noted = (file.metadata() or {}).get("progress")
-    if noted is not None:
-        progress = TrainingProgress(**json.loads(noted))
-    tensors = _load(run, "last")
+        progress = TrainingProgress(**json.loads(file.metadata()["progress"]))
+    tensors = load_file(run / "last.safetensors")
     state.network.load_state_dict(_part(tensors, "network."))
     state.ema.load_state_dict(_part(tensors, "ema."))
     values: dict[int, dict[str, Tensor]] = {}
@@ -141,20 +137,14 @@ def restore(run: Path, state: State) -> TrainingProgress:
     state.generator.set_state(tensors["generator"])
     scaling = _part(tensors, "scaler.")
     if state.scaler.is_enabled() and scaling:
-        whole = {key: type(value)(scaling[key]) for key, value in _scaling(state).items()}
+        whole = {key: type(value)(scaling[key]) for key, value in state.scaler.state_dict().items()}
         state.scaler.load_state_dict(whole)
     return progress
 
 
-def _scaling(state: State) -> dict[str, float]:
-    """Numbers of the loss scaler; none where it is switched off."""
-    numbers: dict[str, float] = state.scaler.state_dict()
-    return numbers
-
-
 def load_ema(run: Path, name: str, network: nn.Module) -> None:
     """Load the averaged weights of a checkpoint into ``network``."""
-    network.load_state_dict(_part(_load(run, name), "ema."))
+    network.load_state_dict(_part(load_file(run / f"{name}.safetensors"), "ema."))
 
 
 @torch.no_grad()
@@ -185,14 +175,6 @@ def weights_bytes(network: nn.Module) -> bytes:
 def weights_sha256(network: nn.Module) -> str:
     """SHA-256 of :func:`weights_bytes`, as hexadecimal text."""
     return hashlib.sha256(weights_bytes(network)).hexdigest()
-
-
-def _load(run: Path, name: str) -> dict[str, Tensor]:
-    """Tensors of a checkpoint, with the names of today where version 0.1 had others."""
-    tensors: dict[str, Tensor] = load_file(run / f"{name}.safetensors")
-    for old, new in RENAMED.items():
-        tensors = {key.replace(old, new): value for key, value in tensors.items()}
-    return tensors
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
+from lvseg.atomic import write_text
 from lvseg.errors import UsageError
 from lvseg.labels import Label
 from lvseg.modelcard import InputSpec, LabelNames, StrictModel
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
-from lvseg.train.schedule import Schedule
+from lvseg.train.optimization import Schedule
 
-#: Options of version 0.1 that are gone, with the one value that lvseg trains with today. The other
-#: values were the paper's; :mod:`lvseg.reproduction` has them.
-REMOVED: Mapping[str, Any] = MappingProxyType(
-    {
-        "frame": "window",
-        "frame_px": None,
-        "augmented": True,
-        "shuffled": True,
-        "loss": "dice-cross-entropy",
-        "optimiser": "adamw",
-        "momentum": None,
-    }
-)
+#: Options that only the paper's networks used; :mod:`lvseg.reproduction` has them.
+REMOVED = frozenset({"frame", "frame_px", "augmented", "shuffled", "loss", "optimiser", "momentum"})
 
 
 class TrainOptions(StrictModel):
@@ -44,7 +34,7 @@ class TrainOptions(StrictModel):
         the size of the data set; a checkpoint is written after each.
     :param validate_every: epochs between validations.
     :param batch_size: over all processes together.
-    :param schedule, learning_rate, warmup_steps: see :func:`lvseg.train.schedule.learning_rate`.
+    :param schedule, learning_rate, warmup_steps: see :mod:`lvseg.train.optimization`.
     :param clip_norm: gradients longer than this are shortened to it; 0 = never.
     :param ema_decay: the exported weights are an exponential average over steps; 0 = the last.
     :param empty_weight: how often a frame without cavity is drawn, relative to one with.
@@ -130,18 +120,14 @@ def load_options(path: Path) -> TrainOptions:
 def _parse(text: str, where: str) -> TrainOptions:
     try:
         document = tomllib.loads(text)
-        gone = sorted(REMOVED.keys() & document.keys())
-        if gone:
-            raise UsageError(
-                f"in {where}, key '{gone[0]}': no longer an option of lvseg train, leave it out; "
-                "what only the paper's networks used belongs to lvseg reproduce"
-            )
-        return _validated(document, where)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"expected TOML in {where}: {error}") from error
-
-
-def _validated(document: Mapping[str, Any], where: str) -> TrainOptions:
+    gone = sorted(REMOVED & document.keys())
+    if gone:
+        raise UsageError(
+            f"in {where}, key '{gone[0]}': no longer an option of lvseg train, leave it out; "
+            "what only the paper's networks used belongs to lvseg reproduce"
+        )
     try:
         return TrainOptions.model_validate(document)
     except ValidationError as error:
@@ -151,21 +137,38 @@ def _validated(document: Mapping[str, Any], where: str) -> TrainOptions:
         raise UsageError(f"{place}: {first['msg']}") from error
 
 
-def upgraded(document: Mapping[str, Any], where: str) -> TrainOptions:
-    """Options of a run, perhaps one of version 0.1 with its own keys.
+def write_options(path: Path, options: TrainOptions, remarks: Sequence[str]) -> Path:
+    """All options as TOML that ``lvseg train --config`` takes, with remarks on top.
 
-    :param where: the run, for the message.
-    :raises UsageError: the run used something that only :mod:`lvseg.reproduction` has today.
+    :raises ValueError: TOML cannot say these options (it knows no null).
     """
-    values = {TrainOptions.renamed.get(key, key): value for key, value in document.items()}
-    for part, model in (("input", InputSpec), ("network", NetworkOptions)):
-        inner = values.get(part, {})
-        values[part] = {model.renamed.get(key, key): value for key, value in inner.items()}
-    for key, only in REMOVED.items():
-        found = values.pop(key, only)
-        if only is not None and found != only:
-            raise UsageError(
-                f"expected a run of lvseg train in {where}, found one with {key} = '{found}', as "
-                "only lvseg reproduce has it"
-            )
-    return _validated(values, where)
+    text = to_toml(options.model_dump(mode="json", exclude_none=True))
+    if TrainOptions.model_validate(tomllib.loads(text)) != options:
+        raise ValueError("TOML does not give the same training options back")
+    return write_text(path, "".join(f"# {line}\n" for line in remarks) + text)
+
+
+def to_toml(table: Mapping[str, Any], name: str = "") -> str:
+    """Write a table of plain values, lists and tables (TOML 1.0).
+
+    >>> print(to_toml({"a": 1, "b": {"c": [0.5, True]}}), end="")
+    a = 1
+    <BLANKLINE>
+    [b]
+    c = [0.5, true]
+    """
+    inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    lines = [f"{key} = {_value(value)}" for key, value in table.items() if key not in inner]
+    text = "".join(f"{line}\n" for line in lines)
+    for key, value in inner.items():
+        full = f"{name}.{key}" if name else key
+        text += f"\n[{full}]\n{to_toml(value, full)}"
+    return text
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_value(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

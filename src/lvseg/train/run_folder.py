@@ -21,15 +21,12 @@ def exclusive_lock(folder: Path, what: str) -> Iterator[None]:
     :raises UsageError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        held = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise UsageError(f"expected no other {what} in {folder}, found one going on") from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def same_settings(

@@ -25,12 +25,10 @@ from lvseg.train import augment, checkpoint
 from lvseg.train.checkpoint import State, TrainingProgress
 from lvseg.train.dataset import Slices, draw_order, load_slices, normalise_crops
 from lvseg.train.distributed import Device, Distributed, process_group
-from lvseg.train.ema import update_ema
 from lvseg.train.log import draw_curves, log_scalars, read_log, tensorboard, write_log
-from lvseg.train.loss import dice_cross_entropy
 from lvseg.train.network import build
+from lvseg.train.optimization import dice_cross_entropy, learning_rate, update_ema
 from lvseg.train.options import TrainOptions
-from lvseg.train.schedule import learning_rate
 from lvseg.train.validation import label_figures, load_validation, overlaps, validate
 
 Report = Callable[[int, int, dict[str, float]], None]

@@ -18,7 +18,7 @@ from lvseg.labels import Label
 from lvseg.predict import Network
 from lvseg.train import augment
 from lvseg.train.dataset import Slices, load_slices, nested, normalise_crops, read_sample
-from lvseg.train.loss import dice_cross_entropy
+from lvseg.train.optimization import dice_cross_entropy
 from lvseg.train.options import TrainOptions
 
 #: Probability from which a pixel counts as inside.

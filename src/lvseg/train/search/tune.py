@@ -8,11 +8,14 @@ that never stopped: the sampler of a trial depends on the seed and the finished 
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +24,27 @@ import optuna
 import torch
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
+from PIL import Image
 from sqlalchemy import URL
 from sqlalchemy.exc import DatabaseError
+from torch import nn
 
+from lvseg.atomic import atomic_write, write_text
 from lvseg.errors import DatasetError, UsageError
-from lvseg.manifest import Sample, manifest_text, patients, read_manifest
+from lvseg.manifest import (
+    Sample,
+    folds,
+    manifest_text,
+    patients,
+    read_manifest,
+    select,
+    unaugmented,
+    write_manifest,
+)
 from lvseg.train import checkpoint
 from lvseg.train.network import build
-from lvseg.train.options import TrainOptions
+from lvseg.train.options import TrainOptions, write_options
 from lvseg.train.run_folder import exclusive_lock, same_settings
-from lvseg.train.search import trials
 from lvseg.train.search.space import (
     Space,
     applied,
@@ -40,16 +54,14 @@ from lvseg.train.search.space import (
     value_at,
     values,
 )
-from lvseg.train.search.split import (
-    TRAINING,
-    VALIDATION,
-    linked_dataset,
-    patient_dice,
-    split_samples,
-)
 from lvseg.train.trainer import fit
-from lvseg.train.validation import load_validation
+from lvseg.train.validation import ValidationSet, label_figures, load_validation, slice_overlaps
 
+#: Names of splits that hold test patients; ``all`` would include them.
+TEST_SPLITS = frozenset({"online", "test", "testing", "all"})
+#: Where a recipe names no validation split, one of so many parts of its training patients is.
+FOLDS = 5
+TRAINING, VALIDATION = "training", "validation"
 #: Trials that are drawn at random, and never pruned, before the search learns from them.
 STARTUP = 5
 
@@ -179,7 +191,7 @@ def _open(search: _Search, samples: Sequence[Sample]) -> Any:
 
 def _finished(study: Any) -> int:
     """Number of trials that count."""
-    return sum(trials.state(each) != "interrupted" for each in trials.ended(study))
+    return sum(_state(each) != "interrupted" for each in _ended(study))
 
 
 def _trial(study: Any, search: _Search) -> None:
@@ -254,7 +266,7 @@ def _write(study: Any, search: _Search) -> TrainOptions | None:
 
     :returns: the configuration, with the splits of the recipe; None where no trial completed.
     """
-    trials.write_table(search.folder / "trials.csv", study, search.space)
+    write_table(search.folder / "trials.csv", study, search.space)
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         return None
     best = study.best_trial
@@ -265,7 +277,7 @@ def _write(study: Any, search: _Search) -> TrainOptions | None:
         f"{best.value:.4f} (mean over {search.patients} held-out patients of their mean).",
         "It was chosen for that figure: judge it on other patients.",
     ]
-    trials.write_options(search.folder / "best.toml", options, remarks)
+    write_options(search.folder / "best.toml", options, remarks)
     return options
 
 
@@ -275,21 +287,21 @@ def _outcome(study: Any, search: _Search) -> Outcome:
     :raises UsageError: no trial finished.
     """
     options = _write(study, search)
-    counted = [each for each in trials.ended(study) if trials.state(each) != "interrupted"]
+    counted = [each for each in _ended(study) if _state(each) != "interrupted"]
     if options is None:
         reasons = [each.user_attrs["error"] for each in counted if "error" in each.user_attrs]
         reason = reasons[-1] if reasons else "no trial was made"
         raise UsageError(f"expected at least one trial to finish, found none: {reason}")
-    trials.draw_figure(search.folder / "trials.png", study)
+    draw_figure(search.folder / "trials.png", study)
     best, first = study.best_trial, counted[0]
     as_it_was = first.params == recipe_draw(search.space, search.base)
-    states = [trials.state(each) for each in counted]
+    states = [_state(each) for each in counted]
     names = ("study.db", "best.toml", "trials.csv", "trials.png")
     return Outcome(
         best_value=best.value,
         best_trial=best.number,
         parameters={key: value_at(options, key) for key in search.space},
-        baseline_value=trials.score(first) if as_it_was else None,
+        baseline_value=_score(first) if as_it_was else None,
         patients=search.patients,
         trials=len(states),
         completed=states.count("complete"),
@@ -297,3 +309,145 @@ def _outcome(study: Any, search: _Search) -> Outcome:
         failed=states.count("failed"),
         files={name: search.folder / name for name in names} | {"run": search.run(best.number)},
     )
+
+
+def split_samples(
+    samples: Sequence[Sample], options: TrainOptions, seed: int
+) -> tuple[Sample, ...]:
+    """Samples of a recipe with the splits ``training`` and ``validation``, by patient.
+
+    Without a validation split one of five parts of the training patients is. Augmented copies are
+    never in it.
+
+    :raises UsageError: a split of test patients, or a patient on both sides.
+    """
+    for key, value in options.model_dump().items():
+        named = {part.strip().lower() for part in str(value).split("+")}
+        if key.endswith("_split") and named & TEST_SPLITS:
+            raise UsageError(
+                f"expected a recipe that leaves test patients alone, found {key} = '{value}': a "
+                "search may see training and validation patients only"
+            )
+    training = select(samples, options.train_split)
+    if options.validation_split is None:
+        validation = folds(training, min(FOLDS, len(patients(training))), seed=seed)[0]
+        training = tuple(
+            sample for sample in training if sample.patient_id not in set(patients(validation))
+        )
+    else:
+        validation = select(samples, options.validation_split)
+    both = set(patients(training)) & set(patients(validation))
+    if both:
+        raise UsageError(
+            f"expected other patients in '{options.validation_split}' than in "
+            f"'{options.train_split}', found {len(both)} in both: choose other splits"
+        )
+    return (
+        *(replace(sample, split=TRAINING) for sample in training),
+        *(replace(sample, split=VALIDATION) for sample in unaugmented(validation)),
+    )
+
+
+def linked_dataset(dataset: Path, samples: Sequence[Sample], folder: Path) -> None:
+    """Make ``folder`` a data set of the same images with a manifest of its own.
+
+    ``images``, ``masks`` and ``dataset.json``, if there is one, are links to those of ``dataset``.
+    """
+    folder.mkdir(exist_ok=True)
+    for name in ("images", "masks", "dataset.json"):
+        source, link = (dataset / name).resolve(), folder / name
+        link.unlink(missing_ok=True)
+        if source.exists():
+            link.symlink_to(source, target_is_directory=source.is_dir())
+    write_manifest(samples, folder)
+
+
+def patient_dice(
+    network: nn.Module, data: ValidationSet, options: TrainOptions
+) -> dict[str, float]:
+    """Mean Dice of each patient, over labels and the images that show them.
+
+    Empty images do not count; a patient with no others is left out.
+    """
+    found: dict[str, list[float]] = {}
+    rows = slice_overlaps(network, data, options)
+    for sample, row in zip(data.slices.samples, rows, strict=True):
+        if row.any():
+            dice = label_figures(row, options.labels)["dice"]
+            found.setdefault(sample.patient_id, []).append(dice)
+    return {patient: sum(each) / len(each) for patient, each in found.items()}
+
+
+def _ended(study: Any) -> list[Any]:
+    """Trials of a study that do not run and do not wait, in order."""
+    return [each for each in study.get_trials(deepcopy=False) if each.state.is_finished()]
+
+
+def _state(trial: Any) -> str:
+    """``complete``, ``pruned``, ``failed`` (it gave a reason) or ``interrupted`` (it gave none)."""
+    if trial.state == TrialState.FAIL:
+        return "failed" if "error" in trial.user_attrs else "interrupted"
+    return str(trial.state.name).lower()
+
+
+def _score(trial: Any) -> float | None:
+    """Mean over the patients of their mean Dice; the last one seen where it did not complete."""
+    steps = trial.intermediate_values
+    last: float | None = steps[max(steps)] if trial.value is None and steps else trial.value
+    return last
+
+
+def write_table(path: Path, study: Any, keys: Collection[str]) -> Path:
+    """One line a trial: number, state, score, cost and the value of every option searched."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "state", "score", "epochs", "seconds", *keys, "note"])
+    for trial in _ended(study):
+        dice = "" if _score(trial) is None else f"{_score(trial):.6f}"
+        epochs = max(trial.intermediate_values, default=0)
+        seconds = "" if trial.duration is None else f"{trial.duration.total_seconds():.1f}"
+        drawn = [values(trial.params).get(key, "") for key in keys]
+        note = trial.user_attrs.get("error", "")
+        writer.writerow([trial.number, _state(trial), dice, epochs, seconds, *drawn, note])
+    return write_text(path, text.getvalue())
+
+
+def draw_figure(path: Path, study: Any) -> Path:
+    """Draw score by trial, importance by option, and score by value of each option, as a PNG.
+
+    Importance is PED-ANOVA (Watanabe 2023); left out where there are too few trials to tell. Pruned
+    trials have no final score and are not drawn.
+    """
+    from optuna.visualization import matplotlib as plots
+
+    wide, panels = (12.0, 4.8), (7.0, 4.8)  # the last is twice as wide as a panel
+    name = {"target_name": "Dice, mean over patients"}
+    rows = [
+        _drawn(lambda: plots.plot_optimization_history(study, **name), wide),
+        _drawn(lambda: plots.plot_param_importances(study, **name), wide),
+        _drawn(lambda: plots.plot_slice(study, **name), panels),
+    ]
+    size = (max(row.width for row in rows), sum(row.height for row in rows))
+    sheet, top = Image.new("RGB", size, "white"), 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    with atomic_write(path) as temporary:
+        sheet.save(temporary)
+    return path
+
+
+def _drawn(plot: Callable[[], Any], inches: tuple[float, float]) -> Image.Image:
+    """One plot of Optuna as an image; empty where there are too few trials for it."""
+    import matplotlib.pyplot as plt
+
+    with warnings.catch_warnings(), plt.rc_context({"figure.figsize": inches}):
+        warnings.simplefilter("ignore")  # "experimental", and axes of no length with one value
+        try:
+            plot()
+        except (RuntimeError, ValueError):  # fewer than two trials, or nothing varied
+            return Image.new("RGB", (0, 0))
+        figure, png = plt.gcf(), io.BytesIO()
+        figure.savefig(png, dpi=100, bbox_inches="tight", format="png")
+        plt.close(figure)
+    return Image.open(png)

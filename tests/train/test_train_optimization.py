@@ -1,4 +1,4 @@
-"""The loss by hand."""
+"""Loss and learning rates by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lvseg.train.loss import dice_cross_entropy  # noqa: E402
+from lvseg.train.optimization import dice_cross_entropy, learning_rate  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -54,3 +54,23 @@ def test_two_labels_by_hand() -> None:
     target = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]]])
     loss = dice_cross_entropy(torch.zeros(1, 2, 2, 2), target)
     assert loss.item() == pytest.approx(1 - (3 / 5 + 5 / 7) / 2 + math.log(2))
+
+
+def test_cosine_warms_up_then_falls_to_zero() -> None:
+    # 12 steps, 2 of warm-up; after the warm-up 10 steps of half a cosine
+    rates = [
+        learning_rate(step, 0.02, schedule="cosine", warmup_steps=2, total_steps=12)
+        for step in range(13)
+    ]
+    assert rates[:3] == pytest.approx([0.01, 0.02, 0.02])
+    assert rates[7] == pytest.approx(0.01)
+    assert rates[12] == pytest.approx(0)
+
+
+def test_constant_stays_at_the_peak_after_the_warm_up() -> None:
+    def rates(warmup_steps: int) -> list[float]:
+        how = {"warmup_steps": warmup_steps, "total_steps": 6}
+        return [learning_rate(step, 0.01, schedule="constant", **how) for step in range(6)]
+
+    assert rates(4) == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+    assert set(rates(0)) == {0.01}
