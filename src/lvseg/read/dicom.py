@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,47 +18,16 @@ from lvseg.errors import (
 )
 from lvseg.geometry import Grid, normal, slice_positions_mm, slice_spacing_mm
 from lvseg.issues import Issue
-from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.frames import FrameInfo, by_position, canonical, heart_rate, recency
-from lvseg.read.headers import frames_of
 from lvseg.read.pixels import stored_frames
 from lvseg.read.sources import Files
 from lvseg.read.stack import REANGLED_DEGREES, Group, Stack, assess, groups_of
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 Progress = Callable[[int, int], None]
 #: Slices of one grid are off it by less than this share of their distance.
 GRID_TOLERANCE = 0.15
 #: Another stack with at least this share of the best score makes the choice doubtful.
 RIVAL_SHARE = 0.8
-
-
-def study_from_datasets(datasets: Iterable[Dataset]) -> Study:
-    """The study that DICOM datasets in memory (pixels included) hold.
-
-    Of datasets of several studies the first by UID with a short-axis cine is read.
-
-    :raises ReadError: no dataset, or pixels that are cut short.
-    :raises NotACineError: no short-axis cine among them.
-    """
-    frames: list[FrameInfo] = []
-    suppress_pydicom_warnings()
-    for dataset in datasets:
-        try:
-            frames.extend(frames_of(dataset, dataset))
-        except Exception as error:  # a broken dataset can fail anywhere in the parser
-            raise ReadError(
-                "expected DICOM datasets, found one with a broken header: drop it"
-            ) from error
-    if not frames:
-        raise ReadError("expected DICOM datasets, found none: check the query")
-    with Files() as files:
-        studies = sorted({frame.study_uid for frame in frames})
-        by_study = [[f for f in frames if f.study_uid == uid] for uid in studies]
-        chosen = next((group for group in by_study if has_cine(group, files)), by_study[0])
-        return read_frames(chosen, files, name="study", location="")
 
 
 def has_cine(frames: Sequence[FrameInfo], files: Files) -> bool:
@@ -355,8 +323,7 @@ def _refusal(rows: Sequence[SeriesSummary], location: str) -> str:
         reasons[row.reason] = reasons.get(row.reason, 0) + 1
     told = [f"{count} series: {reason}" for reason, count in list(reasons.items())[:3]]
     more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    where = f" in {location}" if location else ""
     return (
         "expected a short-axis cine (parallel slices with phases), found "
-        f"{'; '.join(told)}{more}{where}: give the folder that holds the cine"
+        f"{'; '.join(told)}{more} in {location}: give the folder that holds the cine"
     )

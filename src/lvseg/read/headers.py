@@ -12,10 +12,8 @@ from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_partial
 from pydicom.tag import Tag
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
     EnhancedMRImageStorage,
     ExplicitVRBigEndian,
@@ -43,7 +41,6 @@ from lvseg.read.sources import Blob
 _ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 _IMAGE_CLASSES = (MRImageStorage, *_ENHANCED)
 _UNDEFINED = 0xFFFFFFFF
-_SOP_INSTANCE = 0x00080018
 _TAGS: list[int | str | tuple[int, int]] = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
@@ -86,26 +83,16 @@ def read_headers(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
         offset, length, found = _pixel_place(stream, syntax, dataset)
         if not found and _expects_pixels(dataset):
             raise BrokenHeaderError("it ends before its pixel data: it is cut short")
-        return frames_of(dataset, blob, syntax, offset=offset, length=length)
+        return _frames(dataset, blob, syntax, offset, length)
     except BrokenHeaderError:
         raise
     except Exception as error:  # a broken file can fail anywhere in the parser
         raise BrokenHeaderError("its DICOM header is broken") from error
 
 
-def read_identity(stream: BinaryIO) -> tuple[str, str]:
-    """SOP Class and SOP Instance UID of a file, which is read no further; "" where it has none."""
-    suppress_pydicom_warnings()
-    try:
-        head = read_partial(stream, lambda tag, vr, length: tag > _SOP_INSTANCE, force=True)
-        return text(head, "SOPClassUID"), text(head, "SOPInstanceUID")
-    except Exception:  # a broken file can fail anywhere in the parser
-        return "", ""
-
-
 def transfer_syntax(dataset: Dataset) -> str:
-    """The transfer syntax that a dataset states, else the one it was read with."""
-    stated = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", "") or "")
+    """The transfer syntax that a file states, else the one it was read with."""
+    stated = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
     if stated:
         return stated
     implicit, little = dataset.original_encoding
@@ -136,23 +123,14 @@ def _pixel_place(
     return offset, None if length == _UNDEFINED else length, True
 
 
-def frames_of(
-    dataset: Dataset,
-    where: Blob | Dataset,
-    syntax: str = "",
-    *,
-    offset: int | None = None,
-    length: int | None = None,
+def _frames(
+    dataset: Dataset, blob: Blob, syntax: str, offset: int | None, length: int | None
 ) -> list[FrameInfo]:
     """The frames that a header describes; one without size for objects that are no images."""
-    if isinstance(where, Dataset):
-        syntax = transfer_syntax(dataset)
-        if "PixelData" in dataset and not UID(syntax).is_compressed:
-            length = len(dataset.PixelData)
     frames = whole_number(dataset, "NumberOfFrames") or 1
     bits_allocated = whole_number(dataset, "BitsAllocated") or 16
     instance = Instance(
-        where=where,
+        blob=blob,
         transfer_syntax=syntax,
         rows=whole_number(dataset, "Rows") or 0,
         columns=whole_number(dataset, "Columns") or 0,

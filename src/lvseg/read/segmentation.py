@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
 from pydicom.uid import SegmentationStorage
 
 from lvseg.cine import Cine, Mask
@@ -23,12 +24,13 @@ from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingEr
 from lvseg.geometry import Grid, same_plane
 from lvseg.labels import LABELS, Label
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.headers import read_identity
+from lvseg.read.functional_groups import text
 from lvseg.read.seg_frames import SegFrame, frame_labels, segmentation_frames
 from lvseg.read.seg_order import ROUNDING_PX, phases_of, slices_of
 
 #: Segmentation and Label Map Segmentation Storage (PS3.4 B.5); pydicom 3.0 does not name the other.
 _CLASSES = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
+_SOP_CLASS = 0x00080016
 #: Codes of a label besides that of our table.
 _SYNONYMS: Mapping[Label, set[tuple[str, str]]] = {
     Label.LV_CAVITY: {("FMA", "FMA9466"), ("FMA", "9466")}
@@ -46,9 +48,11 @@ _OTHER_PART = re.compile(r"myo|wall|epi|muscle|scar|infarct|outflow|lvot|aneurys
 def is_segmentation(path: Path) -> bool:
     """Whether a file is a DICOM Segmentation; only its class is looked at. No file is none."""
     try:
+        suppress_pydicom_warnings()
         with path.open("rb") as stream:
-            return read_identity(stream)[0] in _CLASSES
-    except OSError:
+            head = read_partial(stream, lambda tag, vr, length: tag > _SOP_CLASS, force=True)
+        return text(head, "SOPClassUID") in _CLASSES
+    except Exception:  # no file, or a broken one, which can fail anywhere in the parser
         return False
 
 

@@ -130,9 +130,8 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
 
 def _own_folder(source: Path, frames: list[FrameInfo]) -> str:
     """The folder below a source that holds all images of a study; "" where there is none."""
-    places = [frame.instance.where for frame in frames]
-    blobs = [place for place in places if isinstance(place, Blob)]
-    if not source.is_dir() or any(blob.member for blob in blobs) or not blobs:
+    blobs = [frame.instance.blob for frame in frames]
+    if not source.is_dir() or any(blob.member for blob in blobs):
         return ""
     common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
     parts = [part for part in common.relative_to(source).parts if part.lower() not in GENERIC_NAMES]
