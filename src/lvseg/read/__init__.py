@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,7 @@ from lvseg.errors import UsageError
 from lvseg.issues import Issue
 from lvseg.read.mask import read_mask
 from lvseg.read.source_headers import read_source_headers
-from lvseg.read.sources import Blob, Files
-from lvseg.read.studies import StudyRef, scan
+from lvseg.read.sources import Blob, Files, Progress, StudyRef, scan
 
 __all__ = [
     "StudyRef",
@@ -27,8 +26,6 @@ __all__ = [
     "read_source_headers",
     "read_study",
 ]
-
-Progress = Callable[[int, int], None]
 
 
 def find_studies(source: Path) -> tuple[StudyRef, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,10 +20,9 @@ from lvseg.geometry import Grid, normal, slice_positions_mm, slice_spacing_mm
 from lvseg.issues import Issue
 from lvseg.read.frames import FrameInfo, by_position, canonical, heart_rate, recency
 from lvseg.read.pixels import stored_frames
-from lvseg.read.sources import Files
+from lvseg.read.sources import Files, Progress
 from lvseg.read.stack import REANGLED_DEGREES, Group, Stack, assess, groups_of
 
-Progress = Callable[[int, int], None]
 #: Slices of one grid are off it by less than this share of their distance.
 GRID_TOLERANCE = 0.15
 #: Another stack with at least this share of the best score makes the choice doubtful.

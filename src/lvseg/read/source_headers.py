@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lvseg.cine import Cine
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.sources import HEAD_BYTES, Blob, Files, sniff, walk
-from lvseg.read.studies import StudyRef
+from lvseg.read.sources import HEAD_BYTES, Blob, Files, StudyRef, sniff, walk
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -1,4 +1,4 @@
-"""Sources of images: folders, nested folders, zip archives and single files.
+"""Sources of images (folders, zip archives, single files) and the studies that they hold.
 
 Nothing is ever extracted: members of an archive are read in memory, so the names in it are only
 names. Kinds are told by content first and by file name second.
@@ -6,22 +6,28 @@ names. Kinds are told by content first and by file name second.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
-from lvseg.errors import ReadError
+from lvseg.errors import NotACineError, ReadError
 from lvseg.formats import MEASUREMENTS, is_result_file
 
+if TYPE_CHECKING:
+    from lvseg.read.frames import FrameInfo
+
 Kind = Literal["dicom", "nifti", "picture"]
+Progress = Callable[[int, int], None]
 
 #: Enough to see the DICOM prefix at 128 and the NIfTI magic at 344.
 HEAD_BYTES = 352
@@ -33,6 +39,8 @@ _PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _PICTURE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 _HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
+#: Folder names that say what is inside, not which study it is.
+GENERIC_NAMES = frozenset({"dicom", "dicoms", "dcm", "images", "data", "cine", "sax"})
 #: What is in the first bytes of the measurements of a study written by ``lvseg segment``.
 _RESULT_SIGN = b'"lvseg"'
 
@@ -259,3 +267,145 @@ def label_of(name: str) -> str:
     'my_study_1'
     """
     return re.sub(r"[^\w.\-]+", "_", name).strip("._")[:100] or "study"
+
+
+# Which files belong to one study, and what it is called
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRef:
+    """One study of a source, ready to be read.
+
+    :param name: safe as a file name, unique within its source; never a patient's name.
+    :param location: the path as given, for pictures and NIfTI the file itself.
+    """
+
+    name: str
+    format: Kind
+    location: str
+    study_uid: str | None = None
+    blob: Blob | None = field(default=None, repr=False, compare=False)
+    frames: tuple[FrameInfo, ...] = field(default=(), repr=False, compare=False)
+    broken: int = field(default=0, repr=False, compare=False)
+
+
+def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[StudyRef, ...]:
+    """Every study of a source: DICOM studies by UID first, then NIfTI files and pictures by name.
+
+    :raises ReadError: nothing there, nothing readable, no permission, a broken archive.
+    :raises NotACineError: only DICOM objects without images.
+    """
+    blobs = walk(source, files)
+    frames: list[FrameInfo] = []
+    others: list[tuple[Literal["nifti", "picture"], Blob]] = []
+    broken: list[tuple[Blob, str]] = []
+    for done, blob in enumerate(blobs, start=1):
+        with files.open(blob) as stream:
+            kind = sniff(stream.read(HEAD_BYTES), blob.name)
+            if kind == "dicom":
+                from lvseg.read.headers import BrokenHeaderError, read_headers
+
+                stream.seek(0)
+                try:
+                    frames.extend(read_headers(stream, blob))
+                except BrokenHeaderError as error:
+                    broken.append((blob, str(error)))
+            elif kind is not None:
+                others.append((kind, blob))
+        if progress is not None:
+            progress(done, len(blobs))
+    refs = _dicom_refs(source, frames, len(broken)) + _file_refs(source, others)
+    if not refs:
+        raise _nothing(source, len(blobs), broken, bool(frames))
+    return refs
+
+
+def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: bool) -> ReadError:
+    if objects:
+        return NotACineError(
+            f"expected images, found only DICOM objects without images in {source}: "
+            "give the folder that holds the cine"
+        )
+    if broken:
+        blob, why = broken[0]
+        if count == 1:
+            return ReadError(
+                f"expected a DICOM image, found {blob.label} unreadable: {why}; copy it again"
+            )
+        return ReadError(
+            f"expected images, found {len(broken)} unreadable file(s) of {count} in {source} "
+            f"(first: {why}): copy them again"
+        )
+    if count == 0:
+        return ReadError(
+            f"expected images, found an empty folder or results of lvseg alone at {source}: "
+            "check the path"
+        )
+    return ReadError(
+        f"expected DICOM, NIfTI, PNG, JPEG or TIFF, found none among {count} file(s) in {source}: "
+        "check the path"
+    )
+
+
+def _source_name(source: Path) -> str:
+    """The name of the folder or file; of a folder named after its kind, the parent's."""
+    resolved = source.resolve()
+    if not source.is_dir():
+        return label_of(stem(source.name))
+    generic = resolved.name.lower() in GENERIC_NAMES and resolved.parent.name
+    return label_of(resolved.parent.name if generic else resolved.name)
+
+
+def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[StudyRef, ...]:
+    by_study: dict[str, list[FrameInfo]] = {}
+    for frame in frames:
+        by_study.setdefault(frame.study_uid, []).append(frame)
+    imaging = {
+        uid: group for uid, group in by_study.items() if any(frame.rows > 0 for frame in group)
+    }
+    base = _source_name(source)
+    own = {uid: _own_folder(source, group) for uid, group in imaging.items()}
+    counts = Counter(own.values())
+    refs = []
+    for uid in sorted(imaging):
+        digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
+        name = base if len(imaging) == 1 else f"{base}-{digest}"
+        if len(imaging) > 1 and own[uid] and counts[own[uid]] == 1:
+            name = own[uid]
+        refs.append(
+            StudyRef(name, "dicom", str(source), uid, frames=tuple(imaging[uid]), broken=broken)
+        )
+    return tuple(refs)
+
+
+def _own_folder(source: Path, frames: list[FrameInfo]) -> str:
+    """The folder below a source that holds all images of a study; "" where there is none."""
+    blobs = [frame.instance.blob for frame in frames]
+    if not source.is_dir() or any(blob.member for blob in blobs):
+        return ""
+    common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
+    parts = [part for part in common.relative_to(source).parts if part.lower() not in GENERIC_NAMES]
+    return label_of(parts[-1]) if parts else ""
+
+
+def _file_refs(
+    source: Path, others: list[tuple[Literal["nifti", "picture"], Blob]]
+) -> tuple[StudyRef, ...]:
+    short = [label_of(stem(blob.name)) for _, blob in others]
+    counts = Counter(short)
+    taken: Counter[str] = Counter()
+    refs = []
+    for (kind, blob), plain in zip(others, short, strict=True):
+        name = plain if counts[plain] == 1 else _long_name(source, blob)
+        taken[name] += 1
+        if taken[name] > 1:
+            name = f"{name}-{taken[name]}"
+        refs.append(StudyRef(name, kind, blob.label, blob=blob))
+    return tuple(refs)
+
+
+def _long_name(source: Path, blob: Blob) -> str:
+    """A name with its folders, for files that share their own."""
+    inside = blob.path.relative_to(source) if source.is_dir() else Path()
+    parts = [*inside.parts, *(part for part in blob.member.split("/") if part)]
+    return label_of("-".join([*parts[:-1], stem(parts[-1])]))

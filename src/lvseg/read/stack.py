@@ -14,9 +14,16 @@ import numpy as np
 
 from lvseg.geometry import GAP_FACTOR, POSITION_TOLERANCE_MM, gaps, normal, slice_positions_mm
 from lvseg.issues import Issue
-from lvseg.read.cardiac_cycle import why_no_phases, why_not_one_cycle
 from lvseg.read.frames import FrameInfo, by_orientation, by_position, canonical, recency
-from lvseg.read.phases import Ordered, SamePixels, drop_duplicates, order_phases, usual_count
+from lvseg.read.phases import (
+    Ordered,
+    SamePixels,
+    drop_duplicates,
+    order_phases,
+    usual_count,
+    why_no_phases,
+    why_not_one_cycle,
+)
 
 #: From base to apex the left ventricle points left, forward and down: the mean direction of the
 #: slice normals of ordinary short-axis stacks, LPS, a unit vector.
