@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from lvseg.errors import DatasetError, GeometryError
 from lvseg.geometry import Plane, disc_thickness_mm, slice_spacing_mm, sort_order
-from lvseg.read.single_image import FrameHeader, read_frame_header
+from lvseg.read.dicom import read_frame_header
+from lvseg.read.frames import FrameInfo
 
 _LAST_NUMBER = re.compile(r"(\d+)$")
 
@@ -61,10 +62,11 @@ def disc_thickness_of(planes: tuple[Plane, ...]) -> NDArray[np.float64]:
     return heights
 
 
-def _number(path: Path, header: FrameHeader) -> int | None:
+def _number(path: Path, header: FrameInfo) -> int | None:
     """The number at the end of the file name; InstanceNumber where the name has none."""
     match = _LAST_NUMBER.search(path.stem)
-    return int(match.group(1)) if match else header.number
+    number = match.group(1) if match else header.times.get("InstanceNumber")
+    return None if number is None else int(number)
 
 
 def index_images(folder: Path, wanted: Collection[int] = ()) -> ImageIndex:

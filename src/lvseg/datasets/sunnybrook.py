@@ -31,7 +31,7 @@ from lvseg.datasets.sunnybrook_facts import OFFICIAL, PAIRS, PATIENTS, canonical
 from lvseg.errors import DatasetError
 from lvseg.issues import Issue
 from lvseg.manifest import Sample, parse_manifest
-from lvseg.read.single_image import read_dicom_frame
+from lvseg.read.dicom import read_dicom_frame
 
 Row = dict[str, str]
 

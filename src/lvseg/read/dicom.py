@@ -1,9 +1,13 @@
-"""DICOM to :class:`Study`: headers first, then the pixels of the chosen stack only."""
+"""DICOM to :class:`Study`: headers first, then the pixels of the chosen stack only.
+
+Data sets name single images: these are read one by one (:func:`read_dicom_frame`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +20,12 @@ from lvseg.errors import (
     ReadError,
     UnknownSpacingError,
 )
-from lvseg.geometry import Grid, normal, slice_positions_mm, slice_spacing_mm
+from lvseg.geometry import Grid, Plane, normal, slice_positions_mm, slice_spacing_mm
 from lvseg.issues import Issue
 from lvseg.read.frames import FrameInfo, by_position, canonical, heart_rate, recency
+from lvseg.read.headers import BrokenHeaderError, read_headers
 from lvseg.read.pixels import stored_frames
-from lvseg.read.sources import Files, Progress
+from lvseg.read.sources import Blob, Files, Progress
 from lvseg.read.stack import REANGLED_DEGREES, Group, Stack, assess, groups_of
 
 #: Slices of one grid are off it by less than this share of their distance.
@@ -326,3 +331,39 @@ def _refusal(rows: Sequence[SeriesSummary], location: str) -> str:
         "expected a short-axis cine (parallel slices with phases), found "
         f"{'; '.join(told)}{more} in {location}: give the folder that holds the cine"
     )
+
+
+def read_frame_header(path: Path) -> FrameInfo:
+    """What one single-frame image says about itself; the pixels are not read.
+
+    :raises ReadError: no DICOM image, more than one frame, colour.
+    """
+    blob = Blob(path)
+    try:
+        with Files() as files, files.open(blob) as stream:
+            frames = read_headers(stream, blob)
+    except BrokenHeaderError as error:
+        raise ReadError(
+            f"expected a DICOM image, found something else in {path.name}: check the file"
+        ) from error
+    if len(frames) != 1 or frames[0].rejected_because:
+        found = frames[0].rejected_because if frames else "a list of files"
+        raise ReadError(
+            f"expected one grey frame [row, column], found {found or len(frames)} in {path.name}: "
+            "use the single-frame series"
+        )
+    return frames[0]
+
+
+def read_dicom_frame(path: Path) -> tuple[NDArray[np.float32], Plane | None]:
+    """Stored values of a grey single-frame image ``[Y, X]``, larger is brighter, and its plane.
+
+    Rescale slope and intercept are not applied: they carry no unit in MR images and the experts'
+    images of the public sets were made from the stored values.
+
+    :raises ReadError: no DICOM image, no pixels that can be decoded, more than one frame, colour.
+    """
+    frame = read_frame_header(path)
+    with Files() as files:
+        (pixels,) = stored_frames(frame.instance, files, [0])
+    return pixels.astype(np.float32), frame.plane
