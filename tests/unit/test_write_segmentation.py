@@ -25,7 +25,7 @@ from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read import read_source_headers
-from lvseg.write.dicom_header import repaired_header
+from lvseg.write.dicom import repaired_header
 from lvseg.write.segmentation import SegOptions, write_segmentations
 
 SEGMENT, PHASE, POSITION = 0x0062000B, 0x00209128, 0x00200032

@@ -28,8 +28,7 @@ from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
 from lvseg.read import read_study
 from lvseg.read.source_headers import read_source_headers
 from lvseg.results import StudyResult
-from lvseg.write.dicom_context import code_of
-from lvseg.write.dicom_object import attributes, coded_entry
+from lvseg.write.dicom import attributes, code_of, coded_entry
 from lvseg.write.structured_report import VALUES, write_structured_report
 
 ENHANCED_SR = "1.2.840.10008.5.1.4.1.1.88.22"

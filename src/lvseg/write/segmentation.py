@@ -26,21 +26,21 @@ from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
 from lvseg.modelcard import ModelCard
 from lvseg.results import StudyResult
-from lvseg.write.dicom_context import (
-    algorithm_identification,
-    code_of,
-    equipment,
-    referenced_series,
-    sop_reference,
-)
-from lvseg.write.dicom_header import repaired_header, tag_issue
-from lvseg.write.dicom_object import (
+from lvseg.version import __version__
+from lvseg.write.dicom import (
     attributes,
+    clipped,
+    code_of,
     coded_entry,
     decimal_string,
     decimal_strings,
+    equipment,
     generate_uid,
+    referenced_series,
+    repaired_header,
     save,
+    sop_reference,
+    tag_issue,
 )
 
 #: What the dimensions count, each with its functional group (PS3.3 C.7.6.17).
@@ -291,7 +291,10 @@ def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
 
 
 def _segment(number: int, label: Label, card: ModelCard | None) -> Any:
-    """A segment (PS3.3 C.8.20.4): category from CID 7150, type from our table of labels."""
+    """A segment (PS3.3 C.8.20.4): category from CID 7150, type from our table of labels.
+
+    Name, version and kind of the algorithm: PS3.3 table 10-19.
+    """
     info = LABELS[label]
     return highdicom.seg.SegmentDescription(
         segment_number=number,
@@ -299,7 +302,12 @@ def _segment(number: int, label: Label, card: ModelCard | None) -> Any:
         segmented_property_category=codes.SCT.AnatomicalStructure,
         segmented_property_type=code_of(label),
         algorithm_type="AUTOMATIC",
-        algorithm_identification=algorithm_identification(card),
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=clipped(card.name) if card else "lvseg",
+            family=codes.cid7162.ArtificialIntelligence,
+            version=clipped(f"{card.version} (lvseg {__version__})") if card else __version__,
+            source="lvseg",
+        ),
         display_color=highdicom.color.CIELabColor.from_rgb(*info.colour),
     )
 

@@ -24,9 +24,17 @@ from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
 from lvseg.results import StudyResult
 from lvseg.version import __version__
-from lvseg.write.dicom_context import code_of, equipment, referenced_series, sop_reference
-from lvseg.write.dicom_header import repaired_header
-from lvseg.write.dicom_object import attributes, deterministic_uid, generate_uid, save
+from lvseg.write.dicom import (
+    attributes,
+    code_of,
+    deterministic_uid,
+    equipment,
+    generate_uid,
+    referenced_series,
+    repaired_header,
+    save,
+    sop_reference,
+)
 
 _ML_S = codes.UCUM.MilliliterPerSecond
 #: Terms that pydicom's dictionary lacks or words differently; units are UCUM (PS3.16 7.2.2).
