@@ -5,7 +5,7 @@ Sunnybrook set step by half a pixel, because they were drawn on images enlarged 
 of half-pixel number 2x lies a quarter of a pixel before x. Measured on the 204 endocardial
 contours whose expert masks are public: mask centroid minus polygon centroid is -0.249 (columns)
 and -0.259 (rows) pixels, and the step of grey values across the contour grows the same way.
-:func:`read_contour` takes the quarter away, :mod:`lvseg.write.contour_text` adds it.
+:func:`read_contour` takes the quarter away, :mod:`lvseg.write.contours` adds it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.errors import DatasetError
-from lvseg.write.contour_text import CONTOUR_OFFSET_PX
+from lvseg.write.contours import CONTOUR_OFFSET_PX
 
 FloatArray = NDArray[np.float64]
 
