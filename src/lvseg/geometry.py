@@ -401,11 +401,3 @@ def index_to_mm(plane: Plane, row_column: FloatArray) -> FloatArray:
         + points[:, 1:] * plane.pixel_spacing_mm[1] * np.asarray(plane.column_step)
     )
     return result
-
-
-def mm_to_index(plane: Plane, points_mm: FloatArray) -> FloatArray:
-    """LPS mm [N, 3] -> pixel coordinates [N, 2] (row, column) of the foot on the plane."""
-    offsets = np.asarray(points_mm, np.float64) - np.asarray(plane.origin_mm)
-    rows = offsets @ np.asarray(plane.row_step) / plane.pixel_spacing_mm[0]
-    columns = offsets @ np.asarray(plane.column_step) / plane.pixel_spacing_mm[1]
-    return np.stack([rows, columns], axis=1)

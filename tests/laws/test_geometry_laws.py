@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from geometry_maker import mm_to_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from lvseg.geometry import (
     gaps,
     index_to_mm,
     lps_to_ras,
-    mm_to_index,
     normal,
     planes_from_affine,
     slice_positions_mm,
