@@ -25,8 +25,7 @@ from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.measurement import measure
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
-from lvseg.read import read_study
-from lvseg.read.source_headers import read_source_headers
+from lvseg.read import read_source_headers, read_study
 from lvseg.results import StudyResult
 from lvseg.write.dicom import attributes, code_of, coded_entry
 from lvseg.write.structured_report import VALUES, write_structured_report
