@@ -6,7 +6,6 @@ Data sets name single images: these are read one by one (:func:`read_dicom_frame
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -263,16 +262,16 @@ def _summaries(frames: Sequence[FrameInfo], ranked: Sequence[Stack]) -> tuple[Se
     rows = []
     for uid in sorted(series):
         stack = next((stack for stack in ranked if uid in stack.group.series_uids), None)
-        row = _summary(series[uid], stack)
-        rows.append(replace(row, chosen=uid in chosen))
+        rows.append(_summary(series[uid], stack, chosen=uid in chosen))
     return tuple(rows)
 
 
-def _summary(frames: Sequence[FrameInfo], stack: Stack | None) -> SeriesSummary:
+def _summary(frames: Sequence[FrameInfo], stack: Stack | None, *, chosen: bool) -> SeriesSummary:
     first = frames[0] if stack is None else stack.group.frames[0]
     spacing = None if first.plane is None else first.plane.pixel_spacing_mm
     if stack is None:
-        slices, phases, score, reason = _no_stack(frames)
+        slices = len({frame.plane.origin_mm for frame in frames if frame.plane is not None})
+        phases, score, reason = 0, 0.0, _why_no_stack(first)
     else:
         slices, phases, score, reason = stack.slices, stack.phases, stack.score, stack.reason
         if len(stack.group.series_uids) > 1:
@@ -292,6 +291,7 @@ def _summary(frames: Sequence[FrameInfo], stack: Stack | None) -> SeriesSummary:
         view="short-axis" if stack is not None and stack.frames else "unknown",
         score=score,
         reason=reason,
+        chosen=chosen,
     )
 
 
@@ -305,20 +305,16 @@ def _spacing(stack: Stack | None) -> float | None:
         return None
 
 
-def _no_stack(frames: Sequence[FrameInfo]) -> tuple[int, int, float, str]:
-    first = frames[0]
-    placed = {frame.plane.origin_mm for frame in frames if frame.plane is not None}
-    if first.modality != "MR":
-        reason = f"{first.modality}: not MR"
-    elif first.rejected_because:
-        reason = first.rejected_because
-    elif first.rows == 0:
-        reason = "no images"
-    elif first.component == "phase":
-        reason = "phase images, not magnitude"
-    else:
-        reason = "no place, orientation or pixel spacing in the headers"
-    return len(placed), 0, 0.0, reason
+def _why_no_stack(frame: FrameInfo) -> str:
+    if frame.modality != "MR":
+        return f"{frame.modality}: not MR"
+    if frame.rejected_because:
+        return frame.rejected_because
+    if frame.rows == 0:
+        return "no images"
+    if frame.component == "phase":
+        return "phase images, not magnitude"
+    return "no place, orientation or pixel spacing in the headers"
 
 
 def _refusal(rows: Sequence[SeriesSummary], location: str) -> str:

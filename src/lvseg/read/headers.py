@@ -76,7 +76,8 @@ def read_headers(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
             raise BrokenHeaderError("it holds no DICOM dataset")
         syntax = transfer_syntax(dataset)
         offset, length, found = _pixel_place(stream, syntax, dataset)
-        if not found and _expects_pixels(dataset):
+        is_image = dataset.get("Rows") is not None or dataset.get("SOPClassUID") in _IMAGE_CLASSES
+        if is_image and not found:
             raise BrokenHeaderError("it ends before its pixel data: it is cut short")
         return _frames(dataset, blob, syntax, offset, length)
     except BrokenHeaderError:
@@ -94,10 +95,6 @@ def transfer_syntax(dataset: Dataset) -> str:
     if implicit is False:
         return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
     return str(ImplicitVRLittleEndian)
-
-
-def _expects_pixels(dataset: Dataset) -> bool:
-    return dataset.get("Rows") is not None or dataset.get("SOPClassUID") in _IMAGE_CLASSES
 
 
 def _pixel_place(

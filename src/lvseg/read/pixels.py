@@ -174,20 +174,16 @@ def _whole_dataset(instance: Instance, files: Files) -> Dataset:
     try:
         with files.open(instance.blob) as stream:
             dataset = dcmread(stream, force=True)
+        if not dataset.PixelData:
+            raise ValueError("no pixel data")
+        return dataset
     except ReadError:
         raise
     except Exception as error:  # any broken structure
-        raise _cut(instance) from error
-    if "PixelData" not in dataset or not dataset.PixelData:
-        raise _cut(instance)
-    return dataset
-
-
-def _cut(instance: Instance) -> ReadError:
-    return ReadError(
-        f"expected pixel data, found none that is whole in {instance.blob.label}: "
-        "the file is cut short, copy it again"
-    )
+        raise ReadError(
+            f"expected pixel data, found none that is whole in {instance.blob.label}: "
+            "the file is cut short, copy it again"
+        ) from error
 
 
 def _hush_gdcm() -> None:
