@@ -225,11 +225,10 @@ def _place(cine: Cine) -> Dataset:
     place = attributes(Rows=rows, Columns=columns)
     if cine.planes is not None:
         plane = cine.planes[0]
-        thickness = plane.thickness_mm
         place.ImagePositionPatient = decimal_strings(*plane.origin_mm)
         place.ImageOrientationPatient = decimal_strings(*plane.column_step, *plane.row_step)
         place.PixelSpacing = decimal_strings(*plane.pixel_spacing_mm)
-        place.SliceThickness = None if thickness is None else decimal_string(thickness)
+        place.SliceThickness = decimal_string(plane.thickness_mm)
     return place
 
 

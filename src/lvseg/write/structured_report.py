@@ -132,7 +132,8 @@ def _report(
         coding_schemes=[scheme],
         **equipment(result.card),
     )
-    series = referenced_series(_instances(result), source_headers, result.cine)
+    images = (image for phase in result.cine.source.instances or () for image in phase)
+    series = referenced_series(images, source_headers, result.cine)
     # highdicom copies and searches what it is given: the long part is added to what it has made
     measurements = next(
         item for item in content[0].ContentSequence if item.name == codes.DCM.ImagingMeasurements
@@ -148,11 +149,6 @@ def _report(
     ]
     report.pop("PertinentOtherEvidenceSequence", None)
     return report
-
-
-def _instances(result: StudyResult) -> Iterator[InstanceRef]:
-    for phase in result.cine.source.instances or ():
-        yield from phase
 
 
 def _evidence(series: Iterable[Dataset], segments: Iterable[Dataset]) -> list[Dataset]:
