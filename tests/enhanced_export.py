@@ -12,7 +12,7 @@ from pydicom.uid import EnhancedMRImageStorage
 
 from lvseg.cine import Cine
 from lvseg.phantom.dicom_export import Recording, common_attributes, record, write_dicom_cine
-from lvseg.write.dicom_object import attributes, coded_entry, decimal_strings, save
+from lvseg.write.dicom import attributes, coded_entry, decimal_strings, save
 
 _TYPE = ["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"]
 _WHEN = "20000101120000"

@@ -1,7 +1,7 @@
 """The process-wide switches of pydicom and highdicom, with one owner.
 
 Headers of real studies break the standard; we read them as they are and repair what we write
-(:mod:`lvseg.write.dicom_header`). The next study is read in a thread while one is written: switches
+(:mod:`lvseg.write.dicom`). The next study is read in a thread while one is written: switches
 that one of them turns back would change under the other, so they are set and stay set.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from geometry_maker import mm_to_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,13 +48,6 @@ def stacks(draw, *, regular=False):
         Plane(tuple((start + place * along).tolist()), row, column, spacing)
         for place in np.cumsum(steps)
     )
-
-
-def mm_to_index(plane, points_mm):
-    """LPS mm [N, 3] -> pixel coordinates [N, 2] (row, column) of the foot on the plane."""
-    offsets = points_mm - np.asarray(plane.origin_mm)
-    steps = np.stack([plane.row_step, plane.column_step], axis=1)
-    return offsets @ steps / np.asarray(plane.pixel_spacing_mm)
 
 
 @LAW

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     MRImageStorage,
 )
+
+from lvseg.cine import Study
+from lvseg.read import read_study
 
 #: An orthonormal short-axis orientation: row cosines, column cosines (LPS).
 ROW = np.array([0.8, 0.6, 0.0])
@@ -144,6 +148,12 @@ def save(datasets: Sequence[Dataset], folder: Path, prefix: str = "im") -> Path:
     for number, dataset in enumerate(datasets):
         (folder / f"{prefix}{number:04d}.dcm").write_bytes(to_bytes(dataset))
     return folder
+
+
+def study_of(datasets: Sequence[Dataset]) -> Study:
+    """What is read from files of datasets."""
+    with TemporaryDirectory() as folder:
+        return read_study(save(datasets, Path(folder)))
 
 
 def enhanced(slices: int = 3, phases: int = 4, *, trigger: bool = True) -> Dataset:

@@ -17,7 +17,7 @@ from lvseg.datasets import prepare_sunnybrook
 from lvseg.datasets.sunnybrook import PAIRS, PATIENTS, canonical_id, to_8_bit
 from lvseg.errors import DatasetError, UsageError
 from lvseg.manifest import read_dataset_facts, read_manifest
-from lvseg.read.single_image import read_dicom_frame, read_frame_header
+from lvseg.read.dicom import read_dicom_frame, read_frame_header
 
 PHASES, ROWS, COLUMNS = 4, 20, 24
 STUDIES = {"SC-HF-I-01": "SCD0000101", "SC-HF-I-02": "SCD0000201", "SC-HF-I-04": "SCD0000301"}
@@ -233,7 +233,7 @@ def test_one_dicom_image_is_read_with_its_plane(tmp_path):
     assert plane is not None
     assert plane.origin_mm == (0.0, 0.0, 6.5)
     header = read_frame_header(tmp_path / "7.dcm")
-    assert (header.number, header.series_uid, header.plane) == (7, "1.2.3.4", plane)
+    assert (header.instance_number, header.series_uid, header.plane) == (7, "1.2.3.4", plane)
 
 
 @pytest.mark.data

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from read_maker import enhanced, image, stack
+from read_maker import enhanced, image, stack, study_of
 
 from enhanced_export import EXPORTS
 from lvseg.cine import Cine, Mask, Source
@@ -20,12 +20,11 @@ from lvseg.measurement import measure, peak_rates_ml_s
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.phantom.dicom_export import write_dicom_cine
 from lvseg.read import read_study
-from lvseg.read.dicom import study_from_datasets
 from lvseg.write import write_picture_mask
 
 
 def cine_of(datasets: list[Dataset]) -> Cine:
-    return study_from_datasets(datasets).short_axis()
+    return study_of(datasets).short_axis()
 
 
 # From headers -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from seg_maker import study
 from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.headers import read_headers
 from lvseg.read.sources import Blob
-from lvseg.write.dicom_header import repaired_header
+from lvseg.write.dicom import repaired_header
 
 
 class SlowStream(io.BytesIO):

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from read_maker import COLUMN, ROW, enhanced, image, pixels, stack
+from read_maker import COLUMN, ROW, enhanced, image, pixels, stack, study_of
 from scipy.spatial.transform import Rotation
 
 from lvseg.cine import Cine
 from lvseg.errors import NotACineError
-from lvseg.read.dicom import study_from_datasets
 from lvseg.read.stack import LEFT_VENTRICLE_AXIS
 
 #: TriggerTime and other changes of dynamic ``t`` of a perfusion series of 8.
@@ -39,7 +38,7 @@ def perfusion(how: str, *, slices: int = 3) -> list[Dataset]:
 
 
 def cine_of(datasets: list[Dataset]) -> Cine:
-    return study_from_datasets(datasets).short_axis()
+    return study_of(datasets).short_axis()
 
 
 def codes(cine: Cine) -> dict[str, str]:
@@ -48,7 +47,7 @@ def codes(cine: Cine) -> dict[str, str]:
 
 @pytest.mark.parametrize("how", DYNAMICS)
 def test_dynamics_of_many_beats_are_not_measured_silently(how: str) -> None:
-    study = study_from_datasets(perfusion(how))
+    study = study_of(perfusion(how))
     assert codes(study.short_axis())["not-one-heartbeat"] == "warning"
     assert "not one heartbeat" in study.series[0].reason
 

@@ -14,8 +14,8 @@ from lvseg.datasets.contours import fill, read_contour
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid
 from lvseg.read import read_picture, read_source_headers, read_study
-from lvseg.write import contour_text as module
-from lvseg.write.contour_text import contour_text, write_contour_text
+from lvseg.write import contours as module
+from lvseg.write.contours import contour_text, write_contour_text
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 

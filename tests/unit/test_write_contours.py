@@ -11,7 +11,7 @@ from lvseg.cine import Cine, Mask, Source
 from lvseg.contours import slice_contours
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid, Plane
-from lvseg.write.contours import contours_document, true_contours, write_contours
+from lvseg.write.contours import true_contours, write_contours
 
 
 def shoelace(polygon):
@@ -30,6 +30,17 @@ def drawn(labels, **geometry):
     grid = Grid.of(labels, **geometry)
     cine = Cine(np.zeros(labels.shape, np.float32), Source("array", "drawn"), grid)
     return Mask(labels, tuple(range(len(labels))), grid), cine
+
+
+@pytest.fixture
+def contours_document(tmp_path):
+    """What a written file holds."""
+
+    def written(mask, cine):
+        write_contours(mask, cine, tmp_path / "document.json")
+        return json.loads((tmp_path / "document.json").read_text())
+
+    return written
 
 
 def test_one_pixel_is_a_diamond_around_its_centre():
@@ -67,7 +78,7 @@ def test_nothing_has_no_outline():
     assert slice_contours(np.zeros((4, 5), bool)) == ()
 
 
-def test_the_place_in_the_patient_follows_the_plane():
+def test_the_place_in_the_patient_follows_the_plane(contours_document):
     labels = np.zeros((1, 2, 6, 7), np.uint8)
     labels[0, 1, 3, 2] = 1
     planes = tuple(
@@ -108,7 +119,7 @@ def test_a_hole_has_the_area_of_its_pixels():
 
 
 @pytest.mark.parametrize("heights", [(0.0,), (0.0, 9.0, 4.0)])
-def test_slab_heights_that_are_not_known_are_null(heights):
+def test_slab_heights_that_are_not_known_are_null(heights, contours_document):
     planes = tuple(
         Plane((0.0, 0.0, z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (1.5, 1.2)) for z in heights
     )
@@ -116,7 +127,7 @@ def test_slab_heights_that_are_not_known_are_null(heights):
     assert [entry["slab_height_mm"] for entry in document["slices"]] == [None] * len(heights)
 
 
-def test_without_planes_millimetres_are_null():
+def test_without_planes_millimetres_are_null(contours_document):
     labels = np.zeros((1, 1, 6, 7), np.uint8)
     labels[0, 0, 2:4, 2:4] = 1
     document = contours_document(*drawn(labels, pixel_spacing_mm=(1.5, 1.2)))
@@ -134,7 +145,6 @@ def test_the_file_is_json_with_a_contour_a_line_and_the_same_bytes_again(tmp_pat
     write_contours(mask, cine, tmp_path / "contours.json")
     text = (tmp_path / "contours.json").read_text()
     document = json.loads(text)
-    assert document == contours_document(mask, cine)
     places = [(entry["phase"], entry["slice"]) for entry in document["contours"]]
     assert places == [(0, 1), (0, 2), (1, 1)]
     assert len(text.splitlines()) == 2 + 3 + 1  # head, its key, one line each, tail
@@ -142,7 +152,7 @@ def test_the_file_is_json_with_a_contour_a_line_and_the_same_bytes_again(tmp_pat
     assert (tmp_path / "again.json").read_text() == text
 
 
-def test_phases_are_numbers_of_the_cine():
+def test_phases_are_numbers_of_the_cine(contours_document):
     labels = np.zeros((2, 1, 5, 5), np.uint8)
     labels[1, 0, 2, 2] = 1
     cine = Cine(np.zeros((9, 1, 5, 5), np.float32), Source("array", "drawn"))
@@ -156,7 +166,7 @@ def test_an_empty_mask_is_an_empty_list(tmp_path):
     assert json.loads((tmp_path / "contours.json").read_text())["contours"] == []
 
 
-def test_a_mask_of_another_grid_is_refused():
+def test_a_mask_of_another_grid_is_refused(contours_document):
     mask, _ = drawn(np.zeros((1, 1, 4, 5)))
     _, cine = drawn(np.zeros((1, 1, 5, 4)))
     with pytest.raises(GeometryMismatchError, match="expected a mask on the cine"):

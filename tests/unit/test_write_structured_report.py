@@ -17,7 +17,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from read_maker import NAME, enhanced, stack
+from read_maker import NAME, enhanced, stack, study_of
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid
@@ -25,12 +25,9 @@ from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.measurement import measure
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
-from lvseg.read import read_study
-from lvseg.read.dicom import study_from_datasets
-from lvseg.read.source_headers import read_source_headers
+from lvseg.read import read_source_headers, read_study
 from lvseg.results import StudyResult
-from lvseg.write.dicom_context import code_of
-from lvseg.write.dicom_object import attributes, coded_entry
+from lvseg.write.dicom import attributes, code_of, coded_entry
 from lvseg.write.structured_report import VALUES, write_structured_report
 
 ENHANCED_SR = "1.2.840.10008.5.1.4.1.1.88.22"
@@ -51,7 +48,7 @@ PIXELS = (100, 90, 60, 42, 50, 80, 95, 99)
 
 def cine_of(datasets: list[Dataset]) -> tuple[Cine, dict[str, Dataset]]:
     """A cine and the headers it was read from."""
-    cine = study_from_datasets(datasets).short_axis()
+    cine = study_of(datasets).short_axis()
     return cine, {dataset.SOPInstanceUID: dataset for dataset in datasets}
 
 

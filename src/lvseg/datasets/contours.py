@@ -8,7 +8,7 @@ Sunnybrook set step by half a pixel, because they were drawn on images enlarged 
 of half-pixel number 2x lies a quarter of a pixel before x. Measured on the 204 endocardial
 contours whose expert masks are public: mask centroid minus polygon centroid is -0.249 (columns)
 and -0.259 (rows) pixels, and the step of grey values across the contour grows the same way.
-:func:`read_contour` takes the quarter away, :mod:`lvseg.write.contour_text` adds it.
+:func:`read_contour` takes the quarter away, :mod:`lvseg.write.contours` adds it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from lvseg.errors import DatasetError, GeometryError
 from lvseg.geometry import Plane, slice_spacing_mm, sort_order
-from lvseg.read.single_image import FrameHeader, read_frame_header
-from lvseg.write.contour_text import CONTOUR_OFFSET_PX
+from lvseg.read.dicom import read_frame_header
+from lvseg.read.frames import FrameInfo
+from lvseg.write.contours import CONTOUR_OFFSET_PX
 
 FloatArray = NDArray[np.float64]
 PhaseName = Literal["ED", "ES"]
@@ -145,10 +146,11 @@ class ImageIndex:
             return None
 
 
-def _number(path: Path, header: FrameHeader) -> int | None:
+def _number(path: Path, header: FrameInfo) -> int | None:
     """The number at the end of the file name; InstanceNumber where the name has none."""
     match = _LAST_NUMBER.search(path.stem)
-    return int(match.group(1)) if match else header.number
+    number = match.group(1) if match else header.times.get("InstanceNumber")
+    return None if number is None else int(number)
 
 
 def index_images(folder: Path, wanted: Collection[int] = ()) -> ImageIndex:

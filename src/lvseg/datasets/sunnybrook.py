@@ -39,7 +39,7 @@ from lvseg.datasets.folder import ImagePair, PrepareReport, Progress, write_data
 from lvseg.errors import DatasetError
 from lvseg.issues import Issue
 from lvseg.manifest import DatasetFacts, Sample, parse_manifest
-from lvseg.read.single_image import read_dicom_frame
+from lvseg.read.dicom import read_dicom_frame
 
 Row = dict[str, str]
 

@@ -6,20 +6,25 @@ bright fat with black outlines, coil shading and Rician noise. Nothing in them c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid
 from lvseg.labels import Label
-from lvseg.phantom.heart import beat
-from lvseg.phantom.paint import Canvas, texture
-from lvseg.phantom.shape import PhantomOptions, SliceGrid, Truth, Ventricle, planes_of, slice_grid
-from lvseg.phantom.thorax import coil_shading, thorax
+from lvseg.phantom.anatomy import Canvas, beat, coil_shading, texture, thorax
+from lvseg.phantom.shape import (
+    Float32Array,
+    PhantomOptions,
+    SliceGrid,
+    Truth,
+    Ventricle,
+    planes_of,
+    slice_grid,
+)
 
 __all__ = ["PhantomOptions", "Truth", "beating_ventricle"]
-
-Float32Array = NDArray[np.float32]
 
 #: Pixel value of blood at the heart; scanners store about this much.
 _BLOOD_VALUE = 260.0
@@ -74,7 +79,7 @@ def _frames(grid: SliceGrid, heart: Ventricle, options: PhantomOptions) -> Float
         canvas = Canvas(
             image[:, rows, columns].copy(), small, np.ascontiguousarray(still.grain[rows, columns])
         )
-        beat(canvas, small, heart, options, flow[rows, columns])
+        beat(canvas, heart, options, flow[rows, columns])
         image[:, rows, columns] = canvas.image
     image *= coil_shading(grid)
     return _scanned(image, grid, options, rng)
@@ -87,10 +92,8 @@ def _window(grid: SliceGrid) -> tuple[slice, slice, SliceGrid] | None:
     if not (down.size and right.size):
         return None
     rows, columns = slice(down[0], down[-1] + 1), slice(right[0], right[-1] + 1)
-    small = SliceGrid(
-        index=grid.index,
-        depth_mm=grid.depth_mm,
-        pixel_mm=grid.pixel_mm,
+    small = replace(
+        grid,
         right=grid.right[:, columns],
         down=grid.down[rows],
         reach=grid.reach[rows, columns],

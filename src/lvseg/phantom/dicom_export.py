@@ -18,13 +18,7 @@ from pydicom.uid import MRImageStorage
 from lvseg.cine import Cine
 from lvseg.errors import GeometryError, UsageError
 from lvseg.geometry import Plane, normal
-from lvseg.write.dicom_object import (
-    attributes,
-    decimal_string,
-    decimal_strings,
-    deterministic_uid,
-    save,
-)
+from lvseg.write.dicom import attributes, decimal_string, decimal_strings, deterministic_uid, save
 
 _SCALED_MAXIMUM = 4095
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +14,8 @@ from lvseg.cine import Cine, SeriesSummary, Study
 from lvseg.errors import UsageError
 from lvseg.issues import Issue
 from lvseg.read.mask import read_mask
-from lvseg.read.source_headers import read_source_headers
-from lvseg.read.sources import Blob, Files
-from lvseg.read.studies import StudyRef, scan
+from lvseg.read.sources import Blob, Files, Progress
+from lvseg.read.studies import StudyRef, read_source_headers, scan
 
 __all__ = [
     "StudyRef",
@@ -27,8 +26,6 @@ __all__ = [
     "read_source_headers",
     "read_study",
 ]
-
-Progress = Callable[[int, int], None]
 
 
 def find_studies(source: Path) -> tuple[StudyRef, ...]:
@@ -103,21 +100,15 @@ def _read(
             progress=progress,
             issues=issues,
         )
-        return study if spacing_mm is None else _with(study, _ignored())
-    cine = _read_file(ref, ref.blob, files, spacing_mm)
-    extra = issues if ref.format == "picture" or spacing_mm is None else (*issues, *_ignored())
-    if progress is not None:
-        progress(1, 1)
-    row = _row(ref, cine)
-    return _with(Study((cine,), (row,)), extra)
-
-
-def _ignored() -> tuple[Issue, ...]:
-    text = "the spacing given applies to pictures only; this source states its own geometry"
-    return (Issue("spacing-ignored", "info", text),)
-
-
-def _with(study: Study, issues: tuple[Issue, ...]) -> Study:
+        issues = ()
+    else:
+        cine = _read_file(ref, ref.blob, files, spacing_mm)
+        if progress is not None:
+            progress(1, 1)
+        study = Study((cine,), (_row(ref, cine),))
+    if spacing_mm is not None and ref.format != "picture":
+        text = "the spacing given applies to pictures only; this source states its own geometry"
+        issues = (*issues, Issue("spacing-ignored", "info", text))
     if not issues:
         return study
     cines = tuple(replace(cine, issues=(*cine.issues, *issues)) for cine in study.cines)

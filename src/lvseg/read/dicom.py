@@ -1,10 +1,12 @@
-"""DICOM to :class:`Study`: headers first, then the pixels of the chosen stack only."""
+"""DICOM to :class:`Study`: headers first, then the pixels of the chosen stack only.
+
+Data sets name single images: these are read one by one (:func:`read_dicom_frame`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,49 +19,18 @@ from lvseg.errors import (
     ReadError,
     UnknownSpacingError,
 )
-from lvseg.geometry import Grid, normal, slice_positions_mm, slice_spacing_mm
+from lvseg.geometry import Grid, Plane, normal, slice_positions_mm, slice_spacing_mm
 from lvseg.issues import Issue
-from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.frames import FrameInfo, by_position, canonical, heart_rate, recency
-from lvseg.read.headers import frames_of
+from lvseg.read.headers import BrokenHeaderError, read_headers
 from lvseg.read.pixels import stored_frames
-from lvseg.read.sources import Files
+from lvseg.read.sources import Blob, Files, Progress
 from lvseg.read.stack import REANGLED_DEGREES, Group, Stack, assess, groups_of
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-Progress = Callable[[int, int], None]
 #: Slices of one grid are off it by less than this share of their distance.
 GRID_TOLERANCE = 0.15
 #: Another stack with at least this share of the best score makes the choice doubtful.
 RIVAL_SHARE = 0.8
-
-
-def study_from_datasets(datasets: Iterable[Dataset]) -> Study:
-    """The study that DICOM datasets in memory (pixels included) hold.
-
-    Of datasets of several studies the first by UID with a short-axis cine is read.
-
-    :raises ReadError: no dataset, or pixels that are cut short.
-    :raises NotACineError: no short-axis cine among them.
-    """
-    frames: list[FrameInfo] = []
-    suppress_pydicom_warnings()
-    for dataset in datasets:
-        try:
-            frames.extend(frames_of(dataset, dataset))
-        except Exception as error:  # a broken dataset can fail anywhere in the parser
-            raise ReadError(
-                "expected DICOM datasets, found one with a broken header: drop it"
-            ) from error
-    if not frames:
-        raise ReadError("expected DICOM datasets, found none: check the query")
-    with Files() as files:
-        studies = sorted({frame.study_uid for frame in frames})
-        by_study = [[f for f in frames if f.study_uid == uid] for uid in studies]
-        chosen = next((group for group in by_study if has_cine(group, files)), by_study[0])
-        return read_frames(chosen, files, name="study", location="")
 
 
 def has_cine(frames: Sequence[FrameInfo], files: Files) -> bool:
@@ -291,16 +262,16 @@ def _summaries(frames: Sequence[FrameInfo], ranked: Sequence[Stack]) -> tuple[Se
     rows = []
     for uid in sorted(series):
         stack = next((stack for stack in ranked if uid in stack.group.series_uids), None)
-        row = _summary(series[uid], stack)
-        rows.append(replace(row, chosen=uid in chosen))
+        rows.append(_summary(series[uid], stack, chosen=uid in chosen))
     return tuple(rows)
 
 
-def _summary(frames: Sequence[FrameInfo], stack: Stack | None) -> SeriesSummary:
+def _summary(frames: Sequence[FrameInfo], stack: Stack | None, *, chosen: bool) -> SeriesSummary:
     first = frames[0] if stack is None else stack.group.frames[0]
     spacing = None if first.plane is None else first.plane.pixel_spacing_mm
     if stack is None:
-        slices, phases, score, reason = _no_stack(frames)
+        slices = len({frame.plane.origin_mm for frame in frames if frame.plane is not None})
+        phases, score, reason = 0, 0.0, _why_no_stack(first)
     else:
         slices, phases, score, reason = stack.slices, stack.phases, stack.score, stack.reason
         if len(stack.group.series_uids) > 1:
@@ -320,6 +291,7 @@ def _summary(frames: Sequence[FrameInfo], stack: Stack | None) -> SeriesSummary:
         view="short-axis" if stack is not None and stack.frames else "unknown",
         score=score,
         reason=reason,
+        chosen=chosen,
     )
 
 
@@ -333,20 +305,16 @@ def _spacing(stack: Stack | None) -> float | None:
         return None
 
 
-def _no_stack(frames: Sequence[FrameInfo]) -> tuple[int, int, float, str]:
-    first = frames[0]
-    placed = {frame.plane.origin_mm for frame in frames if frame.plane is not None}
-    if first.modality != "MR":
-        reason = f"{first.modality}: not MR"
-    elif first.rejected_because:
-        reason = first.rejected_because
-    elif first.rows == 0:
-        reason = "no images"
-    elif first.component == "phase":
-        reason = "phase images, not magnitude"
-    else:
-        reason = "no place, orientation or pixel spacing in the headers"
-    return len(placed), 0, 0.0, reason
+def _why_no_stack(frame: FrameInfo) -> str:
+    if frame.modality != "MR":
+        return f"{frame.modality}: not MR"
+    if frame.rejected_because:
+        return frame.rejected_because
+    if frame.rows == 0:
+        return "no images"
+    if frame.component == "phase":
+        return "phase images, not magnitude"
+    return "no place, orientation or pixel spacing in the headers"
 
 
 def _refusal(rows: Sequence[SeriesSummary], location: str) -> str:
@@ -355,8 +323,43 @@ def _refusal(rows: Sequence[SeriesSummary], location: str) -> str:
         reasons[row.reason] = reasons.get(row.reason, 0) + 1
     told = [f"{count} series: {reason}" for reason, count in list(reasons.items())[:3]]
     more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    where = f" in {location}" if location else ""
     return (
         "expected a short-axis cine (parallel slices with phases), found "
-        f"{'; '.join(told)}{more}{where}: give the folder that holds the cine"
+        f"{'; '.join(told)}{more} in {location}: give the folder that holds the cine"
     )
+
+
+def read_frame_header(path: Path) -> FrameInfo:
+    """What one single-frame image says about itself; the pixels are not read.
+
+    :raises ReadError: no DICOM image, more than one frame, colour.
+    """
+    blob = Blob(path)
+    try:
+        with Files() as files, files.open(blob) as stream:
+            frames = read_headers(stream, blob)
+    except BrokenHeaderError as error:
+        raise ReadError(
+            f"expected a DICOM image, found something else in {path.name}: check the file"
+        ) from error
+    if len(frames) != 1 or frames[0].rejected_because:
+        found = frames[0].rejected_because if frames else "a list of files"
+        raise ReadError(
+            f"expected one grey frame [row, column], found {found or len(frames)} in {path.name}: "
+            "use the single-frame series"
+        )
+    return frames[0]
+
+
+def read_dicom_frame(path: Path) -> tuple[NDArray[np.float32], Plane | None]:
+    """Stored values of a grey single-frame image ``[Y, X]``, larger is brighter, and its plane.
+
+    Rescale slope and intercept are not applied: they carry no unit in MR images and the experts'
+    images of the public sets were made from the stored values.
+
+    :raises ReadError: no DICOM image, no pixels that can be decoded, more than one frame, colour.
+    """
+    frame = read_frame_header(path)
+    with Files() as files:
+        (pixels,) = stored_frames(frame.instance, files, [0])
+    return pixels.astype(np.float32), frame.plane

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import BinaryIO
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_partial
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
     EnhancedMRImageStorage,
     ExplicitVRBigEndian,
@@ -26,24 +26,16 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from lvseg.errors import GeometryError
+from lvseg.geometry import Plane
 from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.frames import TIME_RULES, FrameInfo
-from lvseg.read.functional_groups import (
-    find,
-    frame_parts,
-    listed,
-    number,
-    plane_of,
-    text,
-    whole_number,
-)
 from lvseg.read.pixels import Instance
 from lvseg.read.sources import Blob
 
 _ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 _IMAGE_CLASSES = (MRImageStorage, *_ENHANCED)
 _UNDEFINED = 0xFFFFFFFF
-_SOP_INSTANCE = 0x00080018
 _TAGS: list[int | str | tuple[int, int]] = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
@@ -84,38 +76,25 @@ def read_headers(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
             raise BrokenHeaderError("it holds no DICOM dataset")
         syntax = transfer_syntax(dataset)
         offset, length, found = _pixel_place(stream, syntax, dataset)
-        if not found and _expects_pixels(dataset):
+        is_image = dataset.get("Rows") is not None or dataset.get("SOPClassUID") in _IMAGE_CLASSES
+        if is_image and not found:
             raise BrokenHeaderError("it ends before its pixel data: it is cut short")
-        return frames_of(dataset, blob, syntax, offset=offset, length=length)
+        return _frames(dataset, blob, syntax, offset, length)
     except BrokenHeaderError:
         raise
     except Exception as error:  # a broken file can fail anywhere in the parser
         raise BrokenHeaderError("its DICOM header is broken") from error
 
 
-def read_identity(stream: BinaryIO) -> tuple[str, str]:
-    """SOP Class and SOP Instance UID of a file, which is read no further; "" where it has none."""
-    suppress_pydicom_warnings()
-    try:
-        head = read_partial(stream, lambda tag, vr, length: tag > _SOP_INSTANCE, force=True)
-        return text(head, "SOPClassUID"), text(head, "SOPInstanceUID")
-    except Exception:  # a broken file can fail anywhere in the parser
-        return "", ""
-
-
 def transfer_syntax(dataset: Dataset) -> str:
-    """The transfer syntax that a dataset states, else the one it was read with."""
-    stated = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", "") or "")
+    """The transfer syntax that a file states, else the one it was read with."""
+    stated = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
     if stated:
         return stated
     implicit, little = dataset.original_encoding
     if implicit is False:
         return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
     return str(ImplicitVRLittleEndian)
-
-
-def _expects_pixels(dataset: Dataset) -> bool:
-    return dataset.get("Rows") is not None or dataset.get("SOPClassUID") in _IMAGE_CLASSES
 
 
 def _pixel_place(
@@ -136,23 +115,14 @@ def _pixel_place(
     return offset, None if length == _UNDEFINED else length, True
 
 
-def frames_of(
-    dataset: Dataset,
-    where: Blob | Dataset,
-    syntax: str = "",
-    *,
-    offset: int | None = None,
-    length: int | None = None,
+def _frames(
+    dataset: Dataset, blob: Blob, syntax: str, offset: int | None, length: int | None
 ) -> list[FrameInfo]:
     """The frames that a header describes; one without size for objects that are no images."""
-    if isinstance(where, Dataset):
-        syntax = transfer_syntax(dataset)
-        if "PixelData" in dataset and not UID(syntax).is_compressed:
-            length = len(dataset.PixelData)
     frames = whole_number(dataset, "NumberOfFrames") or 1
     bits_allocated = whole_number(dataset, "BitsAllocated") or 16
     instance = Instance(
-        where=where,
+        blob=blob,
         transfer_syntax=syntax,
         rows=whole_number(dataset, "Rows") or 0,
         columns=whole_number(dataset, "Columns") or 0,
@@ -293,3 +263,104 @@ def _acquired(dataset: Dataset) -> str:
 
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value
+
+
+# Elements of a header, and of the functional groups of its frames (PS3.3 C.7.6.16). What a frame
+# does not say, all frames share, and the rest stands in the object itself: an element is therefore
+# looked for in several datasets, in order. A value that breaks its own type is no value.
+
+
+def frame_parts(dataset: Dataset) -> list[list[Dataset]]:
+    """For each frame the first item of each functional group: its own, then the shared ones."""
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    common = _first_items(shared[0])
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    return [[*_first_items(groups), *common] for groups in frames]
+
+
+def _first_items(groups: Dataset) -> list[Dataset]:
+    return [item for element in groups if element.VR == "SQ" for item in element.value[:1]]
+
+
+def find(parts: Iterable[Dataset], tag: str | int) -> Any:
+    """The first value of an element that is there and not empty; None where there is none.
+
+    :param tag: its keyword, or its number.
+    """
+    for part in parts:
+        value = _value(part, tag)
+        if value is not None and value != "":
+            return value
+    return None
+
+
+def _value(part: Dataset, tag: str | int) -> Any:
+    try:
+        element = part.get(_tag(tag))
+        return None if element is None else element.value
+    except Exception:  # an element that breaks its own type can fail anywhere in the parser
+        return None
+
+
+@cache
+def _tag(name: str | int) -> BaseTag:
+    return Tag(name)
+
+
+def number(parts: Iterable[Dataset], tag: str | int) -> float | None:
+    """The first value of an element as a number; None where it is absent or no number."""
+    try:
+        value = find(parts, tag)
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def whole_number(dataset: Dataset, tag: str | int) -> int | None:
+    """A whole number of a dataset; None where it is absent or no number."""
+    value = number([dataset], tag)
+    return None if value is None else int(value)
+
+
+def text(dataset: Dataset, tag: str | int) -> str:
+    """A value of a dataset as text; "" where it is absent."""
+    value = _value(dataset, tag)
+    return "" if value is None else str(value).strip()
+
+
+def listed(value: Any) -> list[Any]:
+    """The values of an element of any multiplicity."""
+    if value is None or isinstance(value, str | int | float):
+        return [value] if value not in (None, "") else []
+    return list(value)
+
+
+def plane_of(parts: Iterable[Dataset]) -> Plane | None:
+    """The plane of ImagePositionPatient, ImageOrientationPatient and PixelSpacing.
+
+    None where one is absent or they make no plane; a thickness of 0 is unknown. Source: PS3.3
+    C.7.6.2.1.1, where the first three cosines are the direction in which the column index grows.
+    """
+    position = _numbers(find(parts, "ImagePositionPatient"), 3)
+    cosines = _numbers(find(parts, "ImageOrientationPatient"), 6)
+    spacing = _numbers(find(parts, "PixelSpacing"), 2)
+    if position is None or cosines is None or spacing is None:
+        return None
+    try:
+        return Plane(
+            origin_mm=(position[0], position[1], position[2]),
+            row_step=(cosines[3], cosines[4], cosines[5]),
+            column_step=(cosines[0], cosines[1], cosines[2]),
+            pixel_spacing_mm=(spacing[0], spacing[1]),
+            thickness_mm=number(parts, "SliceThickness") or None,
+        )
+    except GeometryError:
+        return None
+
+
+def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    try:
+        numbers = tuple(float(item) for item in value)
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count else None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, Source
-from lvseg.errors import NotACineError, ReadError, UsageError
+from lvseg.errors import NotACineError, ReadError
 from lvseg.issues import Issue
 
 if TYPE_CHECKING:
@@ -97,16 +97,13 @@ def _grey(image: Image, label: str) -> NDArray[np.float32]:
 
 
 def cine_from_picture(
-    content: bytes, *, name: str, location: str, spacing_mm: float | None = None
+    content: bytes, *, name: str, location: str, spacing_mm: float | None
 ) -> Cine:
     """A picture as a cine of one phase and one slice, without planes.
 
     :param spacing_mm: distance of pixels, rows and columns alike; None = unknown.
     :raises ReadError: see :func:`decode`; fewer than 16 pixels a side; NaN.
-    :raises UsageError: a spacing that is not positive.
     """
-    if spacing_mm is not None and not (np.isfinite(spacing_mm) and spacing_mm > 0):
-        raise UsageError(f"expected a spacing above 0 mm, found {spacing_mm}")
     values, issues = decode(content, location)
     if min(values.shape) < SMALLEST_SIDE_PX:
         raise ReadError(

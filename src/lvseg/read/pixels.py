@@ -1,4 +1,4 @@
-"""Stored values of DICOM frames, from a file, an archive or a dataset in memory.
+"""Stored values of DICOM frames, from a file or an archive.
 
 Uncompressed frames are read straight from their place in the file. Compressed ones go through
 pydicom with the GDCM plugin (RLE: pydicom's own decoder, as GDCM is not offered for it there).
@@ -26,11 +26,11 @@ from lvseg.read.sources import Blob, Files
 class Instance:
     """Where the pixels of one DICOM instance are and how they are stored (PS3.5 section 8).
 
-    :param offset: place of the pixel value in the file; None for datasets in memory.
+    :param offset: place of the pixel value in the file; None in a deflated one.
     :param length: its length as declared; None = undefined, which means encapsulated.
     """
 
-    where: Blob | Dataset
+    blob: Blob
     transfer_syntax: str
     rows: int
     columns: int
@@ -42,11 +42,6 @@ class Instance:
     inverted: bool
     offset: int | None
     length: int | None
-
-    @property
-    def label(self) -> str:
-        """How a message names it."""
-        return self.where.label if isinstance(self.where, Blob) else "a dataset in memory"
 
 
 def stored_frames(
@@ -62,7 +57,7 @@ def stored_frames(
     """
     if instance.samples != 1:
         raise ReadError(
-            f"expected grey pixels, found {instance.samples} samples in {instance.label}"
+            f"expected grey pixels, found {instance.samples} samples in {instance.blob.label}"
         )
     syntax = UID(instance.transfer_syntax)
     known = syntax.is_transfer_syntax and not syntax.is_private
@@ -87,17 +82,12 @@ def _native(instance: Instance, files: Files, wanted: Sequence[int]) -> Iterator
     if instance.bits_allocated not in (8, 16, 32):
         raise UnsupportedEncodingError(
             f"expected 8, 16 or 32 bits per pixel, found {instance.bits_allocated} "
-            f"in {instance.label}: export the images again"
+            f"in {instance.blob.label}: export the images again"
         )
     size = instance.rows * instance.columns * instance.bits_allocated // 8
     if (instance.length or 0) < size * instance.frames:
         raise _too_short(instance, size * instance.frames, instance.length or 0)
-    if isinstance(instance.where, Dataset):
-        data = bytes(instance.where.PixelData)
-        for index in wanted:
-            yield _as_array(instance, data[index * size : (index + 1) * size], size)
-        return
-    with files.open(instance.where) as stream:
+    with files.open(instance.blob) as stream:
         for index in wanted:
             stream.seek((instance.offset or 0) + index * size)
             yield _as_array(instance, stream.read(size), size)
@@ -119,7 +109,7 @@ def _as_array(instance: Instance, data: bytes, size: int) -> NDArray[Any]:
 
 def _too_short(instance: Instance, expected: int, found: int) -> ReadError:
     return ReadError(
-        f"expected {expected} bytes of pixels, found {found} in {instance.label}: "
+        f"expected {expected} bytes of pixels, found {found} in {instance.blob.label}: "
         "the file is cut short, copy it again"
     )
 
@@ -128,7 +118,7 @@ def _unsupported(instance: Instance, syntax: UID) -> UnsupportedEncodingError:
     name = syntax.name if syntax else "unknown"
     return UnsupportedEncodingError(
         f"expected pixels that an installed decoder reads, found transfer syntax {name} "
-        f"({syntax or 'not stated'}) in {instance.label}: export the images uncompressed"
+        f"({syntax or 'not stated'}) in {instance.blob.label}: export the images uncompressed"
     )
 
 
@@ -170,36 +160,30 @@ def _decoded(
     except Exception as error:  # decoders raise what they like
         raise ReadError(
             f"expected intact {syntax.name} pixels, found data that cannot be decoded "
-            f"in {instance.label}: copy the file again"
+            f"in {instance.blob.label}: copy the file again"
         ) from error
     if any(frame.shape != (instance.rows, instance.columns) for frame in frames):
         raise ReadError(
             f"expected {instance.rows} x {instance.columns} pixels, found others "
-            f"in {instance.label}: copy the file again"
+            f"in {instance.blob.label}: copy the file again"
         )
     yield from frames
 
 
 def _whole_dataset(instance: Instance, files: Files) -> Dataset:
-    if isinstance(instance.where, Dataset):
-        return instance.where
     try:
-        with files.open(instance.where) as stream:
+        with files.open(instance.blob) as stream:
             dataset = dcmread(stream, force=True)
+        if not dataset.PixelData:
+            raise ValueError("no pixel data")
+        return dataset
     except ReadError:
         raise
     except Exception as error:  # any broken structure
-        raise _cut(instance) from error
-    if "PixelData" not in dataset or not dataset.PixelData:
-        raise _cut(instance)
-    return dataset
-
-
-def _cut(instance: Instance) -> ReadError:
-    return ReadError(
-        f"expected pixel data, found none that is whole in {instance.label}: "
-        "the file is cut short, copy it again"
-    )
+        raise ReadError(
+            f"expected pixel data, found none that is whole in {instance.blob.label}: "
+            "the file is cut short, copy it again"
+        ) from error
 
 
 def _hush_gdcm() -> None:

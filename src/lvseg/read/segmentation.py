@@ -9,26 +9,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import SegmentationStorage
+from pydicom.filereader import read_partial
+from pydicom.pixels import pixel_array
+from pydicom.uid import UID, SegmentationStorage
 
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
-from lvseg.geometry import Grid, same_plane
+from lvseg.geometry import Grid, Plane, normal, same_plane
 from lvseg.labels import LABELS, Label
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.headers import read_identity
-from lvseg.read.seg_frames import SegFrame, frame_labels, segmentation_frames
-from lvseg.read.seg_order import ROUNDING_PX, phases_of, slices_of
+from lvseg.read.headers import find, frame_parts, listed, number, plane_of, text, transfer_syntax
 
 #: Segmentation and Label Map Segmentation Storage (PS3.4 B.5); pydicom 3.0 does not name the other.
 _CLASSES = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
+_SOP_CLASS, _SEGMENT = 0x00080016, 0x0062000B
+#: What may tell the phase of a frame (PS3.3 C.7.6.16), the surest first.
+_TIMES = ("TemporalPositionIndex", "NominalCardiacTriggerDelayTime", "TemporalPositionTimeOffset")
+#: Tools round the positions of frames; neighbouring pixels are never mistaken for each other.
+_ROUNDING_PX = 0.5
 #: Codes of a label besides that of our table.
 _SYNONYMS: Mapping[Label, set[tuple[str, str]]] = {
     Label.LV_CAVITY: {("FMA", "FMA9466"), ("FMA", "9466")}
@@ -43,12 +50,18 @@ _NAMED = re.compile(r"left ventric|\b(lv|lvc|lvbp)\b")
 _OTHER_PART = re.compile(r"myo|wall|epi|muscle|scar|infarct|outflow|lvot|aneurysm|thromb|mass")
 
 
+#: Frames of one slice and segment: only their phases differ.
+_Group = list["_Frame"]
+
+
 def is_segmentation(path: Path) -> bool:
     """Whether a file is a DICOM Segmentation; only its class is looked at. No file is none."""
     try:
+        suppress_pydicom_warnings()
         with path.open("rb") as stream:
-            return read_identity(stream)[0] in _CLASSES
-    except OSError:
+            head = read_partial(stream, lambda tag, vr, length: tag > _SOP_CLASS, force=True)
+        return text(head, "SOPClassUID") in _CLASSES
+    except Exception:  # no file, or a broken one, which can fail anywhere in the parser
         return False
 
 
@@ -81,8 +94,8 @@ def mask_from_segmentation(content: bytes, path: Path, like: Cine | None = None)
         )
     try:
         segments = _known_segments(dataset, path)
-        frames = segmentation_frames(dataset)
-        pixels = frame_labels(dataset, frames, segments)
+        frames = _described_frames(dataset)
+        pixels = _frame_labels(dataset, frames, segments)
     except (ReadError, UnsupportedEncodingError):
         raise
     except Exception as error:
@@ -99,6 +112,110 @@ def _broken(path: Path) -> ReadError:
         f"expected a DICOM Segmentation with a description and pixels of each frame, found a "
         f"broken or cut one at {path}: copy it again"
     )
+
+
+# What each frame says about itself, and its pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """One frame as its functional groups (PS3.3 C.7.6.16) describe it.
+
+    :param number: index from 0 into the pixels; :param segment: None in a label map.
+    :param sources: (SOP Instance UID, frame number or None) of the images it was drawn on.
+    :param times: the values of :data:`_TIMES`; None where it is not said.
+    :param order: its dimension index values without that of the segment.
+    """
+
+    number: int
+    segment: int | None
+    plane: Plane | None
+    sources: tuple[tuple[str, int | None], ...]
+    times: tuple[float | None, ...]
+    order: tuple[int, ...]
+
+
+def _described_frames(dataset: Dataset) -> list[_Frame]:
+    """The frames in the order of the file; empty where it describes none."""
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    dimensions = dataset.get("DimensionIndexSequence") or []
+    pointers = [item.get("DimensionIndexPointer") for item in dimensions]
+    every = zip(
+        dataset.get("PerFrameFunctionalGroupsSequence") or [], frame_parts(dataset), strict=True
+    )
+    frames = []
+    for place, (groups, parts) in enumerate(every):
+        segment = number(parts, "ReferencedSegmentNumber")
+        indices = [int(value) for value in listed(find(parts, "DimensionIndexValues"))]
+        order = [
+            value
+            for index, value in enumerate(indices)
+            if index >= len(pointers) or pointers[index] != _SEGMENT
+        ]
+        frames.append(
+            _Frame(
+                number=place,
+                segment=None if segment is None else int(segment),
+                plane=plane_of(parts),
+                sources=tuple(_sources(groups)) or tuple(_sources(shared)),
+                times=tuple(number(parts, name) for name in _TIMES),
+                order=tuple(order),
+            )
+        )
+    return frames
+
+
+def _sources(groups: Dataset) -> list[tuple[str, int | None]]:
+    """The images a frame was drawn on (Derivation Image, C.7.6.16.2.6)."""
+    found: list[tuple[str, int | None]] = []
+    for derivation in groups.get("DerivationImageSequence") or []:
+        for image in derivation.get("SourceImageSequence") or []:
+            uid = str(image.get("ReferencedSOPInstanceUID", "")).strip()
+            numbers = listed(image.get("ReferencedFrameNumber"))
+            found += [(uid, int(value)) for value in numbers] or [(uid, None)]
+    return found
+
+
+def _frame_labels(
+    dataset: Dataset, frames: Sequence[_Frame], segments: Mapping[int, Label]
+) -> NDArray[np.uint8]:
+    """Labels of the pixels, [N, Y, X] in the order of the frames.
+
+    Of fractions, half of the maximum and more is inside (PS3.3 C.8.20.2).
+
+    :param segments: number of a segment -> its label; all others are background.
+    :raises UnsupportedEncodingError: no decoder. ValueError: not one image of pixels a frame.
+    """
+    values = _stored_values(dataset)
+    if len(values) != len(frames):
+        raise ValueError("not one image of pixels for each frame")
+    kind = str(dataset.get("SegmentationType", "BINARY"))
+    if kind == "LABELMAP":
+        found = np.zeros(values.shape, np.uint8)
+        for segment, label in segments.items():
+            found[values == segment] = label
+        return found
+    if kind == "FRACTIONAL":
+        inside = values.astype(np.uint32) * 2 >= int(dataset.get("MaximumFractionalValue", 255))
+    else:
+        inside = values > 0
+    only = next(iter(segments.values()))
+    labels = [only if f.segment is None else segments.get(f.segment, 0) for f in frames]
+    return inside * np.array(labels, np.uint8)[:, None, None]
+
+
+def _stored_values(dataset: Dataset) -> NDArray[np.unsignedinteger[Any]]:
+    """Stored values, [N, Y, X]."""
+    dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax(dataset))
+    try:
+        values = pixel_array(dataset, raw=True)
+    except (NotImplementedError, RuntimeError) as error:
+        raise UnsupportedEncodingError(
+            f"expected a segmentation that an installed decoder reads, found "
+            f"{dataset.file_meta.TransferSyntaxUID.name}: export it uncompressed"
+        ) from error
+    stored: NDArray[np.unsignedinteger[Any]] = values.reshape(-1, *values.shape[-2:])
+    return stored
 
 
 # Which segments
@@ -159,10 +276,110 @@ def _other_part(segment: Dataset) -> bool:
     return bool(_OTHER_PART.search(_label(segment)))
 
 
+# Slice and phase of each frame, told from the file alone
+
+
+def _slices_of(frames: Sequence[_Frame]) -> tuple[tuple[Plane, ...], dict[int, int]]:
+    """The planes in order along the normal, and frame number -> the index of its plane.
+
+    Where a frame has no plane there are none, and every frame counts as slice 0.
+    """
+    planes: list[Plane] = []
+    near: dict[int, int] = {}
+    for frame in frames:
+        if frame.plane is None:
+            return (), {each.number: 0 for each in frames}
+        fits = [
+            i
+            for i, plane in enumerate(planes)
+            if same_plane(frame.plane, plane, within_px=_ROUNDING_PX)
+        ]
+        if not fits:
+            planes.append(frame.plane)
+        near[frame.number] = fits[0] if fits else len(planes) - 1
+    axis = normal(planes[0])
+    order = sorted(range(len(planes)), key=lambda i: float(np.dot(planes[i].origin_mm, axis)))
+    rank = {old: new for new, old in enumerate(order)}
+    return tuple(planes[i] for i in order), {number: rank[i] for number, i in near.items()}
+
+
+def _phases_of(frames: Sequence[_Frame], at: dict[int, int]) -> dict[int, int] | None:
+    """Frame number -> phase, an index from 0; None where nothing tells frames of a slice apart.
+
+    A Temporal Position Index counts phases from 1 (PS3.3 C.7.6.16.2.2). Times, and the order of
+    the dimension index, give the ranks of the phases.
+
+    :param at: frame number -> slice.
+    """
+    groups: dict[tuple[int | None, int], _Group] = {}
+    for frame in frames:
+        groups.setdefault((frame.segment, at[frame.number]), []).append(frame)
+    parted = list(groups.values())
+    counted = {frame.number: frame.times[0] for frame in frames}
+    if _distinct(parted, counted) and min(_known(counted)) >= 1:
+        return {number: int(value) - 1 for number, value in counted.items() if value is not None}
+    if max(map(len, parted)) == 1:
+        return {frame.number: 0 for frame in frames}
+    for way in range(1, len(_TIMES)):
+        times = {frame.number: frame.times[way] for frame in frames}
+        if _distinct(parted, times):
+            ranks = _ranks(parted, times) or _nearest(parted, times)
+            if ranks is not None:
+                return ranks
+    order = _order(parted)
+    return _ranks(parted, order) if _distinct(parted, order) else None
+
+
+def _known(values: dict[int, float | None]) -> list[float]:
+    return [value for value in values.values() if value is not None]
+
+
+def _distinct(groups: Sequence[_Group], values: dict[int, Any]) -> bool:
+    """Whether every frame has a value, and no two of one slice the same."""
+    if any(value is None for value in values.values()):
+        return False
+    return all(len({values[frame.number] for frame in group}) == len(group) for group in groups)
+
+
+def _ranks(groups: Sequence[_Group], values: dict[int, Any]) -> dict[int, int] | None:
+    """Ranks among all values if a slice has them all, else in each slice if all have as many."""
+    most = max(map(len, groups))
+    every = sorted(set(values.values()))
+    if len(every) == most:
+        return {number: every.index(value) for number, value in values.items()}
+    if any(len(group) != most for group in groups):
+        return None
+    return {
+        frame.number: rank
+        for group in groups
+        for rank, frame in enumerate(sorted(group, key=lambda each: values[each.number]))
+    }
+
+
+def _nearest(groups: Sequence[_Group], times: dict[int, Any]) -> dict[int, int] | None:
+    """Of slices that lack frames: the phase of the nearest time in a slice that lacks none."""
+    whole = max(groups, key=len)
+    known = np.sort([times[frame.number] for frame in whole])
+    phases = {number: int(np.abs(known - time).argmin()) for number, time in times.items()}
+    return phases if _distinct(groups, phases) else None
+
+
+def _order(groups: Sequence[_Group]) -> dict[int, Any]:
+    """The dimension index values that differ within a slice; where none does, all are alike."""
+    frames = [frame for group in groups for frame in group]
+    width = min(len(frame.order) for frame in frames)
+    varying = [
+        column
+        for column in range(width)
+        if any(len({frame.order[column] for frame in group}) > 1 for group in groups)
+    ]
+    return {frame.number: tuple(frame.order[column] for column in varying) for frame in frames}
+
+
 # Where the frames go
 
 
-def _onto(like: Cine, frames: Sequence[SegFrame], pixels: NDArray[np.uint8], path: Path) -> Mask:
+def _onto(like: Cine, frames: Sequence[_Frame], pixels: NDArray[np.uint8], path: Path) -> Mask:
     """On the grid of a cine: each frame where the image lies that it was drawn on."""
     if pixels.shape[1:] != like.shape[2:]:
         raise GeometryMismatchError(
@@ -175,7 +392,7 @@ def _onto(like: Cine, frames: Sequence[SegFrame], pixels: NDArray[np.uint8], pat
         for z, image in enumerate(phase)
         if image.sop_instance_uid
     }
-    phases = phases_of(frames, slices_of(frames)[1])
+    phases = _phases_of(frames, _slices_of(frames)[1])
     places = []
     for frame in frames:
         phase = None if phases is None else phases[frame.number]
@@ -193,7 +410,7 @@ def _onto(like: Cine, frames: Sequence[SegFrame], pixels: NDArray[np.uint8], pat
 
 
 def _place(
-    frame: SegFrame,
+    frame: _Frame,
     phase: int | None,
     like: Cine,
     images: Mapping[tuple[str, int | None], tuple[int, int]],
@@ -210,7 +427,7 @@ def _place(
         slices = {
             z
             for z, plane in enumerate(like.planes)
-            if same_plane(frame.plane, plane, within_px=ROUNDING_PX)
+            if same_plane(frame.plane, plane, within_px=_ROUNDING_PX)
         }
         found = {(t, z) for t, z in found if z in slices}
     if len(found) == 1:
@@ -222,10 +439,10 @@ def _place(
     return phase, slices.pop()
 
 
-def _alone(frames: Sequence[SegFrame], pixels: NDArray[np.uint8], path: Path) -> Mask:
+def _alone(frames: Sequence[_Frame], pixels: NDArray[np.uint8], path: Path) -> Mask:
     """Without a cine: the slices and phases that the file itself knows."""
-    planes, at = slices_of(frames)
-    phases = phases_of(frames, at)
+    planes, at = _slices_of(frames)
+    phases = _phases_of(frames, at)
     several = len({frame.segment for frame in frames}) < len(frames)
     if phases is None or (several and not planes):
         raise _alike(path)
@@ -236,7 +453,7 @@ def _alone(frames: Sequence[SegFrame], pixels: NDArray[np.uint8], path: Path) ->
 
 
 def _painted(
-    frames: Sequence[SegFrame],
+    frames: Sequence[_Frame],
     places: Sequence[tuple[int, int]],
     pixels: NDArray[np.uint8],
     shape: tuple[int, int],

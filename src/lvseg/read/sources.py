@@ -1,4 +1,4 @@
-"""Sources of images: folders, nested folders, zip archives and single files.
+"""Sources of images: folders, zip archives and single files.
 
 Nothing is ever extracted: members of an archive are read in memory, so the names in it are only
 names. Kinds are told by content first and by file name second.
@@ -10,7 +10,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +22,7 @@ from lvseg.errors import ReadError
 from lvseg.formats import MEASUREMENTS, is_result_file
 
 Kind = Literal["dicom", "nifti", "picture"]
+Progress = Callable[[int, int], None]
 
 #: Enough to see the DICOM prefix at 128 and the NIfTI magic at 344.
 HEAD_BYTES = 352

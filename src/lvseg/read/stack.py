@@ -14,9 +14,16 @@ import numpy as np
 
 from lvseg.geometry import GAP_FACTOR, POSITION_TOLERANCE_MM, gaps, normal, slice_positions_mm
 from lvseg.issues import Issue
-from lvseg.read.cardiac_cycle import why_no_phases, why_not_one_cycle
 from lvseg.read.frames import FrameInfo, by_orientation, by_position, canonical, recency
-from lvseg.read.phases import Ordered, SamePixels, drop_duplicates, order_phases, usual_count
+from lvseg.read.phases import (
+    Ordered,
+    SamePixels,
+    drop_duplicates,
+    order_phases,
+    usual_count,
+    why_no_phases,
+    why_not_one_cycle,
+)
 
 #: From base to apex the left ventricle points left, forward and down: the mean direction of the
 #: slice normals of ordinary short-axis stacks, LPS, a unit vector.
@@ -170,30 +177,24 @@ def assess(group: Group, same_pixels: SamePixels) -> Stack:
     if why:
         return _refused(group, positions, phases, why)
     tilt = _tilt_degrees(kept[0][0])
-    times, issues = _times(ordered, kept)
+    times, noted = _times(ordered, kept)
     beats = why_not_one_cycle(kept, times)
-    issues += _not_one_beat(beats)
-    issues += _duplicates(dropped) + _repeated(ordered, kept) + _left_out(ordered)
+    places = str(len(kept)) if len(kept) == len(positions) else f"{len(kept)} of {len(positions)}"
     return Stack(
         group=group,
         frames=tuple(zip(*kept, strict=True)),
         slices=len(positions),
         phases=phases,
         score=score(len(kept), phases, tilt) * (NOT_ONE_BEAT_SHARE if beats else 1.0),
-        reason=f"{_of(len(kept), len(positions))} parallel slices x {phases} phases, "
+        reason=f"{places} parallel slices x {phases} phases, "
         f"ordered by {ordered.rule}, "
         f"normal {tilt:.0f} degrees from the usual axis of the left ventricle"
         + (f"; not one heartbeat: {beats}" if beats else ""),
         order_rule=ordered.rule,
         times_ms=times,
-        issues=issues + _gaps(ordered, kept),
+        issues=noted + _issues(ordered, kept, dropped, beats) + _gaps(ordered, kept),
         complete=len(kept) == len(ordered.slices),
     )
-
-
-def _of(kept: int, found: int) -> str:
-    """The slices kept, and of how many where some lack phases."""
-    return str(kept) if kept == found else f"{kept} of {found}"
 
 
 def _refused(
@@ -214,48 +215,34 @@ def _times(
     return tuple(float(value) for value in np.median(table, axis=0)), (note,)
 
 
-def _not_one_beat(beats: str) -> tuple[Issue, ...]:
-    if not beats:
-        return ()
-    text = (
-        f"{beats}: these are not phases of one heartbeat (perfusion, or many beats in real time?); "
-        "end-diastole, end-systole and ejection fraction may mean nothing"
-    )
-    return (Issue("not-one-heartbeat", "warning", text),)
-
-
-def _duplicates(dropped: int) -> tuple[Issue, ...]:
-    if not dropped:
-        return ()
-    text = f"{dropped} image(s) were there twice; one copy of each was kept"
-    return (Issue("duplicate-images", "info", text),)
-
-
-def _repeated(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[Issue, ...]:
-    return tuple(
-        Issue(
-            "reacquired-slice",
-            "warning",
-            f"slice {kept.index(frames)} was acquired more than once; the last one was kept",
-            slice=kept.index(frames),
+def _issues(
+    ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]], dropped: int, beats: str
+) -> tuple[Issue, ...]:
+    """What a reader of the result must know about the slices and their phases."""
+    issues: list[Issue] = []
+    if beats:
+        text = (
+            f"{beats}: these are not phases of one heartbeat (perfusion, or many beats in real "
+            "time?); end-diastole, end-systole and ejection fraction may mean nothing"
         )
-        for frames in (ordered.slices[index] for index in ordered.repeated)
-        if frames in kept
-    )
-
-
-def _left_out(ordered: Ordered) -> tuple[Issue, ...]:
-    return tuple(
-        Issue(
-            "incomplete-slice",
-            "error",
-            f"slice position {index + 1} of {len(ordered.slices)} has {len(frames)} phases where "
-            f"{ordered.usual} are usual and was left out: the stack is incomplete, "
-            "fetch the missing images",
-        )
-        for index, frames in enumerate(ordered.slices)
-        if len(frames) != ordered.usual
-    )
+        issues.append(Issue("not-one-heartbeat", "warning", text))
+    if dropped:
+        text = f"{dropped} image(s) were there twice; one copy of each was kept"
+        issues.append(Issue("duplicate-images", "info", text))
+    for frames in (ordered.slices[index] for index in ordered.repeated):
+        if frames in kept:
+            at = kept.index(frames)
+            text = f"slice {at} was acquired more than once; the last one was kept"
+            issues.append(Issue("reacquired-slice", "warning", text, slice=at))
+    for index, frames in enumerate(ordered.slices, start=1):
+        if len(frames) != ordered.usual:
+            text = (
+                f"slice position {index} of {len(ordered.slices)} has {len(frames)} phases where "
+                f"{ordered.usual} are usual and was left out: the stack is incomplete, "
+                "fetch the missing images"
+            )
+            issues.append(Issue("incomplete-slice", "error", text))
+    return tuple(issues)
 
 
 def _gaps(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[Issue, ...]:

@@ -1,22 +1,23 @@
-"""The studies of a source: which files belong together, and what each is called."""
+"""Studies of a source: which files belong to one, what it is called, the headers of its objects."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from lvseg.cine import Cine
 from lvseg.errors import NotACineError, ReadError
-from lvseg.read.sources import HEAD_BYTES, Blob, Files, label_of, sniff, stem, walk
+from lvseg.pydicom_settings import suppress_pydicom_warnings
+from lvseg.read.sources import HEAD_BYTES, Blob, Files, Kind, Progress, label_of, sniff, stem, walk
 
 if TYPE_CHECKING:
-    from lvseg.read.frames import FrameInfo
+    from pydicom.dataset import Dataset
 
-Progress = Callable[[int, int], None]
+    from lvseg.read.frames import FrameInfo
 
 #: Folder names that say what is inside, not which study it is.
 GENERIC_NAMES = frozenset({"dicom", "dicoms", "dcm", "images", "data", "cine", "sax"})
@@ -31,7 +32,7 @@ class StudyRef:
     """
 
     name: str
-    format: Literal["dicom", "nifti", "picture"]
+    format: Kind
     location: str
     study_uid: str | None = None
     blob: Blob | None = field(default=None, repr=False, compare=False)
@@ -130,9 +131,8 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
 
 def _own_folder(source: Path, frames: list[FrameInfo]) -> str:
     """The folder below a source that holds all images of a study; "" where there is none."""
-    places = [frame.instance.where for frame in frames]
-    blobs = [place for place in places if isinstance(place, Blob)]
-    if not source.is_dir() or any(blob.member for blob in blobs) or not blobs:
+    blobs = [frame.instance.blob for frame in frames]
+    if not source.is_dir() or any(blob.member for blob in blobs):
         return ""
     common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
     parts = [part for part in common.relative_to(source).parts if part.lower() not in GENERIC_NAMES]
@@ -160,3 +160,50 @@ def _long_name(source: Path, blob: Blob) -> str:
     inside = blob.path.relative_to(source) if source.is_dir() else Path()
     parts = [*inside.parts, *(part for part in blob.member.split("/") if part)]
     return label_of("-".join([*parts[:-1], stem(parts[-1])]))
+
+
+# Headers of the objects of a source, for results that go back to their archive
+
+
+def read_source_headers(source: Path | StudyRef, cine: Cine) -> dict[str, Dataset]:
+    """Full headers, without pixel data, of the objects that a cine was read from.
+
+    :param source: what the cine was read from.
+    :returns: SOP Instance UID as in ``cine.source.instances`` -> header. Empty where the cine is
+        no DICOM; an object that is gone or has no UID is missing from it.
+    :raises ReadError: the source is no longer there or may not be read.
+    """
+    if cine.source.instances is None:
+        return {}
+    wanted = {item.sop_instance_uid for phase in cine.source.instances for item in phase} - {""}
+    found: dict[str, Dataset] = {}
+    with Files() as files:
+        for blob in _blobs(source, files, wanted):
+            if len(found) == len(wanted):
+                break
+            with files.open(blob) as stream:
+                uid, header = _header(stream, blob.name)
+            if header is not None and uid in wanted:
+                found.setdefault(uid, header)
+    return found
+
+
+def _blobs(source: Path | StudyRef, files: Files, wanted: set[str]) -> Iterable[Blob]:
+    if isinstance(source, StudyRef):
+        return dict.fromkeys(f.instance.blob for f in source.frames if f.sop_uid in wanted)
+    return walk(Path(source), files)
+
+
+def _header(stream: BinaryIO, name: str) -> tuple[str, Dataset | None]:
+    """SOP Instance UID and header; none where it is no DICOM."""
+    from pydicom import dcmread
+
+    if sniff(stream.read(HEAD_BYTES), name) != "dicom":
+        return "", None
+    stream.seek(0)
+    suppress_pydicom_warnings()
+    try:
+        header = dcmread(stream, stop_before_pixels=True, force=True)
+        return str(header.get("SOPInstanceUID", "")).strip(), header
+    except Exception:  # it could be read once and now is broken
+        return "", None

@@ -11,8 +11,7 @@ from pathlib import Path
 from lvseg.cine import Mask, Source
 from lvseg.errors import UsageError
 from lvseg.issues import Issue
-from lvseg.write.contour_text import write_contour_text
-from lvseg.write.contours import write_contours
+from lvseg.write.contours import write_contour_text, write_contours
 from lvseg.write.nifti import write_cine_nifti, write_nifti_mask
 from lvseg.write.pictures import write_overlay, write_picture_mask
 

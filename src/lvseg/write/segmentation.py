@@ -26,21 +26,21 @@ from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
 from lvseg.modelcard import ModelCard
 from lvseg.results import StudyResult
-from lvseg.write.dicom_context import (
-    algorithm_identification,
-    code_of,
-    equipment,
-    referenced_series,
-    sop_reference,
-)
-from lvseg.write.dicom_header import repaired_header, tag_issue
-from lvseg.write.dicom_object import (
+from lvseg.version import __version__
+from lvseg.write.dicom import (
     attributes,
+    clipped,
+    code_of,
     coded_entry,
     decimal_string,
     decimal_strings,
+    equipment,
     generate_uid,
+    referenced_series,
+    repaired_header,
     save,
+    sop_reference,
+    tag_issue,
 )
 
 #: What the dimensions count, each with its functional group (PS3.3 C.7.6.17).
@@ -81,12 +81,6 @@ class _Part:
     fractional: bool
     moments: Mapping[int, str]
     series_number: int = _SERIES_NUMBER
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        rows, columns = next(iter(self.values.values())).shape[2:]
-        return (rows, columns)
 
 
 def write_segmentations(
@@ -167,12 +161,8 @@ def _description(labels: Mapping[Label, object]) -> str:
 
 def _moments(result: StudyResult) -> dict[int, str]:
     phases = result.measurements.phases
-    moments: dict[int, str] = {}
-    if phases.end_systole is not None:
-        moments[phases.end_systole] = "END_SYSTOLE"
-    if phases.end_diastole is not None:
-        moments[phases.end_diastole] = "END_DIASTOLE"
-    return moments
+    named = ((phases.end_systole, "END_SYSTOLE"), (phases.end_diastole, "END_DIASTOLE"))
+    return {phase: name for phase, name in named if phase is not None}
 
 
 def _parts(whole: _Part, options: SegOptions) -> tuple[list[_Part], tuple[Issue, ...]]:
@@ -240,7 +230,9 @@ def _dataset(
     ]
     values = [*part.values.values()]
     frames = np.stack([values[s][f, z] for s, f, z in kept])
-    stored = frames.tobytes() if part.fractional else _packed(frames)
+    # one bit a pixel, the first pixel lowest, frames without padding (PS3.5 8.1.1, annex D)
+    packed = frames if part.fractional else np.packbits(frames.reshape(-1), bitorder="little")
+    stored = packed.tobytes()
     dataset.PixelData = stored + b"\0" * (len(stored) % 2)
     return dataset
 
@@ -254,11 +246,6 @@ def _kept(part: _Part) -> list[tuple[int, int, int]]:
     return [(int(s), int(f), int(z)) for s, f, z in np.argwhere(kept)]
 
 
-def _packed(frames: NDArray[np.uint8]) -> bytes:
-    """One bit a pixel, the first pixel lowest, frames without padding (PS3.5 8.1.1, annex D)."""
-    return np.packbits(frames.reshape(-1), bitorder="little").tobytes()
-
-
 def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
     """Make an object of one frame, the first of the cine; its frames are replaced."""
     source = Dataset()
@@ -268,7 +255,7 @@ def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
     plane = (result.cine.planes or ())[0]
     shell: Dataset = Segmentation(
         source_images=[source],
-        pixel_array=np.zeros((1, *part.shape), np.uint8),
+        pixel_array=np.zeros((1, *result.cine.shape[2:]), np.uint8),
         segmentation_type="FRACTIONAL" if part.fractional else "BINARY",
         segment_descriptions=[
             _segment(number, label, result.card) for number, label in enumerate(part.values, 1)
@@ -291,7 +278,10 @@ def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
 
 
 def _segment(number: int, label: Label, card: ModelCard | None) -> Any:
-    """A segment (PS3.3 C.8.20.4): category from CID 7150, type from our table of labels."""
+    """A segment (PS3.3 C.8.20.4): category from CID 7150, type from our table of labels.
+
+    Name, version and kind of the algorithm: PS3.3 table 10-19.
+    """
     info = LABELS[label]
     return highdicom.seg.SegmentDescription(
         segment_number=number,
@@ -299,7 +289,12 @@ def _segment(number: int, label: Label, card: ModelCard | None) -> Any:
         segmented_property_category=codes.SCT.AnatomicalStructure,
         segmented_property_type=code_of(label),
         algorithm_type="AUTOMATIC",
-        algorithm_identification=algorithm_identification(card),
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=clipped(card.name) if card else "lvseg",
+            family=codes.cid7162.ArtificialIntelligence,
+            version=clipped(f"{card.version} (lvseg {__version__})") if card else __version__,
+            source="lvseg",
+        ),
         display_color=highdicom.color.CIELabColor.from_rgb(*info.colour),
     )
 

@@ -24,9 +24,17 @@ from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
 from lvseg.results import StudyResult
 from lvseg.version import __version__
-from lvseg.write.dicom_context import code_of, equipment, referenced_series, sop_reference
-from lvseg.write.dicom_header import repaired_header
-from lvseg.write.dicom_object import attributes, deterministic_uid, generate_uid, save
+from lvseg.write.dicom import (
+    attributes,
+    code_of,
+    deterministic_uid,
+    equipment,
+    generate_uid,
+    referenced_series,
+    repaired_header,
+    save,
+    sop_reference,
+)
 
 _ML_S = codes.UCUM.MilliliterPerSecond
 #: Terms that pydicom's dictionary lacks or words differently; units are UCUM (PS3.16 7.2.2).
@@ -124,7 +132,8 @@ def _report(
         coding_schemes=[scheme],
         **equipment(result.card),
     )
-    series = referenced_series(_instances(result), source_headers, result.cine)
+    images = (image for phase in result.cine.source.instances or () for image in phase)
+    series = referenced_series(images, source_headers, result.cine)
     # highdicom copies and searches what it is given: the long part is added to what it has made
     measurements = next(
         item for item in content[0].ContentSequence if item.name == codes.DCM.ImagingMeasurements
@@ -140,11 +149,6 @@ def _report(
     ]
     report.pop("PertinentOtherEvidenceSequence", None)
     return report
-
-
-def _instances(result: StudyResult) -> Iterator[InstanceRef]:
-    for phase in result.cine.source.instances or ():
-        yield from phase
 
 
 def _evidence(series: Iterable[Dataset], segments: Iterable[Dataset]) -> list[Dataset]:

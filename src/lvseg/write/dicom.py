@@ -1,4 +1,4 @@
-"""Patient, study and place of a DICOM result, taken from the header of its source.
+"""What every DICOM result needs: attributes, UIDs, the file, equipment, references, the header.
 
 Real headers break the standard. What identifies (UIDs, patient ID, accession number) is kept as it
 is, so that an archive can match the result with its study; everything else is repaired or left
@@ -8,24 +8,33 @@ out. Each such tag is one issue, which names the tag and never its value.
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
+import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from pydicom import config
 from pydicom.datadict import dictionary_description, dictionary_VR
-from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
-from pydicom.valuerep import validate_value
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.coding import Code
+from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.valuerep import DSfloat, validate_value
 
+from lvseg.atomic import atomic_write
 from lvseg.cine import Cine, InstanceRef
 from lvseg.issues import Issue
+from lvseg.labels import LABELS, Label
+from lvseg.modelcard import ModelCard
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.write.dicom_object import attributes, decimal_string, decimal_strings, deterministic_uid
+from lvseg.version import __version__
 
+#: Our implementation class: a UUID-derived UID (PS3.5 B.2), made once and never changed.
+_IMPLEMENTATION = "2.25.262341094286414210731583962146853091862"
 #: Patient and General Study: a result must have these, empty or not (PS3.3 C.7.1.1, C.7.2.1).
 _REQUIRED = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
@@ -51,10 +60,127 @@ _SCANNER = (
 _IDENTITY = frozenset({"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID"})
 _SEXES = ("M", "F", "O")
 #: What may not stand in one line of text (PS3.5 6.2).
-CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _TIME = r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?"
 _DECIMAL = r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?"
 _LONGEST = {"LO": 64, "SH": 16, "PN": 194, "LT": 10240, "ST": 1024}
+
+
+def attributes(**values: Any) -> Dataset:
+    """Build a dataset from keywords; a None value leaves the attribute out, "" leaves it empty."""
+    dataset = Dataset()
+    for keyword, value in values.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+def decimal_string(value: float | None) -> Any:
+    """Format a decimal string of at most 16 characters (PS3.5 6.2, VR DS); None stays None."""
+    return None if value is None else DSfloat(float(value) + 0.0, auto_format=True)
+
+
+def decimal_strings(*values: float) -> list[Any]:
+    """Several decimal strings."""
+    return [decimal_string(value) for value in values]
+
+
+def coded_entry(code: Code) -> Dataset:
+    """An item of a code sequence (PS3.3 table 8.8-1)."""
+    return attributes(
+        CodeValue=code.value,
+        CodingSchemeDesignator=code.scheme_designator,
+        CodeMeaning=code.meaning,
+    )
+
+
+def generate_uid() -> str:
+    """Make a new UID from a random UUID (PS3.5 B.2)."""
+    return f"2.25.{uuid.uuid4().int}"
+
+
+def deterministic_uid(*parts: object, namespace: str = "lvseg") -> str:
+    """Make a UID that is the same for the same parts, from a UUID (PS3.5 B.2)."""
+    text = "/".join([namespace, *map(str, parts)])
+    digest = hashlib.sha256(text.encode()).digest()[:16]
+    return f"2.25.{uuid.UUID(bytes=digest, version=5).int}"
+
+
+def save(dataset: Dataset, path: Path, sop_class: str, sop_instance: str) -> Path:
+    """Write one file with its meta information (PS3.10 section 7.1), explicit little endian."""
+    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, sop_instance
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, sop_instance
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = _IMPLEMENTATION
+    meta.ImplementationVersionName = "LVSEG"
+    dataset.file_meta = meta
+    with atomic_write(path) as temporary:
+        dataset.save_as(temporary, enforce_file_format=True)
+    return path
+
+
+def code_of(label: Label) -> Code:
+    """The code of a label, as pydicom has codes."""
+    code = LABELS[label].code
+    if code is None:
+        raise ValueError(f"expected a label with a code, found {label.name}")
+    return Code(code.value, code.scheme, code.meaning)
+
+
+def equipment(card: ModelCard | None) -> dict[str, Any]:
+    """Name what made the result, as highdicom's constructors take it (PS3.3 C.7.5.2).
+
+    The serial number is the start of the weights' SHA-256; "none" where no model was used.
+    """
+    versions: tuple[str, ...] = (f"lvseg {__version__}",)
+    if card is not None:
+        versions += (clipped(f"{card.name} {card.version}"),)
+    return {
+        "manufacturer": "lvseg",
+        "manufacturer_model_name": clipped(card.name) if card else "lvseg",
+        "software_versions": versions,
+        "device_serial_number": card.sha256[:16] if card else "none",
+    }
+
+
+def clipped(text: str) -> str:
+    """One line of at most 64 characters, as VR LO takes it (PS3.5 6.2)."""
+    return _CONTROL.sub(" ", text).replace("\\", "/").strip()[:64]
+
+
+def sop_reference(instance: InstanceRef, *, frame: bool = False) -> Dataset:
+    """Refer to a source object (PS3.3 table 10-11), verbatim; ``frame`` adds the frame number."""
+    return attributes(
+        ReferencedSOPClassUID=instance.sop_class_uid,
+        ReferencedSOPInstanceUID=instance.sop_instance_uid,
+        ReferencedFrameNumber=instance.frame if frame else None,
+    )
+
+
+def referenced_series(
+    instances: Iterable[InstanceRef], source_headers: Mapping[str, Dataset], cine: Cine
+) -> list[Dataset]:
+    """Items of the Referenced Series Sequence (PS3.3 C.12.2), each object once, in order."""
+    by_series: dict[str, dict[str, InstanceRef]] = {}
+    study = cine.source.study_uid or ""
+    for instance in instances:
+        if not instance.sop_instance_uid:
+            continue
+        header = source_headers.get(instance.sop_instance_uid)
+        series = "" if header is None else _text_of(header, "SeriesInstanceUID")
+        series = series or cine.source.series_uid or deterministic_uid("series", study)
+        by_series.setdefault(series, {}).setdefault(instance.sop_instance_uid, instance)
+    return [
+        attributes(
+            SeriesInstanceUID=series,
+            ReferencedInstanceSequence=[sop_reference(item) for item in members.values()],
+        )
+        for series, members in by_series.items()
+    ]
+
+
+# Patient, study and place of a result, taken from the header of its source
 
 
 def repaired_header(
@@ -86,7 +212,7 @@ def repaired_header(
     _set_uids(source, header, cine, issues)
     _set_frame_of_reference(source_headers, header, cine, issues)
     for keyword in _SCANNER:
-        value = CONTROL.sub("", text_of(source, keyword))
+        value = _CONTROL.sub("", _text_of(source, keyword))
         if value and len(value) <= 64 and "\\" not in value:
             setattr(header, keyword, value)
     header.update(_place(cine))
@@ -99,21 +225,16 @@ def _place(cine: Cine) -> Dataset:
     place = attributes(Rows=rows, Columns=columns)
     if cine.planes is not None:
         plane = cine.planes[0]
-        thickness = plane.thickness_mm
         place.ImagePositionPatient = decimal_strings(*plane.origin_mm)
         place.ImageOrientationPatient = decimal_strings(*plane.column_step, *plane.row_step)
         place.PixelSpacing = decimal_strings(*plane.pixel_spacing_mm)
-        place.SliceThickness = None if thickness is None else decimal_string(thickness)
+        place.SliceThickness = decimal_string(plane.thickness_mm)
     return place
-
-
-def _tag(keyword: str) -> BaseTag:
-    return Tag(keyword)
 
 
 def tag_issue(keyword: str, text: str, *, kept: bool = False) -> Issue:
     """Say of a tag of the source what was wrong with it and what was done."""
-    tag = _tag(keyword)
+    tag = Tag(keyword)
     name = f"{dictionary_description(tag)} ({tag.group:04x},{tag.element:04x})"
     code = "dicom-tag-kept" if kept else "dicom-tag-repaired"
     return Issue(code, "info", f"{name} of the source {text}")
@@ -129,7 +250,7 @@ def _value(source: Dataset, keyword: str) -> tuple[Any, bool]:
         return None, False
 
 
-def text_of(source: Dataset, keyword: str) -> str:
+def _text_of(source: Dataset, keyword: str) -> str:
     """The value of an element as text, whatever its VR is; "" where there is none."""
     value, _ = _value(source, keyword)
     return _as_text(value)
@@ -148,12 +269,12 @@ def _as_text(value: Any) -> str:
 def _copy_text(source: Dataset, header: Dataset, keyword: str, issues: list[Issue]) -> None:
     required = keyword in _REQUIRED
     _, readable = _value(source, keyword)
-    if _tag(keyword) not in source:
+    if keyword not in source:
         if required:
             setattr(header, keyword, "")
             issues.append(tag_issue(keyword, "is absent: written empty"))
         return
-    found = text_of(source, keyword)
+    found = _text_of(source, keyword)
     repaired = _repaired(keyword, dictionary_VR(keyword), found)
     if repaired or required:
         setattr(header, keyword, repaired)
@@ -184,7 +305,7 @@ def _repaired(keyword: str, vr: str, text: str) -> str:
         return text.upper() if re.fullmatch(r"[A-Z0-9 _]{1,16}", text.upper()) else ""
     if vr == "DS":
         return text if re.fullmatch(_DECIMAL, text) and len(text) <= 16 else ""
-    kept = CONTROL.sub("\n" if vr in ("LT", "ST") else "", text).strip()
+    kept = _CONTROL.sub("\n" if vr in ("LT", "ST") else "", text).strip()
     if keyword in _IDENTITY:
         return kept
     return kept.replace("\\", " ")[: _LONGEST.get(vr, 64)].strip()
@@ -251,7 +372,7 @@ def _set_uids(source: Dataset, header: Dataset, cine: Cine, issues: list[Issue])
         "SeriesInstanceUID": series or deterministic_uid("series", cine.source.study_uid or ""),
     }
     for keyword, otherwise in made.items():
-        found = text_of(source, keyword)
+        found = _text_of(source, keyword)
         setattr(header, keyword, found or otherwise)
         if not found:
             issues.append(tag_issue(keyword, "is absent: made for the results of lvseg"))
@@ -267,7 +388,7 @@ def _set_frame_of_reference(
     header.PositionReferenceIndicator = ""
     uids = [item.sop_instance_uid for phase in cine.source.instances or () for item in phase]
     every = [
-        text_of(source_headers[uid], keyword)
+        _text_of(source_headers[uid], keyword)
         for uid in dict.fromkeys(uids)
         if uid in source_headers
     ]
