@@ -231,7 +231,8 @@ class Box:
         image[..., *inside.slices] = crop[..., *inside.relative_to(self).slices]
 
 
-def _vector(values: NDArray[np.float64]) -> Vec3:
+def vector(values: NDArray[np.float64]) -> Vec3:
+    """An array of shape [3] as a plane holds it."""
     return (float(values[0]), float(values[1]), float(values[2]))
 
 
@@ -383,9 +384,9 @@ def planes_from_affine(matrix: FloatArray, slices: int) -> tuple[Plane, ...]:
     column, row = steps[:, 0] / lengths[0], steps[:, 1] / lengths[1]
     return tuple(
         Plane(
-            origin_mm=_vector(matrix[:3, 3] + index * steps[:, 2]),
-            row_step=_vector(row),
-            column_step=_vector(column),
+            origin_mm=vector(matrix[:3, 3] + index * steps[:, 2]),
+            row_step=vector(row),
+            column_step=vector(column),
             pixel_spacing_mm=(float(lengths[1]), float(lengths[0])),
         )
         for index in range(slices)

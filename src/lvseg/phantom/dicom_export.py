@@ -49,12 +49,15 @@ def record(cine: Cine, *, seed: int = 0, patient_id: str = "PHANTOM") -> Recordi
     if cine.planes is None:
         raise GeometryError("expected a cine with planes to write as DICOM, found no geometry")
     pixels = _stored(cine.frames)
+    content = hashlib.sha256(pixels.tobytes())
+    timing = (cine.times_ms, cine.heart_rate_bpm)
+    content.update(repr((cine.planes, *timing, pixels.shape, seed, patient_id)).encode())
     return Recording(
         cine=cine,
         planes=cine.planes,
         pixels=pixels,
         patient_id=patient_id,
-        identity=_identity(cine, pixels, seed, patient_id),
+        identity=content.hexdigest(),
         interval_ms=_interval_ms(cine),
         brightest=int(pixels.max()),
     )
@@ -93,13 +96,6 @@ def _stored(frames: NDArray[np.float32]) -> NDArray[np.uint16]:
     scale = _SCALED_MAXIMUM / (high - low) if high > low else 0.0
     scaled: NDArray[np.uint16] = np.rint((frames - low) * scale).astype(np.uint16)
     return scaled
-
-
-def _identity(cine: Cine, pixels: NDArray[np.uint16], seed: int, patient_id: str) -> str:
-    content = hashlib.sha256(pixels.tobytes())
-    timing = (cine.times_ms, cine.heart_rate_bpm)
-    content.update(repr((cine.planes, *timing, pixels.shape, seed, patient_id)).encode())
-    return content.hexdigest()
 
 
 def _interval_ms(cine: Cine) -> float | None:

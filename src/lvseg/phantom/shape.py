@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.errors import UsageError
-from lvseg.geometry import Plane, Vec3
+from lvseg.geometry import Plane, Vec3, vector
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -213,18 +213,14 @@ def planes_of(options: PhantomOptions) -> tuple[Plane, ...]:
     )
     return tuple(
         Plane(
-            origin_mm=_vec3(corner - upward * depth_mm(options, index)),
-            row_step=_vec3(down),
-            column_step=_vec3(right),
+            origin_mm=vector(corner - upward * depth_mm(options, index)),
+            row_step=vector(down),
+            column_step=vector(right),
             pixel_spacing_mm=options.pixel_spacing_mm,
             thickness_mm=options.thickness_mm,
         )
         for index in options.kept_slices
     )
-
-
-def _vec3(values: FloatArray) -> Vec3:
-    return (float(values[0]), float(values[1]), float(values[2]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cine import Cine, SeriesSummary, Study
-from lvseg.errors import UsageError
+from lvseg.cine import SMALLEST_SIDE_PX, Cine, SeriesSummary, Study
+from lvseg.errors import ReadError, UsageError
 from lvseg.issues import Issue
 from lvseg.read.mask import read_mask
 from lvseg.read.sources import Blob, Files, Progress
@@ -123,10 +123,16 @@ def _read_file(ref: StudyRef, blob: Blob, files: Files, spacing_mm: float | None
         return cine_from_picture(
             content, name=ref.name, location=ref.location, spacing_mm=spacing_mm
         )
-    from lvseg.read.nifti import cine_from_volume, read_volume
+    from lvseg.read.nifti import cine_from_nifti
 
-    volume = read_volume(content, ref.location)
-    return cine_from_volume(volume, name=ref.name, location=ref.location)
+    cine = cine_from_nifti(content, name=ref.name, location=ref.location)
+    rows, columns = cine.shape[2:]
+    if min(rows, columns) < SMALLEST_SIDE_PX:
+        raise ReadError(
+            f"expected images of at least {SMALLEST_SIDE_PX} pixels a side, found "
+            f"{columns} x {rows} in {ref.location}: the image is too small"
+        )
+    return cine
 
 
 def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
@@ -159,8 +165,6 @@ def list_series(source: Path) -> tuple[SeriesSummary, ...]:
 
     :raises ReadError: nothing there, nothing readable, no permission, a broken archive.
     """
-    from lvseg.errors import ReadError
-
     rows: list[SeriesSummary] = []
     with Files() as files:
         for ref in scan(Path(source), files):

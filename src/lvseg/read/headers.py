@@ -137,17 +137,13 @@ def _frames(
     )
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if dataset.get("SOPClassUID") in _ENHANCED and groups and len(groups) == frames:
-        return _multi_frame(dataset, instance)
+        pointer = _temporal_pointer(dataset)
+        return [
+            _frame(dataset, instance, [*parts, dataset], place, "", pointer)
+            for place, parts in enumerate(frame_parts(dataset), start=1)
+        ]
     rejected_because = "multi-frame without a place for each frame" if frames > 1 else ""
     return [_frame(dataset, instance, [dataset], None, rejected_because)]
-
-
-def _multi_frame(dataset: Dataset, instance: Instance) -> list[FrameInfo]:
-    pointer = _temporal_pointer(dataset)
-    return [
-        _frame(dataset, instance, [*parts, dataset], place, "", pointer)
-        for place, parts in enumerate(frame_parts(dataset), start=1)
-    ]
 
 
 def _temporal_pointer(dataset: Dataset) -> int | None:

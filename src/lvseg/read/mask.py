@@ -50,13 +50,13 @@ def read_mask(path: Path, *, like: Cine | None = None) -> Mask:
 
 
 def _from_nifti(content: bytes, path: Path) -> Mask:
-    from lvseg.read.nifti import read_volume
+    from lvseg.read.nifti import cine_from_nifti
 
-    volume = read_volume(content, str(path))
-    labels = np.rint(volume.data)
+    volume = cine_from_nifti(content, name=path.name, location=str(path))
+    labels = np.rint(volume.frames)
     found = np.unique(labels).tolist()
-    if np.abs(labels - volume.data).max() > LABEL_TOLERANCE or not set(found) <= set(Label):
-        shown = ", ".join(f"{value:g}" for value in np.unique(volume.data)[:6])
+    if np.abs(labels - volume.frames).max() > LABEL_TOLERANCE or not set(found) <= set(Label):
+        shown = ", ".join(f"{value:g}" for value in np.unique(volume.frames)[:6])
         ours = " and ".join(f"{label:d} ({label.word})" for label in Label if label)
         raise ReadError(
             f"expected the labels 0 and {ours}, found {shown} in {path}: keep these only"

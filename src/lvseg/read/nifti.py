@@ -8,13 +8,12 @@ from __future__ import annotations
 import gzip
 import warnings
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cine import SMALLEST_SIDE_PX, Cine, Source
+from lvseg.cine import Cine, Source
 from lvseg.errors import GeometryError, IrregularStackError, ReadError
 from lvseg.geometry import (
     POSITION_TOLERANCE_MM,
@@ -30,30 +29,13 @@ _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _TO_MS = {"sec": 1000.0, "msec": 1.0, "usec": 0.001}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Volume:
-    """What one NIfTI file holds.
+def cine_from_nifti(content: bytes, *, name: str, location: str) -> Cine:
+    """A NIfTI file of two to four dimensions; its view is unknown because NIfTI does not say it.
 
-    :param data: ``[T, Z, Y, X]``, scaled; :param shape: as in the file.
-    :param header: its bytes; :param affine_ras: as in the file, whether or not it means anything.
-    """
-
-    data: NDArray[np.float32]
-    shape: tuple[int, ...]
-    header: bytes
-    affine_ras: NDArray[np.float64]
-    grid: Grid
-    times_ms: tuple[float, ...] | None
-    issues: tuple[Issue, ...]
-
-
-def read_volume(content: bytes, label: str) -> Volume:
-    """Decode a NIfTI file of two to four dimensions.
-
-    :param content: the bytes of the file, gzipped or not; :param label: its path, for messages.
+    :param content: the bytes of the file, gzipped or not; :param location: its path.
     :raises ReadError: broken, colour, complex, more than four dimensions, NaN or infinity.
     """
-    image, pixdim = _image(_inflated(content, label), label)
+    image, pixdim = _image(_inflated(content, location), location)
     shape = tuple(int(size) for size in image.shape)
     sizes = list(shape)
     while len(sizes) > 4 and sizes[-1] == 1:
@@ -61,22 +43,31 @@ def read_volume(content: bytes, label: str) -> Volume:
     dtype = image.get_data_dtype()
     if len(sizes) not in (2, 3, 4) or min(sizes) < 1:
         raise ReadError(
-            f"expected 2 to 4 dimensions, found shape {shape} in {label}: "
+            f"expected 2 to 4 dimensions, found shape {shape} in {location}: "
             "save each cine as a file of its own"
         )
     if dtype.fields is not None or dtype.kind not in "iuf":
-        raise ReadError(f"expected grey values, found {dtype} (colour or complex) in {label}")
+        raise ReadError(f"expected grey values, found {dtype} (colour or complex) in {location}")
     try:
         values = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"), np.float32)
     except Exception as error:  # short data, broken scaling
-        raise _broken(label) from error
+        raise _broken(location) from error
     if not np.isfinite(values).all():
         raise ReadError(
-            f"expected finite pixel values, found NaN or infinity in {label}: repair the image"
+            f"expected finite pixel values, found NaN or infinity in {location}: repair the image"
         )
     sizes += [1] * (4 - len(sizes))
     data = np.ascontiguousarray(values.reshape(sizes, order="A").transpose(3, 2, 1, 0))
-    return _placed(image, pixdim, data, shape)
+    grid, times_ms, issues = _placed(image, pixdim, data, len(shape))
+    source = Source(
+        format="nifti",
+        name=name,
+        location=location,
+        affine_ras=np.asarray(image.affine, np.float64),
+        shape=shape,
+        nifti_header=bytes(image.header.binaryblock),
+    )
+    return Cine(data, source, grid=grid, times_ms=times_ms, issues=issues)
 
 
 def _inflated(content: bytes, label: str) -> bytes:
@@ -129,37 +120,29 @@ def _units(header: Any) -> tuple[float, float | None, tuple[Issue, ...]]:
 
 
 def _placed(
-    image: Any, pixdim: list[float], data: NDArray[np.float32], shape: tuple[int, ...]
-) -> Volume:
-    """The volume with its geometry, as far as the header states one."""
+    image: Any, pixdim: list[float], data: NDArray[np.float32], dimensions: int
+) -> tuple[Grid, tuple[float, ...] | None, tuple[Issue, ...]]:
+    """Geometry and times, as far as the header states them, and what was noticed."""
     header = image.header
     scale, to_ms, issues = _units(header)
-    zooms = pixdim[: min(len(shape), 3)]
+    zooms = pixdim[: min(dimensions, 3)]
     by_quaternion = int(header["qform_code"]) > 0 and min(zooms) > 0  # needs the sizes as well
-    affine = np.asarray(image.affine, np.float64)
     planes, spacing, step = None, None, None
     if int(header["sform_code"]) > 0 or by_quaternion:
-        matrix = affine.copy()
+        matrix = np.array(image.affine, np.float64)
         matrix[:3] *= scale
         planes, spacing, step, noticed = _from_affine(matrix, data.shape[1])
         issues += noticed
     else:
         spacing, step, noticed = _from_zooms(zooms, scale)
         issues = (*issues, *noticed) if spacing else noticed
-    return Volume(
-        data=data,
-        shape=shape,
-        header=bytes(header.binaryblock),
-        affine_ras=affine,
-        grid=Grid.of(
-            data,
-            planes=planes,
-            pixel_spacing_mm=spacing,
-            slice_spacing_mm=step if data.shape[1] > 1 else None,
-        ),
-        times_ms=_times(pixdim[3], to_ms, float(header["toffset"]), data.shape[0]),
-        issues=issues,
+    grid = Grid.of(
+        data,
+        planes=planes,
+        pixel_spacing_mm=spacing,
+        slice_spacing_mm=step if data.shape[1] > 1 else None,
     )
+    return grid, _times(pixdim[3], to_ms, float(header["toffset"]), data.shape[0]), issues
 
 
 _Geometry = tuple[
@@ -206,30 +189,3 @@ def _times(
     if phases < 2 or to_ms is None or not np.isfinite([step, offset]).all() or step <= 0:
         return None
     return tuple((offset + index * step) * to_ms for index in range(phases))
-
-
-def cine_from_volume(volume: Volume, *, name: str, location: str) -> Cine:
-    """A volume as a cine; its view is unknown because NIfTI does not say it.
-
-    :raises ReadError: images of fewer than 16 pixels a side.
-    """
-    rows, columns = volume.data.shape[2:]
-    if min(rows, columns) < SMALLEST_SIDE_PX:
-        raise ReadError(
-            f"expected images of at least {SMALLEST_SIDE_PX} pixels a side, found "
-            f"{columns} x {rows} in {location}: the image is too small"
-        )
-    return Cine(
-        frames=volume.data,
-        source=Source(
-            format="nifti",
-            name=name,
-            location=location,
-            affine_ras=volume.affine_ras,
-            shape=volume.shape,
-            nifti_header=volume.header,
-        ),
-        grid=volume.grid,
-        times_ms=volume.times_ms,
-        issues=volume.issues,
-    )

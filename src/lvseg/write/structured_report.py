@@ -267,15 +267,6 @@ def _drawn_on(series: Sequence[Dataset]) -> dict[str, Any]:
     return {"source_images": images} if images else {}
 
 
-def _measured_segments(segmentation: Dataset) -> Iterator[tuple[int, Label]]:
-    """Number and label of each segment that has a curve of volumes."""
-    for item in segmentation.SegmentSequence:
-        (kind,) = item.SegmentedPropertyTypeCodeSequence
-        for label in _CURVES:
-            if kind.CodeValue == code_of(label).value:
-                yield int(item.SegmentNumber), label
-
-
 def _segment_groups(
     result: StudyResult,
     source: tuple[str, str],
@@ -283,14 +274,19 @@ def _segment_groups(
     moment: str,
     segmentation: Dataset,
 ) -> Iterator[Any]:
-    """The volumes of each segment of a SEG (TID 1411), and what it was drawn on."""
+    """Volumes of each segment of a SEG that has a curve (TID 1411), and what it was drawn on."""
     when = {"ed": ", end-diastole", "es": ", end-systole"}.get(moment, "")
-    for number, label in _measured_segments(segmentation):
+    labels = {code_of(label).value: label for label in _CURVES}
+    for item in segmentation.SegmentSequence:
+        (kind,) = item.SegmentedPropertyTypeCodeSequence
+        label = labels.get(kind.CodeValue)
+        if label is None:
+            continue
         yield sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=sr.ReferencedSegment(
                 sop_class_uid=str(segmentation.SOPClassUID),
                 sop_instance_uid=str(segmentation.SOPInstanceUID),
-                segment_number=number,
+                segment_number=int(item.SegmentNumber),
                 **drawn_on,
             ),
             measurements=_volumes(result, label, moment),
