@@ -332,12 +332,12 @@ def slice_spacing_mm(planes: Sequence[Plane]) -> float:
     return float(distances.mean())
 
 
-def gaps(planes: Sequence[Plane]) -> tuple[int, ...]:
-    """Indices i where slices are missing between slice i and i + 1 (distance > 1.5 x median)."""
+def gaps(planes: Sequence[Plane], factor: float = GAP_FACTOR) -> tuple[int, ...]:
+    """Indices i where slices are missing between slice i and i + 1 (distance > factor x median)."""
     if len(planes) < 3:
         return ()
     distances = np.abs(np.diff(slice_positions_mm(planes)))
-    return tuple(int(i) for i in np.flatnonzero(distances > GAP_FACTOR * np.median(distances)))
+    return tuple(int(i) for i in np.flatnonzero(distances > factor * np.median(distances)))
 
 
 def affine(planes: Sequence[Plane]) -> FloatArray:

@@ -26,7 +26,7 @@ def missing_slices(evidence: Evidence) -> Iterator[Issue]:
     reported = any(issue.code == "missing-slice" for issue in evidence.cine.issues)
     if reported or planes is None or not are_parallel(planes):
         return
-    wide = gaps(planes)
+    wide = gaps(planes, evidence.limits.missing_slice_ratio)
     distances = np.abs(np.diff(slice_positions_mm(planes)))
     if not wide or float(np.median(distances)) < POSITION_TOLERANCE_MM:
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lvseg.geometry import GAP_FACTOR
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -11,6 +13,10 @@ class Limits:
 
     What "experts", "model" and "phantoms" were measured on is in docs/quality.md.
     """
+
+    missing_slice_ratio: float = GAP_FACTOR
+    """A distance between slices over the usual one from which a slice is missing between them; the
+    reader, which reports it first where it can, has the same limit."""
 
     few_slices: int = 5
     """Fewer slices describe a ventricle of 7 to 10 cm too coarsely for Simpson's rule."""
