@@ -156,6 +156,8 @@ class Mask(_OnGrid):
     :param labels: uint8 ``[F, Z, Y, X]``, values of :class:`lvseg.labels.Label`; read-only.
     :param phases: which phases of the cine these are (a reference often has only two).
     :param grid: as in :class:`Cine`.
+    :param labels_present: those of which the mask holds a pixel, in the order of their numbers;
+        counted, not given.
     :raises GeometryMismatchError: counts that do not fit, or a phase named twice.
     :raises GeometryError: other labels.
     """
@@ -163,6 +165,7 @@ class Mask(_OnGrid):
     labels: NDArray[np.uint8]
     phases: tuple[int, ...]
     grid: Grid = _OF_ARRAY
+    labels_present: tuple[Label, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 4 or min(self.labels.shape) < 1:
@@ -179,24 +182,22 @@ class Mask(_OnGrid):
             )
         self._set_grid(self.labels)
         labels = np.ascontiguousarray(self.labels, np.uint8)
-        if labels.max() > max(Label) or not (
-            labels is self.labels or (labels == self.labels).all()
-        ):
+        most = int(labels.max())
+        if most > max(Label) or not (labels is self.labels or (labels == self.labels).all()):
             raise GeometryError(
                 f"expected the labels {[int(label) for label in Label]}, found values from "
                 f"{self.labels.min()} to {self.labels.max()}: cut or remap the mask first"
             )
         labels.setflags(write=False)
         object.__setattr__(self, "labels", labels)
-
-    @property
-    def labels_present(self) -> tuple[Label, ...]:
-        """Labels of which the mask holds a pixel, in the order of their numbers."""
-        held = np.bincount(self.labels.ravel(), minlength=1 + max(Label))
-        return tuple(label for label in Label if label != Label.BACKGROUND and held[label])
+        lower = [label for label in Label if 0 < label < most and (labels == label).any()]
+        present = (*lower, Label(most)) if most else ()
+        object.__setattr__(self, "labels_present", present)
 
     def of(self, label: Label) -> NDArray[np.bool_]:
-        """Where a label is, ``[F, Z, Y, X]``."""
+        """Where a label is, ``[F, Z, Y, X]``; not to be written to."""
+        if label == 1 and self.labels_present == (label,):
+            return self.labels.view(np.bool_)  # zeros and ones: nothing is copied
         result: NDArray[np.bool_] = self.labels == label
         return result
 

@@ -94,7 +94,7 @@ def to_mask(prediction: Prediction, cine: Cine, options: PostprocessSettings = _
     within = np.zeros(part.shape, bool)
     for label in prediction.labels:
         outer = within | _structure(prediction.of(label), options)
-        part[outer & ~within] = label
+        np.copyto(part, np.uint8(label), where=outer & ~within)
         within = outer
     return Mask(labels, tuple(range(cine.shape[0])), cine.grid)
 
