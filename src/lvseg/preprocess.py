@@ -70,8 +70,8 @@ class Prepared:
         frames = self.source[:, index]
         wanted = range(len(frames)) if phases is None else phases
         channels = [CHANNELS[name](frames, wanted) for name in self.spec.channels]
-        stack = _scaled(np.stack(channels, axis=1), *self.limits[index])
-        return resample(stack, self.factors)
+        stack = np.stack(channels, axis=1) if len(channels) > 1 else channels[0][:, None]
+        return resample(_scaled(stack, *self.limits[index]), self.factors)
 
 
 def normalise(frames: FloatArray, spec: InputSpec) -> FloatArray:
