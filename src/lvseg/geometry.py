@@ -160,12 +160,14 @@ class Box:
     @classmethod
     def around(cls, flags: NDArray[np.bool_]) -> Self | None:
         """The smallest box that holds everything true in ``[..., Y, X]``; None where nothing is."""
-        flat = flags.reshape(-1, *flags.shape[-2:])
-        rows = np.flatnonzero(flat.any(axis=(0, 2)))
-        columns = np.flatnonzero(flat.any(axis=(0, 1)))
+        sides = flags.shape[-2:]
+        rows = np.flatnonzero(np.any(flags, axis=-1).reshape(-1, sides[0]).any(axis=0))
         if rows.size == 0:
             return None
-        top, left = int(rows[0]), int(columns[0])
+        top = int(rows[0])
+        held = np.any(flags[..., top : int(rows[-1]) + 1, :], axis=-2).reshape(-1, sides[1])
+        columns = np.flatnonzero(held.any(axis=0))
+        left = int(columns[0])
         return cls(top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left)
 
     @classmethod
