@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+import read_maker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvseg.cine import Cine
 from lvseg.geometry import disc_thickness_mm, gaps, slice_positions_mm
 
-
-def _maker() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "unit" / "read_maker.py"
-    spec = importlib.util.spec_from_file_location("read_maker_for_laws", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MAKER = _maker()
 LAW = settings(derandomize=True, deadline=None, max_examples=20)
 SIZES = st.tuples(st.integers(2, 6), st.integers(2, 6))
 
 
 def read(datasets: list[object]) -> Cine:
-    return MAKER.study_of(datasets).short_axis()
+    return read_maker.study_of(datasets).short_axis()
 
 
 def assert_same(one: Cine, other: Cine) -> None:
@@ -45,12 +31,12 @@ def assert_same(one: Cine, other: Cine) -> None:
 @LAW
 @given(SIZES, st.integers(0, 10**6))
 def test_shuffling_changes_nothing(size: tuple[int, int], seed: int) -> None:
-    datasets = MAKER.stack(*size)
+    datasets = read_maker.stack(*size)
     shuffled = list(datasets)
     random.Random(seed).shuffle(shuffled)
     plain = read(datasets)
     assert_same(plain, read(shuffled))
-    np.testing.assert_array_equal(plain.frames, MAKER.expected(*size))
+    np.testing.assert_array_equal(plain.frames, read_maker.expected(*size))
 
 
 @LAW
@@ -58,10 +44,10 @@ def test_shuffling_changes_nothing(size: tuple[int, int], seed: int) -> None:
 def test_unrelated_series_change_nothing(
     size: tuple[int, int], angle: float, scan: bool, seed: int
 ) -> None:
-    datasets = MAKER.stack(*size)
-    extra = MAKER.long_axis(size[1], angle=round(angle))
+    datasets = read_maker.stack(*size)
+    extra = read_maker.long_axis(size[1], angle=round(angle))
     if scan:
-        extra += MAKER.computed_tomography(9)
+        extra += read_maker.computed_tomography(9)
     mixed = [*datasets, *extra]
     random.Random(seed).shuffle(mixed)
     assert_same(read(datasets), read(mixed))
@@ -73,16 +59,20 @@ def test_a_missing_slice_is_reported_never_filled(
     slices: int, phases: int, data: st.DataObject
 ) -> None:
     missing = data.draw(st.integers(1, slices - 2))
-    datasets = [d for d in MAKER.stack(slices, phases) if (d.InstanceNumber - 1) // 100 != missing]
+    datasets = [
+        d for d in read_maker.stack(slices, phases) if (d.InstanceNumber - 1) // 100 != missing
+    ]
     cine = read(datasets)
     assert cine.shape[1] == slices - 1
     assert cine.planes is not None
     assert gaps(cine.planes) == (missing - 1,)
     assert [f.slice for f in cine.issues if f.code == "missing-slice"] == [missing - 1]
     kept = [z for z in range(slices) if z != missing]
-    np.testing.assert_array_equal(cine.frames, MAKER.expected(slices, phases)[:, kept])
+    np.testing.assert_array_equal(cine.frames, read_maker.expected(slices, phases)[:, kept])
     if 2 <= missing <= slices - 3:  # away from the ends the gap is shared by its neighbours
-        np.testing.assert_allclose(disc_thickness_mm(cine.planes).sum(), MAKER.STEP_MM * slices)
+        np.testing.assert_allclose(
+            disc_thickness_mm(cine.planes).sum(), read_maker.STEP_MM * slices
+        )
 
 
 @LAW
@@ -94,12 +84,12 @@ def test_a_slice_that_lacks_phases_is_never_in_the_frames(
     lost = data.draw(st.integers(1, phases - 1))
     datasets = [
         d
-        for d in MAKER.stack(slices, phases)
+        for d in read_maker.stack(slices, phases)
         if (d.InstanceNumber - 1) // 100 != poor or (d.InstanceNumber - 1) % 100 >= lost
     ]
     cine = read(datasets)
     kept = [z for z in range(slices) if z != poor]
-    np.testing.assert_array_equal(cine.frames, MAKER.expected(slices, phases)[:, kept])
+    np.testing.assert_array_equal(cine.frames, read_maker.expected(slices, phases)[:, kept])
     assert not cine.complete
     assert "incomplete-slice" in {f.code for f in cine.issues if f.severity == "error"}
 
@@ -107,6 +97,6 @@ def test_a_slice_that_lacks_phases_is_never_in_the_frames(
 @LAW
 @given(SIZES)
 def test_slices_ascend_along_the_normal(size: tuple[int, int]) -> None:
-    cine = read(MAKER.stack(*size)[::-1])
+    cine = read(read_maker.stack(*size)[::-1])
     assert cine.planes is not None
     assert (np.diff(slice_positions_mm(cine.planes)) > 0).all()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+import seg_maker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,18 +16,6 @@ from lvseg.geometry import Grid, Plane, index_to_mm
 from lvseg.read import read_mask, read_source_headers, read_study
 from lvseg.write.segmentation import write_segmentations
 
-
-def _maker() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "unit" / "seg_maker.py"
-    spec = importlib.util.spec_from_file_location("seg_maker_for_laws", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MAKER = _maker()
 LAW = settings(derandomize=True, deadline=None, max_examples=8)
 
 
@@ -89,7 +76,7 @@ def test_a_mask_comes_back_to_its_pixels_and_its_place(
         source, folder = Path(name) / "in", Path(name) / "out"
         EXPORTS[enhanced](cine, source)
         read = read_study(source).short_axis()
-        result = MAKER.result_of(read, labels)
+        result = seg_maker.result_of(read, labels)
         (path,), issues = write_segmentations(result, folder, read_source_headers(source, read))
         assert issues == ()
         for mask in (read_mask(path), read_mask(path, like=read)):
