@@ -13,6 +13,7 @@ from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid, Plane
 from lvseg.measurement import measure
 from lvseg.quality import Evidence, check
+from lvseg.quality.checks import solidity
 
 few = settings(derandomize=True, deadline=None, max_examples=40)
 
@@ -121,3 +122,18 @@ def test_the_order_of_the_slices_changes_only_their_numbers(seed):
 def test_the_hearts_of_these_laws_have_something_to_find() -> None:
     codes = {issue.code for seed in range(40) for issue in told(*hearts(seed))}
     assert {"gap-in-mask", "flicker", "breathing-shift", "base-not-passed"} <= codes
+
+
+@few
+@given(st.integers(0, 10**6), st.floats(0.3, 1.0))
+def test_the_octagon_bounds_the_share_of_the_convex_hull_from_below(seed, enough):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:17, :23]
+    disc = (y - 8) ** 2 + (x - 11) ** 2 < rng.integers(4, 64)
+    frames = (disc & (rng.random((6, 17, 23)) > 0.3)) | (np.hypot(y - 8, x - 11) < 1.5)
+    exact, bounded = solidity(frames), solidity(frames, enough)
+    assert (bounded <= exact + 1e-12).all()
+    assert np.allclose(bounded, exact) or (bounded[~np.isclose(bounded, exact)] >= enough).all()
+    square = np.zeros((1, 9, 12), bool)
+    square[0, 2:6, 3:9] = True  # fills its hull and its octagon
+    assert solidity(square, enough) == solidity(square) == 1
