@@ -1,4 +1,4 @@
-"""Every failure has a name.
+"""Exceptions of lvseg: one class a kind of failure, each with its exit code.
 
 ::
 

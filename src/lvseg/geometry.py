@@ -1,4 +1,4 @@
-"""Where slices are.
+"""Geometry of a stack: planes, grids, and boxes in the plane of a slice.
 
 Patient coordinates are LPS millimetres (DICOM PS3.3 section C.7.6.2.1.1: x to the patient's left,
 y to the back, z to the head). Index order is ``[Z, Y, X]`` = slice, row, column. Every slice has a

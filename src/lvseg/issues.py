@@ -1,4 +1,4 @@
-"""What a step noticed: a code for programs, a severity, and a sentence for people."""
+"""Quality issues: what a step noticed, as a code, a severity and a sentence."""
 
 from __future__ import annotations
 

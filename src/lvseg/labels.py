@@ -1,4 +1,4 @@
-"""One table of meanings: what the numbers in a mask stand for, their colours and DICOM codes."""
+"""Labels of a mask: what its numbers stand for, their colours and DICOM codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named models -> verified local folders.
+"""Model store: shipped and local models by name, verified by their hash.
 
 A model folder holds ``model.onnx`` and ``card.json``; the card states the SHA-256 of the weights.
 Shipped models lie in the package, in ``models/<name>/``. Nothing is downloaded.

@@ -1,4 +1,4 @@
-"""What a model file promises: its input, its output, where it comes from and what it scored.
+"""Model card: the input and output of a model, its training data, calibration and scores.
 
 A card is JSON text (:data:`CARD`) beside the weights (:data:`WEIGHTS`). Inference, training
 and evaluation all read the same :class:`InputSpec`, so there is one description of preprocessing.

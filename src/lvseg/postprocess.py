@@ -1,4 +1,4 @@
-"""Clean the mask: one ventricle, connected through slices and time, without holes.
+"""Post-processing of a mask: one ventricle, connected through slices and time, without holes.
 
 Every piece is a pure function of a boolean array ``[T, Z, Y, X]``, and cleaning twice does what
 cleaning once did. Phases lie on a circle: the last one is followed by the first.

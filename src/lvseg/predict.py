@@ -1,4 +1,4 @@
-"""Load a model folder and run it: onnxruntime, or OpenVINO where it is installed."""
+"""Inference engines: a model folder run by onnxruntime, or by OpenVINO where installed."""
 
 from __future__ import annotations
 

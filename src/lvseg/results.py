@@ -1,4 +1,4 @@
-"""What we tell the user: phases, volumes, issues and the verdict."""
+"""Results of a study: phases, measurements, confidence, issues and the verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command says: results on stdout, messages and progress on stderr, errors in one line."""
+"""Output of a command: results on stdout, messages and progress on stderr, errors in one line."""
 
 from __future__ import annotations
 

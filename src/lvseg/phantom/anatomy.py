@@ -1,4 +1,4 @@
-"""What the phantom looks like: soft shapes, still parts of the thorax, beating parts of the heart.
+"""Anatomy of the phantom: soft shapes, still parts of the thorax, beating parts of the heart.
 
 Sizes are mm from the axis of the ventricle (right, down in the image); signals are relative to
 blood. The chest wall lies up and left, the liver down and left, the left lung up and right. Fat has

@@ -1,4 +1,4 @@
-"""What every DICOM result needs: attributes, UIDs, the file, equipment, references, the header.
+"""Parts of every DICOM result: attributes, UIDs, the file, equipment, references, the header.
 
 Real headers break the standard. What identifies (UIDs, patient ID, accession number) is kept as it
 is, so that an archive can match the result with its study; everything else is repaired or left
