@@ -192,6 +192,15 @@ def test_a_card_of_data_that_says_nothing_guesses_nothing(dataset: Path, tmp_pat
     assert card.limits == ()
 
 
+def test_a_crop_of_one_multiple_of_the_network_can_be_exported(
+    dataset: Path, tmp_path: Path
+) -> None:
+    small = OPTIONS.input.model_copy(update={"crop_px": OPTIONS.input.multiple_px})
+    short = OPTIONS.model_copy(update={"epochs": 1, "input": small})
+    folder = export(fit(short, dataset, tmp_path / "run"), tmp_path / "model")
+    assert load_model(folder).card.input.crop_px == small.multiple_px
+
+
 def test_export_never_replaces_a_folder_that_is_no_model(dataset: Path, tmp_path: Path) -> None:
     short = OPTIONS.model_copy(update={"epochs": 1})
     run = fit(short, dataset, tmp_path / "run")

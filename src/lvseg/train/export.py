@@ -98,7 +98,8 @@ def _store_halved(model: onnx.ModelProto) -> None:
 
 def _onnx_bytes(network: nn.Module, spec: InputSpec) -> bytes:
     """The network as ONNX with dynamic batch, rows and columns."""
-    example = torch.zeros(2, len(spec.channels), spec.crop_px, spec.crop_px)
+    side = 2 * spec.crop_px  # the exporter takes a side of one multiple for a constant
+    example = torch.zeros(2, len(spec.channels), side, side)
     multiple = spec.multiple_px
     rows, columns = (multiple * torch.export.Dim(name, min=1) for name in ("rows", "columns"))
     shapes = {0: torch.export.Dim("batch", min=1), 2: rows, 3: columns}
