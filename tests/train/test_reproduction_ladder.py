@@ -188,6 +188,8 @@ def test_every_rung_changes_what_it_names_and_nothing_else() -> None:
     assert [step.key for step in steps.values() if step.before] == list(expected)
     budgets = {step.options.steps_per_epoch * step.options.batch_size for step in steps.values()}
     assert budgets == {2240}
+    widths = {getattr(step.options, "precision", "float32") for step in steps.values()}
+    assert widths == {"float32"}  # figures do not depend on the processor
 
 
 def test_a_stopped_ladder_goes_on_to_the_same_numbers(

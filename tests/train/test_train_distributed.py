@@ -32,6 +32,7 @@ learning_rate = 0.005
 warmup_steps = 1
 validate_every = 1
 small_px = 0.0
+precision = "float32"
 [input]
 spacing_mm = 1.3
 crop_px = 16

@@ -36,6 +36,7 @@ pytestmark = [
 
 OPTIONS = TrainOptions(
     name="tiny",
+    precision="float32",
     input=InputSpec(spacing_mm=1.3, crop_px=32),
     network=NetworkOptions(kind="unet", widths=(8, 16)),
     epochs=4,

@@ -37,6 +37,7 @@ pytestmark = [
 
 OPTIONS = TrainOptions(
     name="tiny",
+    precision="float32",
     validation_split="validation",
     input=InputSpec(spacing_mm=1.3, crop_px=32),
     network=NetworkOptions(widths=(4, 8, 8, 8, 8)),

@@ -53,6 +53,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::Deprecation
 
 OPTIONS = TrainOptions(
     name="tiny",
+    precision="float32",
     validation_split="validation",
     input=InputSpec(spacing_mm=1.3, crop_px=32),
     network=NetworkOptions(widths=(2, 4)),

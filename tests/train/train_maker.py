@@ -100,6 +100,7 @@ def tiny_options(**changes: Any) -> TrainOptions:
         "batch_size": 2,
         "warmup_steps": 1,
         "small_px": 0.0,
+        "precision": "float32",  # whatever the processor has
         "seed": 7,
     }
     return TrainOptions(**values | changes)

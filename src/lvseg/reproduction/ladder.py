@@ -237,6 +237,7 @@ def _on_windows(scale: Scale, options: FrameOptions) -> TrainOptions:
         "input": InputSpec(spacing_mm=1.33, crop_px=scale.crop_px),
         "augment": _window_augmentation(scale),
         "locate_every": 4,
+        "precision": "float32",
         "validate_every": min(3, scale.epochs),
     }
     return TrainOptions(**own | changes)

@@ -134,6 +134,7 @@ def _card(
         "network": options.network.kind,
         "widths": list(options.network.widths),
         "batch_size": options.batch_size,
+        "precision": options.precision,
         "optimizer": "adamw",
         "learning_rate": options.learning_rate,
         "ema_decay": options.ema_decay,

@@ -18,6 +18,7 @@ from lvseg.modelcard import InputSpec, LabelNames, StrictModel
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
 from lvseg.train.optimization import Schedule
+from lvseg.train.precision import Precision
 
 #: Options that only the paper's networks used; :mod:`lvseg.reproduction` has them.
 REMOVED = frozenset({"frame", "frame_px", "augmented", "shuffled", "loss", "optimiser", "momentum"})
@@ -41,7 +42,9 @@ class TrainOptions(StrictModel):
     :param small_px, small_weight: a cavity below so many pixels is drawn so many times as often.
     :param threshold: probability from which the exported model calls a pixel cavity.
     :param precision: ``bfloat16`` computes the layers in half the width (torch.autocast); weights,
-        loss and optimizer stay float32. Faster where the processor has the instructions.
+        loss and optimizer stay float32. Faster where the processor has the instructions, and much
+        slower elsewhere; ``auto`` takes it where it is faster, else ``float32``. A checkpoint names
+        the one that was taken, and a resumed run keeps it.
         ``float16``, for CUDA only, also scales the loss so that small gradients survive.
     :param deterministic: refuse operations whose result depends on the order of threads; on a CPU
         a run repeats itself without that.
@@ -76,7 +79,7 @@ class TrainOptions(StrictModel):
     small_px: float = 400.0
     small_weight: float = 1.0
     locate_every: int = 0
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision | Literal["auto"] = "auto"
     deterministic: bool = False
     threshold: float = 0.5
     seed: int = 20261122

@@ -29,6 +29,7 @@ from lvseg.train.log import draw_curves, log_scalars, read_log, tensorboard, wri
 from lvseg.train.network import build
 from lvseg.train.optimization import dice_cross_entropy, learning_rate, update_ema
 from lvseg.train.options import TrainOptions
+from lvseg.train.precision import resolve_precision
 from lvseg.train.validation import label_figures, load_validation, overlaps, validate
 
 Report = Callable[[int, int, dict[str, float]], None]
@@ -56,6 +57,7 @@ def fit(
         the options do not fit the device or the number of processes.
     """
     with process_group(device) as processes, _determinism(options.deterministic):
+        options = _with_precision(options, run, resume, processes)
         _check(options, processes)
         data, held_out = load_slices(dataset, options.train_split, options), None
         if options.validation_split is not None:
@@ -106,6 +108,23 @@ def _determinism(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def _with_precision(
+    options: TrainOptions, run: Path, resume: bool, processes: Distributed
+) -> TrainOptions:
+    """The options with ``auto`` decided: as the run to resume began, or by the devices of all.
+
+    From here on, checkpoints included, they name the precision of the run.
+    """
+    if options.precision != "auto":
+        return options
+    if resume and (run / "last.json").is_file():
+        return options.model_copy(update={"precision": checkpoint.read_options(run)[0].precision})
+    precision = resolve_precision(options.precision, processes.device)
+    votes = processes.all_reduce_sum(torch.tensor([float(precision == "bfloat16")]))
+    agreed = "bfloat16" if votes.item() == processes.size else "float32"
+    return options.model_copy(update={"precision": agreed})
 
 
 def _check(options: TrainOptions, processes: Distributed) -> None:
