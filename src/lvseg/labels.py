@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from lvseg.errors import GeometryError
 
 
 class Label(IntEnum):
@@ -59,24 +58,16 @@ LABELS: Mapping[Label, LabelInfo] = MappingProxyType(
 )
 
 
-def remap(labels: NDArray[np.uint8], table: Mapping[int, Label]) -> NDArray[np.uint8]:
-    """Translate foreign label numbers into ours.
+def remap(values: NDArray[Any], table: Mapping[int, Label]) -> NDArray[np.uint8]:
+    """Translate the label values of another tool into ours; a value not in the table is background.
 
-    :param labels: any shape.
-    :param table: foreign number -> :class:`Label`; every number found must be in it.
-    :raises GeometryError: a number is not in the table.
+    :param values: whole numbers of any shape and type.
+    :param table: value there -> :class:`Label`.
 
-    >>> remap(np.array([[0, 3]], np.uint8), {0: Label.BACKGROUND, 3: Label.LV_CAVITY}).tolist()
-    [[0, 1]]
+    >>> remap(np.array([[0, 3, 255]]), {3: Label.LV_CAVITY}).tolist()
+    [[0, 1, 0]]
     """
-    found = np.unique(labels)
-    unknown = [int(value) for value in found if int(value) not in table]
-    if unknown:
-        raise GeometryError(
-            f"expected only the labels {sorted(table)}, found {unknown}: extend the label table"
-        )
-    lookup = np.zeros(256, np.uint8)
-    for foreign, label in table.items():
-        lookup[foreign] = label
-    result: NDArray[np.uint8] = lookup[labels]
+    result = np.zeros(values.shape, np.uint8)
+    for value, label in table.items():
+        result[values == value] = label
     return result

@@ -159,6 +159,19 @@ def test_wrong_options_are_2_and_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "label", ["ventricle=1", "=1", "cavity", "cavity=0", "cavity=65536", "cavity=-1", "cavity=1.5"]
+)
+@pytest.mark.parametrize("command", [["measure"], ["compare", "b.nii"]], ids=lambda c: c[0])
+def test_a_label_that_is_none_is_2_and_one_line(
+    command: list[str], label: str, tmp_path: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    ended = lvseg_command(*command, tmp_path / "a.nii", "--label", label)
+    assert ended.status == 2
+    assert_one_line(ended.err)
+    assert "cavity" in ended.err
+
+
 @pytest.mark.parametrize("command", [["list"], ["measure"], ["check"]], ids=" ".join)
 def test_a_missing_path_is_3_and_one_line(
     command: list[str], tmp_path: Path, lvseg_command: Callable[..., Ended]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from command_line import Ended
@@ -168,6 +169,30 @@ def test_compare_of_a_mask_with_itself_is_perfect(reference: Path, lvseg_command
     assert found["leaked_patients"] == []
     table = lvseg_command("compare", reference, reference)
     assert "images of 1 patients" in table.out
+
+
+def test_masks_of_other_tools_are_measured_and_compared_with_label(
+    reference: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    ours = nib.load(reference)
+    inside = np.asarray(ours.dataobj)
+    values = np.where(inside == 1, 3, 0).astype(np.uint8)
+    values[:5, :5], values[5:8, :5] = 1, 2
+    other = tmp_path / "other.nii.gz"
+    nib.save(nib.Nifti1Image(values, ours.affine, ours.header), other)
+    asked = lvseg_command("measure", other)
+    assert (asked.status, asked.out) == (3, "")
+    assert "found 0, 1, 2, 3 in" in asked.err
+    assert "say which value is the cavity with --label cavity=VALUE" in asked.err
+    assert asked.err.count("\n") == 1
+    volumes = [
+        lvseg_command("measure", *given, "--json").document["volume_ml"]
+        for given in ([reference], [other, "--label", "cavity=3"])
+    ]
+    assert volumes[0] == volumes[1]
+    found = lvseg_command("compare", reference, other, "--label", "cavity=3", "--json").document
+    assert found["dice"]["mean"] == 1
+    assert [each["code"] for each in found["findings"]] == ["labels-as-they-are"]
 
 
 def test_the_demo_compares_true_and_measured(

@@ -565,3 +565,37 @@ def test_a_label_without_any_reference_is_said(tmp_path, scar):
     (issue,) = subject.compare(tmp_path / "a.png", tmp_path / "b.png").issues
     assert (issue.code, issue.severity) == ("label-without-reference", "info")
     assert "LV_SCAR" in issue.text
+
+
+def foreign(inside):
+    """A heart as other tools label it: 1 beside it, 2 around it, 3 inside."""
+    result = np.where(inside, 3, 0)
+    result[..., :4, :4] = 1
+    result[..., 4:6, :4] = 2
+    return result.astype(np.uint8)
+
+
+def test_the_values_of_another_tool_are_compared_with_ours(tmp_path):
+    inside = ventricle()
+    ours = nifti(inside, tmp_path / "a.nii.gz")
+    theirs = nifti(foreign(inside), tmp_path / "b.nii.gz")
+    cavity = {3: Label.LV_CAVITY}
+    for pair in ((ours, theirs), (theirs, ours), (theirs, theirs)):
+        found = subject.compare(*pair, label_values=cavity)
+        assert {image.dice for image in found.images} == {1.0}
+        told = [issue.text.split()[0] for issue in found.issues]
+        assert told == [str(path) for path in pair if path == ours]
+    with pytest.raises(LvsegError, match="--label cavity=VALUE"):
+        subject.compare(ours, theirs)
+
+
+def test_a_slice_without_the_value_is_empty_where_its_folder_has_it(tmp_path):
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        for name, other in (("one", 3), ("two", 0)):
+            labels = np.zeros((24, 24), np.uint8)
+            labels[2:6, 2:6], labels[10:18, 10:18] = 1, other
+            save(labels, tmp_path / side / f"{name}.png")
+    found = subject.compare(tmp_path / "a", tmp_path / "b", label_values={3: Label.LV_CAVITY})
+    assert [image.reference_px for image in found.images] == [64, 0]
+    assert [issue.code for issue in found.issues] == []

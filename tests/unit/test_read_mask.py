@@ -13,6 +13,7 @@ from read_maker import image, to_bytes
 from lvseg.cine import Cine, Source
 from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.geometry import Grid
+from lvseg.labels import Label
 from lvseg.read import read_mask
 
 AFFINE = np.diag([1.5, 1.25, 9.0, 1.0])
@@ -44,11 +45,72 @@ def test_an_empty_mask_is_a_mask(tmp_path: Path) -> None:
     assert mask.labels.sum() == 0
 
 
-@pytest.mark.parametrize("values", [[0, 1, 2], [0, 255], [0, 0.5], [-1, 0]])
-def test_other_labels_are_refused(tmp_path: Path, values: list[float]) -> None:
-    data = np.resize(np.array(values, np.float32), (20, 18, 3))
-    with pytest.raises(ReadError, match="labels 0 and 1"):
-        read_mask(write(tmp_path / "m.nii", data))
+def of(values: list[float], *shape: int) -> np.ndarray:
+    """An array that holds these values in turn."""
+    return np.resize(np.array(values, np.float32), shape)
+
+
+@pytest.mark.parametrize(
+    ("values", "listed"),
+    [
+        ([0, 1, 2], "found 0, 1, 2 in"),
+        ([0, 3], "found 0, 3 in"),
+        ([0, 1, 255], "found 0, 1, 255 in"),
+        ([-1, 0], "found -1, 0 in"),
+        (list(range(12)), "found 0, 1, 2, 3, 4, 5, 6, 7, ... in"),
+    ],
+)
+def test_labels_of_another_tool_are_listed_and_asked_about(
+    tmp_path: Path, values: list[float], listed: str
+) -> None:
+    with pytest.raises(ReadError, match="labels 0 and 1") as caught:
+        read_mask(write(tmp_path / "m.nii", of(values, 20, 18, 3)))
+    assert listed in str(caught.value)
+    assert "say which value is the cavity with --label cavity=VALUE" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_blurred_mask_is_no_mask_whatever_is_said_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.nii", of([0, 0.5], 20, 18, 3))
+    for said in (None, {1: Label.LV_CAVITY}):
+        with pytest.raises(ReadError, match="whole numbers"):
+            read_mask(path, label_values=said)
+
+
+def test_0_and_255_alone_leave_no_doubt_in_any_file(tmp_path: Path) -> None:
+    data = labels(20, 18, 3)
+    mask = read_mask(write(tmp_path / "m.nii", data * 255))
+    np.testing.assert_array_equal(mask.labels[0], data.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("value", [1, 2, 3, 255, 65535])
+def test_the_value_that_was_named_is_the_cavity_and_all_others_are_background(
+    tmp_path: Path, value: int
+) -> None:
+    data = of([0, 1, 2, 3, 255, 65535], 20, 18, 3)
+    mask = read_mask(write(tmp_path / "m.nii", data), label_values={value: Label.LV_CAVITY})
+    np.testing.assert_array_equal(mask.labels[0], (data == value).transpose(2, 1, 0))
+    flat = data[:, :, 0].T.astype(np.uint16)
+    Image.fromarray(flat).save(tmp_path / "m.png")
+    mask = read_mask(tmp_path / "m.png", label_values={value: Label.LV_CAVITY})
+    np.testing.assert_array_equal(mask.labels[0, 0], flat == value)
+
+
+@pytest.mark.parametrize("values", [[0, 3], [0, 1, 2, 3], [0, 85, 170, 255], [0, 100]])
+def test_a_picture_with_labels_of_another_tool_is_not_black_and_white(
+    tmp_path: Path, values: list[float]
+) -> None:
+    Image.fromarray(of(values, 20, 24).astype(np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(ReadError, match="--label cavity=VALUE") as caught:
+        read_mask(tmp_path / "m.png")
+    assert f"found {', '.join(map(str, values))} in" in str(caught.value)
+
+
+def test_a_black_and_white_picture_may_have_a_blurred_edge(tmp_path: Path) -> None:
+    y, x = np.mgrid[:32, :32]
+    edge = np.clip((10 - np.hypot(x - 15, y - 15)) * 60 + 128, 0, 255).astype(np.uint8)
+    Image.fromarray(edge).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png").labels[0, 0], edge >= 128)
 
 
 @pytest.mark.parametrize("white", [255, 200, 128, 1])

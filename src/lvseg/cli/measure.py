@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lvseg.cli.app import command
-from lvseg.cli.options import SettingsFile, load_settings
+from lvseg.cli.options import LabelValues, SettingsFile, label_values, load_settings
 from lvseg.cli.output import Output, finding_lines, volumes_text
 from lvseg.issues import Issue
 
@@ -23,18 +23,23 @@ def measure(
     cine: Annotated[
         Path | None, typer.Option(help="The study of the mask: its geometry and times.")
     ] = None,
+    label: LabelValues = None,
     settings: SettingsFile = None,
 ) -> int:
-    """Measure an existing mask."""
+    """Measure an existing mask, of any tool.
+
+    In a NIfTI or picture 0 and 1, or 0 and 255, are background and cavity; other values need
+    --label.
+    """
     from lvseg.measurement import measure as measure_mask
     from lvseg.pipeline import assess
     from lvseg.read import read_mask, read_study
     from lvseg.report import mask_document
 
-    chosen = load_settings(settings)
+    chosen, values_of = load_settings(settings), label_values(label)
     with out.progress("reading"):
         like = None if cine is None else read_study(cine).short_axis()
-        labels = read_mask(mask, like=like)
+        labels = read_mask(mask, like=like, label_values=values_of)
     if like is None:
         values = measure_mask(labels, chosen.measurement)
         noticed = values.issues

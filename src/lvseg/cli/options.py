@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -15,6 +15,7 @@ import typer
 from lvseg.errors import LvsegError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    from lvseg.labels import Label
     from lvseg.predict import Predictor
     from lvseg.settings import Settings
     from lvseg.train.options import TrainOptions
@@ -54,6 +55,15 @@ SettingsFile = Annotated[
         "--settings", metavar="FILE", help="Settings of clean-up, measurement and checks, TOML."
     ),
 ]
+LabelValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="NAME=VALUE",
+        help="What a value in masks of other tools means, as in cavity=3; all others are "
+        "background. May be given again.",
+    ),
+]
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Data set folder.")]
 NewDataset = Annotated[Path, typer.Option("--output", "-o", help="Data set folder to make.")]
 ReplaceDataset = Annotated[bool, typer.Option("--overwrite", help="Replace a data set.")]
@@ -62,6 +72,8 @@ DeviceOption = Annotated[Device, typer.Option(help="auto = a CUDA GPU if there i
 Preset = Annotated[str | None, typer.Option(help="A recipe that comes with lvseg.")]
 Config = Annotated[Path | None, typer.Option(help="A recipe of your own, TOML.")]
 
+#: The largest value that a label of another tool can have.
+LARGEST_LABEL_VALUE = 65535
 _TRAINING = ("training", "train")
 _SEARCH = ("the search", "train")
 #: Top-level module of an optional library -> what needs it, and the extra that installs it.
@@ -135,6 +147,34 @@ def load_settings(path: Path | None, *, flips: bool | None = None) -> Settings:
 
     settings = Settings() if path is None else Settings.from_toml(path)
     return settings if flips is None else replace(settings, flips=flips)
+
+
+def label_values(given: Sequence[str] | None) -> Mapping[int, Label] | None:
+    """Read what ``--label`` says: value of the other tool -> our label; None = not given.
+
+    :raises UsageError: not NAME=VALUE, an unknown name, a value out of range or given two names.
+    """
+    from lvseg.labels import Label
+
+    if not given:
+        return None
+    names = {label.word: label for label in Label if label}
+    table: dict[int, Label] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        if name not in names:
+            raise UsageError(
+                f"expected --label NAME=VALUE with a NAME of {', '.join(names)}, found '{text}'"
+            )
+        value = int(number) if number.isascii() and number.isdigit() else 0
+        if not 1 <= value <= LARGEST_LABEL_VALUE:
+            raise UsageError(
+                f"expected --label {name}=VALUE with a whole number from 1 to "
+                f"{LARGEST_LABEL_VALUE}, found '{text}'"
+            )
+        if table.setdefault(value, names[name]) is not names[name]:
+            raise UsageError(f"expected one label for the value {value}, found two with --label")
+    return table
 
 
 def recipe(preset: str | None, config: Path | None) -> TrainOptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lvseg import manifest
 from lvseg.cine import Mask
-from lvseg.errors import DatasetError, GeometryMismatchError
+from lvseg.errors import DatasetError, GeometryMismatchError, ReadError
 from lvseg.evaluate.rows import (
     PHASES,
     Evaluation,
@@ -61,6 +61,7 @@ def compare(
     prediction: Path,
     progress: Callable[[int, int], None] | None = None,
     *,
+    label_values: Mapping[int, Label] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Compare two mask files, or two folders of them.
@@ -73,6 +74,8 @@ def compare(
 
     A row is one label in one slice of one phase where either mask has it.
 
+    :param label_values: what the values of another tool mean (:func:`lvseg.read.read_mask`); a side
+        that has none of them and only labels of ours is taken as it is, which becomes an issue.
     :param progress: called with (pairs done, pairs). :param seed: of the bootstrap.
     :raises DatasetError: nothing to compare, or nothing matched.
     :raises ReadError: a file is no mask. GeometryMismatchError: grids of different shape.
@@ -95,13 +98,39 @@ def compare(
             samples = {_strip(sample.file)[0]: sample for sample in every}
     else:
         pairs = [(_strip(reference.name)[0], reference, prediction)]
+    sides = (
+        _label_values([pair[1] for pair in pairs], label_values, reference, issues),
+        _label_values([pair[2] for pair in pairs], label_values, prediction, issues),
+    )
     rows: list[ImageRow] = []
     for done, (key, first, second) in enumerate(pairs, start=1):
-        rows += _rows(key, first, second, samples.get(key), issues)
+        masks = (read_mask(first, label_values=sides[0]), read_mask(second, label_values=sides[1]))
+        rows += _rows(key, (first, second), masks, samples.get(key), issues)
         if progress is not None:
             progress(done, len(pairs))
     images, patients = finish(rows)
     return Evaluation(images, patients, issues=(*issues, *without_reference(images)), seed=seed)
+
+
+def _label_values(
+    files: Sequence[Path], label_values: Mapping[int, Label] | None, side: Path, issues: list[Issue]
+) -> Mapping[int, Label] | None:
+    """What the values on one side mean; None where they are our own and none of those named.
+
+    A side is judged as a whole: a slice of another tool may hold only its right ventricle.
+    """
+    if label_values is None or any(
+        read_mask(path, label_values=label_values).labels_present for path in files
+    ):
+        return label_values
+    try:
+        ours = [path for path in files if read_mask(path).labels_present]
+    except ReadError:
+        return label_values
+    if ours:
+        text = f"{side} has none of the values of --label: its values are read as lvseg's own"
+        issues.append(Issue("labels-as-they-are", "warning", text))
+    return None
 
 
 def _strip(name: str) -> tuple[str, bool]:
@@ -221,14 +250,18 @@ def _patient_and_phase(key: str) -> tuple[str, str | None]:
 
 
 def _rows(
-    key: str, first: Path, second: Path, sample: Sample | None, issues: list[Issue]
+    key: str,
+    files: tuple[Path, Path],
+    masks: tuple[Mask, Mask],
+    sample: Sample | None,
+    issues: list[Issue],
 ) -> list[ImageRow]:
-    reference, prediction = read_mask(first), read_mask(second)
+    reference, prediction = masks
     shapes = reference.labels.shape, prediction.labels.shape
     if shapes[0] != shapes[1]:
         raise GeometryMismatchError(
             f"expected both masks of '{key}' on one grid, found [phase, slice, row, column] "
-            f"{shapes[0]} in {first} and {shapes[1]} in {second}"
+            f"{shapes[0]} in {files[0]} and {shapes[1]} in {files[1]}"
         )
     spacing = _spacing(key, reference, prediction, issues)
     if spacing is None and sample is not None and sample.pixel_spacing_mm is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,24 +11,36 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError
-from lvseg.labels import Label
+from lvseg.labels import Label, remap
 from lvseg.read.sources import HEAD_BYTES, Blob, Files, sniff
 
 #: Labels that went through floating point may be off by rounding.
 LABEL_TOLERANCE = 1e-3
 #: In a black-and-white picture everything from here up is white (JPEG blurs the edge).
 WHITE = 128
+#: The value of white: beside 0 alone it is the cavity in a file of any kind.
+PURE_WHITE = 255
+#: An array of two to this many values holds labels; no image of a scanner has so few greys.
+MOST_LABEL_VALUES = 5
+#: So many values are named in a message.
+SHOWN_VALUES = 8
+#: So many pixels, spread over an image, tell nearly always that it is no label map.
+SAMPLE_PIXELS = 4096
 
 
-def read_mask(path: Path, *, like: Cine | None = None) -> Mask:
+def read_mask(
+    path: Path, *, like: Cine | None = None, label_values: Mapping[int, Label] | None = None
+) -> Mask:
     """Read a mask of the left ventricle, 1 = cavity (:class:`lvseg.labels.Label`).
 
-    NIfTI of two to four dimensions with our labels; DICOM Segmentation of any type; a picture of
-    our labels, or of 0 and 255 = cavity. An empty mask is read as such.
+    NIfTI of two to four dimensions with our labels, or of 0 and 255 = cavity; DICOM Segmentation
+    of any type; a picture of our labels, or a black-and-white one. An empty mask is read as such.
 
     :param like: the cine that the mask belongs to; its geometry is taken over, its sizes must fit.
         A mask of one phase counts as phase 0 of it, but a DICOM Segmentation says itself which
         image each frame was drawn on.
+    :param label_values: what the values of another tool's NIfTI or picture mean; all others are
+        background. A DICOM Segmentation says itself what its segments are.
     :raises ReadError: unreadable, or other labels. GeometryMismatchError: it does not fit.
     :raises UnsupportedEncodingError: no decoder for the pixels of a DICOM Segmentation.
     """
@@ -45,37 +58,75 @@ def read_mask(path: Path, *, like: Cine | None = None) -> Mask:
         raise ReadError(
             f"expected a NIfTI, DICOM SEG or picture mask, found something else at {path}"
         )
-    mask = _from_picture(content, path) if kind == "picture" else _from_nifti(content, path)
+    read = _from_picture if kind == "picture" else _from_nifti
+    mask = read(content, path, label_values)
     return mask if like is None else _fitted(mask, like, path)
 
 
-def _from_nifti(content: bytes, path: Path) -> Mask:
+def label_map_values(values: NDArray[np.float32]) -> tuple[float, ...]:
+    """The values of an array that can only be a label map: two to five; else none.
+
+    >>> label_map_values(np.array([0, 3, 3, 1], np.float32))
+    (0.0, 1.0, 3.0)
+    """
+    flat = values.reshape(-1)
+    found = np.unique(flat[:: max(1, flat.size // SAMPLE_PIXELS)])
+    if found.size <= MOST_LABEL_VALUES:
+        found = np.unique(flat)
+    return tuple(found.tolist()) if 2 <= found.size <= MOST_LABEL_VALUES else ()
+
+
+def shown(values: Iterable[float]) -> str:
+    """The first values for a message."""
+    texts = [f"{value:g}" for value in values]
+    return ", ".join(texts[:SHOWN_VALUES]) + (", ..." if len(texts) > SHOWN_VALUES else "")
+
+
+def _from_nifti(content: bytes, path: Path, label_values: Mapping[int, Label] | None) -> Mask:
     from lvseg.read.nifti import cine_from_nifti
 
     volume = cine_from_nifti(content, name=path.name, location=str(path))
-    labels = np.rint(volume.frames)
-    found = np.unique(labels).tolist()
-    if np.abs(labels - volume.frames).max() > LABEL_TOLERANCE or not set(found) <= set(Label):
-        shown = ", ".join(f"{value:g}" for value in np.unique(volume.frames)[:6])
-        ours = " and ".join(f"{label:d} ({label.word})" for label in Label if label)
+    values = np.rint(volume.frames)
+    if np.abs(values - volume.frames).max() > LABEL_TOLERANCE:
         raise ReadError(
-            f"expected the labels 0 and {ours}, found {shown} in {path}: keep these only"
+            f"expected whole numbers as labels, found {shown(np.unique(volume.frames))} in {path}: "
+            "save the mask without interpolation, and probabilities cut at one half"
         )
-    return Mask(labels.astype(np.uint8), tuple(range(labels.shape[0])), volume.grid)
+    labels = _labels(values, path, label_values)
+    return Mask(labels, tuple(range(labels.shape[0])), volume.grid)
 
 
-def _from_picture(content: bytes, path: Path) -> Mask:
+def _from_picture(content: bytes, path: Path, label_values: Mapping[int, Label] | None) -> Mask:
     from lvseg.read.picture import decode
 
     values, _ = decode(content, str(path))
-    return Mask(labels=_labels(values)[None, None], phases=(0,))
+    if label_values is None and _is_black_and_white(values):
+        values = np.where(values >= WHITE, np.float32(PURE_WHITE), np.float32(0))
+    return Mask(labels=_labels(values, path, label_values)[None, None], phases=(0,))
 
 
-def _labels(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Our labels as they are; anything brighter is black and white."""
-    if values.max() <= max(Label):
-        return values.clip(min=0).astype(np.uint8)
-    return np.where(values >= WHITE, Label.LV_CAVITY, Label.BACKGROUND).astype(np.uint8)
+def _is_black_and_white(values: NDArray[np.float32]) -> bool:
+    """One grey below white and one above, or so many as only a blurred edge makes."""
+    return bool(values.max() >= WHITE) and len(label_map_values(values)) < 3
+
+
+def _labels(
+    values: NDArray[np.float32], path: Path, label_values: Mapping[int, Label] | None
+) -> NDArray[np.uint8]:
+    """Our labels of the values of a file, by the table given or as they are."""
+    if label_values is not None:
+        return remap(values, label_values)
+    found = set(np.unique(values).tolist())
+    if found <= set(Label):
+        return values.astype(np.uint8)
+    if found <= {0, PURE_WHITE}:
+        return remap(values, {PURE_WHITE: Label.LV_CAVITY})
+    ours = " and ".join(f"{label:d} ({label.word})" for label in Label if label)
+    word = Label.LV_CAVITY.word
+    raise ReadError(
+        f"expected the labels 0 and {ours}, found {shown(sorted(found))} in {path}: "
+        f"say which value is the {word} with --label {word}=VALUE"
+    )
 
 
 def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
