@@ -4,7 +4,8 @@
 
     LvsegError
       UsageError          MissingExtraError (also an ImportError)
-      ReadError           NotACineError  InconsistentStackError  UnsupportedEncodingError
+      ReadError           NotACineError (LabelMapError)  InconsistentStackError
+                          UnsupportedEncodingError
       GeometryError       UnknownSpacingError  IrregularStackError  GeometryMismatchError
       ModelError          ModelCardError  ModelHashError  ModelInputError
       MeasureError        PhaseError
@@ -51,6 +52,10 @@ class ReadError(LvsegError):
 
 class NotACineError(ReadError):
     """The input is readable but is no short-axis study."""
+
+
+class LabelMapError(NotACineError):
+    """The input holds the labels of a mask, not grey values."""
 
 
 class InconsistentStackError(ReadError):

@@ -74,6 +74,20 @@ def empty_folder(folder: Path, heart: Path) -> Path:
     return path
 
 
+def label_map(folder: Path, heart: Path) -> Path:
+    """A mask of four labels in the place of an image."""
+    values = np.arange(64, dtype=np.uint8)[:, None] // 16 * np.ones(48, np.uint8)
+    Image.fromarray(values).save(folder / "labels.png")
+    return folder / "labels.png"
+
+
+def label_maps(folder: Path, heart: Path) -> Path:
+    """A folder of one mask."""
+    path = folder / "masks"
+    path.mkdir()
+    return label_map(path, heart).parent
+
+
 def colour_photo(folder: Path, heart: Path) -> Path:
     """A photograph."""
     pixels = np.random.default_rng(1).integers(0, 255, (48, 64, 3), dtype=np.uint8)
@@ -108,6 +122,8 @@ MAKERS: Iterable[Maker] = (
     long_axis_cine,
     empty_folder,
     colour_photo,
+    label_map,
+    label_maps,
     nifti_of_nans,
     nothing_there,
 )

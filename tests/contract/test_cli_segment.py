@@ -60,10 +60,11 @@ def segment(
 
 
 def picture(path: Path, shape: tuple[int, int] = (80, 72)) -> Path:
-    """A bright disc on dark ground."""
+    """A bright disc on dark ground, both shaded as an image is."""
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     disc = (rows - 38) ** 2 + (columns - 35) ** 2 < 14**2
-    Image.fromarray(np.where(disc, 230, 20).astype(np.uint8)).save(path)
+    shade = (rows + columns) % 16
+    Image.fromarray((np.where(disc, 222, 12) + shade).astype(np.uint8)).save(path)
     return path
 
 
@@ -228,6 +229,46 @@ def test_a_folder_of_pictures_is_a_batch(segment: Segment) -> None:
     ended = segment(segment.folder / "in", "--json")
     assert ended.status == 0
     assert [Path(entry["folder"]).name for entry in ended.document["studies"]] == ["a", "b"]
+
+
+def label_map(path: Path) -> Path:
+    values = np.resize(np.arange(4, dtype=np.uint8), (64, 48))
+    Image.fromarray(values).save(path)
+    return path
+
+
+def test_label_maps_among_the_images_of_a_folder_are_left_out_and_counted(segment: Segment) -> None:
+    source = segment.folder / "in"
+    source.mkdir()
+    for name in ("b.png", "c.png"):
+        picture(source / name)
+    maps = [label_map(source / name) for name in ("a_gt.png", "b_gt.png")]
+    ended = segment(source, "--json")
+    assert (ended.status, ended.err) == (0, "")
+    assert [Path(entry["folder"]).name for entry in ended.document["studies"]] == ["b", "c"]
+    findings = ended.document["findings"]
+    assert [each["code"] for each in findings] == ["label-map", "label-map"]
+    assert all(str(path) in each["text"] for path, each in zip(maps, findings, strict=True))
+    assert {path.name for path in segment.out.iterdir()} == {"b", "c"}
+    (source / "c.png").unlink()
+    ended = segment(source, "--overwrite")
+    assert ended.status == 0
+    last = f"label maps, not images, left out: 2 (first: {maps[0]})"
+    assert ended.out.splitlines()[-1] == last
+
+
+def test_a_label_map_given_by_name_or_with_nothing_else_is_refused(segment: Segment) -> None:
+    source = segment.folder / "in"
+    source.mkdir()
+    maps = [label_map(source / name) for name in ("a_gt.png", "b_gt.png")]
+    ended = segment(picture(segment.folder / "a.png"), maps[0], "--json")
+    assert ended.status == 4
+    assert [entry["exit"] for entry in ended.document["studies"]] == [0, 3]
+    assert ended.document["findings"] == []
+    ended = segment(source, "--json")
+    assert (ended.status, ended.document["studies"]) == (3, [])
+    assert "2 label maps and nothing else" in ended.document["error"]
+    assert ended.err.count("\n") == 1
 
 
 def test_an_earlier_result_stays_without_overwrite(segment: Segment) -> None:

@@ -132,7 +132,8 @@ def test_findings_of_the_reader_come_first_and_stages_are_timed(heart):
 def test_a_picture_has_areas_and_no_ejection_fraction(tmp_path, spacing):
     rows, columns = np.mgrid[:90, :100]
     disc = (rows - 30) ** 2 + (columns - 60) ** 2 < 15**2
-    write_picture(tmp_path / "slice.png", np.where(disc, 250, 10).astype(np.uint8))
+    shaded = np.where(disc, 240, 0) + (rows + columns) % 16
+    write_picture(tmp_path / "slice.png", shaded.astype(np.uint8))
     result = run(tmp_path / "slice.png", Threshold(), spacing_mm=spacing)
     np.testing.assert_array_equal(result.mask.labels[0, 0], disc)
     values = result.measurements

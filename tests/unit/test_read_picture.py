@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
 
-from lvseg.errors import NotACineError, ReadError, UsageError
-from lvseg.read import find_studies, read_picture, read_study
+from lvseg.errors import LabelMapError, NotACineError, ReadError, UsageError
+from lvseg.read import find_studies, list_series, read_picture, read_study
 
 GREY = (np.arange(20 * 24).reshape(20, 24) % 251).astype(np.uint8)
 
@@ -121,6 +122,40 @@ def test_nan_in_a_float_tiff_is_refused(tmp_path: Path) -> None:
     Image.fromarray(values).save(tmp_path / "a.tif")
     with pytest.raises(ReadError, match="NaN"):
         read_study(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("greys", [[0, 255], [0, 1, 2, 3], [7, 80, 81, 200, 255]])
+@pytest.mark.parametrize("ending", [".png", ".nii.gz"])
+def test_an_image_of_two_to_five_greys_is_a_label_map(
+    tmp_path: Path, greys: list[int], ending: str
+) -> None:
+    path, values = tmp_path / f"a{ending}", np.resize(np.array(greys, np.uint8), (90, 64))
+    if ending == ".png":
+        save(path, values)
+    else:
+        nib.save(nib.Nifti1Image(values[..., None], np.diag([1.5, 1.5, 8, 1])), path)
+    with pytest.raises(LabelMapError, match=f"values {', '.join(map(str, greys))}") as caught:
+        read_study(path)
+    assert str(path) in str(caught.value)
+    (row,) = list_series(path)
+    assert (row.chosen, row.score) == (False, 0)
+    assert "label map" in row.reason
+
+
+def test_a_label_map_of_few_pixels_is_told_and_a_flat_image_is_read(tmp_path: Path) -> None:
+    values = np.zeros((128, 128), np.uint8)
+    values[61, 63] = 1  # one pixel in sixteen thousand
+    with pytest.raises(LabelMapError):
+        read_study(save(tmp_path / "a.png", values))
+    for flat in (0, 90):
+        read_study(save(tmp_path / "b.png", np.full((20, 24), flat, np.uint8)))
+
+
+def test_six_greys_are_an_image(tmp_path: Path) -> None:
+    values = np.resize(np.arange(6, dtype=np.uint8), (90, 64))
+    np.testing.assert_array_equal(
+        read_study(save(tmp_path / "a.png", values)).short_axis().frames[0, 0], values
+    )
 
 
 def test_each_picture_of_a_folder_is_a_study(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from lvseg.cli.output import Output, finding_lines, volumes_text
-from lvseg.errors import ReadError, UsageError
+from lvseg.cli.output import Output, finding_lines, one_line, volumes_text
+from lvseg.errors import LabelMapError, NotACineError, ReadError, UsageError
+from lvseg.issues import Issue
 from lvseg.output import OutputOptions, check_free, write_study
 
 if TYPE_CHECKING:
@@ -43,15 +44,19 @@ class Entry:
 
     :param source: the source as the user wrote it.
     :param study: None when nothing could be found in the source; ``error`` says why.
+    :param alone: its source holds no other study.
     :param exit: exit status of this study alone.
+    :param left_out: a label map among other files of its source: no study; ``error`` says why.
     """
 
     source: str
     study: StudyRef | None = None
     folder: Path | None = None
+    alone: bool = True
     exit: int = 0
     error: str | None = None
     measurements: dict[str, Any] | None = None
+    left_out: bool = False
 
     @property
     def label(self) -> str:
@@ -60,7 +65,9 @@ class Entry:
         return self.source if name in self.source else f"{self.source} ({name})"
 
     def document(self) -> dict[str, Any]:
-        """Give the entry as ``segment --json`` prints it."""
+        """Give the entry as ``segment --json`` prints it; a file left out is a finding."""
+        if self.left_out:
+            return Issue("label-map", "info", f"left out: {self.error}").to_dict()
         return {
             "source": self.source,
             "folder": None if self.folder is None else str(self.folder),
@@ -122,8 +129,9 @@ def plan(sources: Iterable[Path], root: Path) -> Iterator[Planned]:
         else:
             for study in studies:
                 folder = root / unique(safe_name(study.name), taken)
-                shown = str(source) if len(studies) == 1 else study.location or str(source)
-                yield Entry(shown, study, folder), None
+                alone = len(studies) == 1
+                shown = str(source) if alone else study.location or str(source)
+                yield Entry(shown, study, folder, alone), None
 
 
 def open_root(root: Path) -> None:
@@ -153,6 +161,20 @@ def status_of(entries: Sequence[Entry]) -> int:
     if len(entries) == 1:
         return entries[0].exit
     return BATCH_FAILED if any(entry.exit for entry in entries) else 0
+
+
+def studies_of(entries: Sequence[Entry]) -> list[Entry]:
+    """Give the entries without those that were left out.
+
+    :raises NotACineError: all of them were.
+    """
+    studies = [entry for entry in entries if not entry.left_out]
+    if entries and not studies:
+        raise NotACineError(
+            f"expected images, found {len(entries)} label maps and nothing else (first: "
+            f"{entries[0].source}): give the images that they were drawn on"
+        )
+    return studies
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +237,8 @@ class Batch:
                 result, entry.folder, self.options, entry.study, overwrite=self.overwrite
             )
         except Exception as failure:
+            if isinstance(failure, LabelMapError) and not entry.alone:
+                return replace(entry, folder=None, error=one_line(failure), left_out=True)
             if isinstance(failure, OSError):  # of the study: it is no defect of ours
                 failure = unreadable(entry.source, failure)
             text, status = self.out.failed(failure, where=entry.label)

@@ -87,7 +87,7 @@ def segment(
     Every study of the sources gets a folder with its masks, measurements.json, contours, pictures,
     report.html and, from DICOM, a SEG and an SR. A study that fails does not stop the others.
     """
-    out.blank["studies"] = []
+    out.blank |= {"studies": [], "findings": []}
     if engine is Engine.ray:
         raise UsageError("--engine ray is not available in this version; use --engine local")
     if spacing is not None and not 0 < spacing < float("inf"):
@@ -104,15 +104,22 @@ def segment(
     entries: list[batch.Entry] = []
     for entry in studies.run(planned):
         entries.append(entry)
-        out.blank["studies"].append(entry.document())  # an interrupted batch tells these
-    out.result({"studies": [entry.document() for entry in entries]}, batch_line(entries))
-    return batch.status_of(entries)
+        key = "findings" if entry.left_out else "studies"
+        out.blank[key].append(entry.document())  # an interrupted batch tells these
+    finished = batch.studies_of(entries)
+    out.result(out.blank, batch_line(entries))
+    return batch.status_of(finished)
 
 
 def batch_line(entries: Sequence[batch.Entry]) -> str:
-    """How a batch went; nothing for one study, whose own line says it."""
+    """How a batch went; nothing for one study alone, whose own line says it."""
     failed = [entry.label for entry in entries if entry.exit]
-    if len(entries) < 2:
-        return ""
-    text = f"{len(entries)} studies: {len(entries) - len(failed)} done, {len(failed)} failed"
-    return f"{text}: {', '.join(failed)}" if failed else text
+    maps = [entry.source for entry in entries if entry.left_out]
+    studies = len(entries) - len(maps)
+    lines = []
+    if studies > 1:
+        text = f"{studies} studies: {studies - len(failed)} done, {len(failed)} failed"
+        lines.append(f"{text}: {', '.join(failed)}" if failed else text)
+    if maps:
+        lines.append(f"label maps, not images, left out: {len(maps)} (first: {maps[0]})")
+    return "\n".join(lines)

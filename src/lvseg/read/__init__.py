@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, SeriesSummary, Study
-from lvseg.errors import ReadError, UsageError
+from lvseg.errors import LabelMapError, ReadError, UsageError
 from lvseg.issues import Issue
-from lvseg.read.mask import read_mask
+from lvseg.read.mask import label_map_values, read_mask, shown
 from lvseg.read.sources import Blob, Files, Progress
 from lvseg.read.studies import StudyRef, read_source_headers, scan
 
@@ -50,6 +50,7 @@ def read_study(
     :param progress: called with (done, total) after each file or frame.
     :raises ReadError: unreadable. NotACineError: no short-axis cine. InconsistentStackError:
         slices of different size. UnsupportedEncodingError: no decoder for the pixels.
+    :raises LabelMapError: a NIfTI or picture of two to five values, which is a mask.
     :raises UsageError: a spacing that is not positive.
     """
     if spacing_mm is not None and not (math.isfinite(spacing_mm) and spacing_mm > 0):
@@ -116,6 +117,17 @@ def _read(
 
 
 def _read_file(ref: StudyRef, blob: Blob, files: Files, spacing_mm: float | None) -> Cine:
+    cine = _cine_of_file(ref, blob, files, spacing_mm)
+    values = label_map_values(cine.frames)
+    if values:
+        raise LabelMapError(
+            f"expected an image, found a label map (values {shown(values)}) in {ref.location}: "
+            "give the image, or measure the mask with lvseg measure"
+        )
+    return cine
+
+
+def _cine_of_file(ref: StudyRef, blob: Blob, files: Files, spacing_mm: float | None) -> Cine:
     content = files.read(blob)
     if ref.format == "picture":
         from lvseg.read.picture import cine_from_picture
