@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.geometry import Box
+
 #: [N, 2], (x, y).
 Polygon = NDArray[np.float64]
 
@@ -45,17 +47,15 @@ def contour_segments(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _trace(inside: NDArray[np.bool_]) -> list[Polygon]:
-    rows = np.flatnonzero(inside.any(axis=1))
-    if rows.size == 0:
+    held = Box.around(inside)
+    if held is None:
         return []
-    columns = np.flatnonzero(inside[rows[0] : rows[-1] + 1].any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    padded = np.zeros((int(rows[-1]) - top + 3, int(columns[-1]) - left + 3))
-    padded[1:-1, 1:-1] = inside[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    box = held.grow(1, 1)
+    padded = box.crop(inside).astype(np.float64)
     from contourpy import contour_generator  # only where contours are drawn: it costs start-up time
 
     lines = contour_generator(z=padded, name="serial").lines(0.5)
-    return [np.asarray(line)[:-1] + np.array([left - 1, top - 1], np.float64) for line in lines]
+    return [np.asarray(line)[:-1] + np.array([box.left, box.top], np.float64) for line in lines]
 
 
 def _without_flat_corners(points: Polygon) -> Polygon:

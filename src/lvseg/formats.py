@@ -7,6 +7,7 @@ leaves out what ``lvseg segment`` wrote, and the comparison of folders, which fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 #: The file that makes a folder a result; written last.
 MEASUREMENTS = "measurements.json"
@@ -61,13 +62,16 @@ FORMATS = (
 )
 
 
-def result_names() -> frozenset[str]:
-    """Names that a study folder of ours may hold; anything else in it belongs to the user."""
-    files = (file for each in FORMATS for file in each.files)
-    return frozenset({MEASUREMENTS, *(file for file in files if "*" not in file)})
+def result_names(source: str) -> frozenset[str]:
+    """Names that we write into a study folder; anything else in it belongs to the user.
+
+    :param source: name of the source, which the files of a picture carry.
+    """
+    files = (file.replace("*", source) for each in FORMATS for file in each.files)
+    return frozenset({MEASUREMENTS, *files})
 
 
 def is_result_file(name: str) -> bool:
     """Whether a file or folder in a study folder of ours is one that we wrote."""
-    endings = tuple(file[1:] for each in FORMATS for file in each.files if file[0] == "*")
-    return name in result_names() or name.endswith(endings)
+    files = (file for each in FORMATS for file in each.files)
+    return name == MEASUREMENTS or any(fnmatchcase(name, file) for file in files)

@@ -77,8 +77,8 @@ def _require_files(folder: Path) -> None:
         )
 
 
-def verify(folder: Path) -> ModelCard:
-    """The card of a model folder, once the SHA-256 of the weights is the one it states.
+def read_model(folder: Path) -> tuple[ModelCard, bytes]:
+    """Card and weights of a model folder, once the SHA-256 is the one that the card states.
 
     :raises ModelError: a file is missing or cannot be read.
     :raises ModelCardError: the card breaks the schema.
@@ -88,13 +88,17 @@ def verify(folder: Path) -> ModelCard:
     _require_files(folder)
     try:
         card = ModelCard.from_json((folder / CARD).read_text(encoding="utf-8"))
-        with (folder / WEIGHTS).open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        weights = (folder / WEIGHTS).read_bytes()
     except UnicodeDecodeError as error:
         raise ModelCardError(
             f"expected UTF-8 text in {folder / CARD}, found other bytes"
         ) from error
     except OSError as error:
         raise ModelError(f"cannot read the model in {folder}: {error.strerror}") from error
-    card.check_weights(found, folder / WEIGHTS)
-    return card
+    card.check_weights(hashlib.sha256(weights).hexdigest(), folder / WEIGHTS)
+    return card, weights
+
+
+def verify(folder: Path) -> ModelCard:
+    """The card of a model folder that is whole; raises as :func:`read_model` does."""
+    return read_model(folder)[0]

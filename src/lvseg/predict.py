@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +13,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.errors import MissingExtraError, ModelCardError, ModelError
-from lvseg.modelcard import CARD, WEIGHTS, ModelCard
+from lvseg.errors import MissingExtraError, ModelError
+from lvseg.model_store import read_model
+from lvseg.modelcard import WEIGHTS, ModelCard
 
 FloatArray = NDArray[np.float32]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
@@ -87,15 +87,7 @@ def load_model(folder: Path, *, runtime: Runtime = "auto", threads: int | None =
     :raises ModelError: files missing or not loadable. ModelHashError: the weights are not those
         of the card. ModelCardError: a broken card. MissingExtraError: the engine is not installed.
     """
-    card_path, weights_path = folder / CARD, folder / WEIGHTS
-    if not weights_path.is_file() or not card_path.is_file():
-        raise ModelError(f"expected {WEIGHTS} and {CARD} in the model folder {folder}")
-    try:
-        card = ModelCard.from_json(card_path.read_text("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ModelCardError(f"expected JSON text in {card_path}, found other bytes") from error
-    weights = weights_path.read_bytes()
-    card.check_weights(hashlib.sha256(weights).hexdigest(), weights_path)
+    card, weights = read_model(folder)
     engine = available_runtimes()[0] if runtime == "auto" else runtime
     try:
         run = _ENGINES[engine](weights, threads or usable_cores())
@@ -103,7 +95,7 @@ def load_model(folder: Path, *, runtime: Runtime = "auto", threads: int | None =
         raise MissingExtraError(f"the runtime {engine}", engine) from error
     except (RuntimeError, ValueError) as error:
         raise ModelError(
-            f"{engine} cannot load {weights_path}: {str(error).splitlines()[0]}"
+            f"{engine} cannot load {folder / WEIGHTS}: {str(error).splitlines()[0]}"
         ) from error
     return _Loaded(card, engine, run)
 

@@ -92,9 +92,11 @@ def _fault(key: str, value: Any) -> str:
     numbers = value if isinstance(value, tuple) else (value,)
     if any(isinstance(each, str | bool | None) for each in numbers):
         return ""
-    most = 1 if key.endswith(("_share", "threshold", "smoothing")) else math.inf
+    most = 1.0 if key.endswith(("_share", "threshold")) else math.inf
+    if key.endswith("smoothing"):
+        most = 0.5  # of each of two neighbours
     if not all(0 <= each <= most and math.isfinite(each) for each in numbers):
-        return "a number from 0 to 1" if most == 1 else "a finite number, 0 or more"
+        return "a finite number, 0 or more" if most == math.inf else f"a number from 0 to {most:g}"
     if key == "batch_size" and value < 1:
         return "at least 1"
     return "" if list(numbers) == sorted(set(numbers)) else "two numbers, the smaller first"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import UsageError
 from lvseg.formats import FORMATS, MEASUREMENTS, SOURCES, is_result_file, result_names
 from lvseg.output import OutputOptions, chosen_formats, write_study
@@ -39,10 +41,25 @@ def test_everything_written_is_known_as_a_result(tmp_path: Path, result: StudyRe
     assert written == {
         *(MEASUREMENTS, "segmentation.nii.gz", "overlays", "contours.json", "report.html")
     }
-    assert written <= result_names()
+    assert written <= result_names(result.cine.source.name)
     assert all(is_result_file(name) for name in written)
     assert is_result_file("slice7_mask.png")
     assert not is_result_file("slice7.png")
+
+
+def test_an_old_mask_of_a_picture_does_not_stay_beside_new_numbers(tmp_path: Path) -> None:
+    shown = np.linspace(0, 255, 40 * 36, dtype=np.float32).reshape(40, 36)
+    cine = Cine.of_image(shown, Source("picture", "slice7"), (1.4, 1.2))
+    labels = np.zeros(cine.shape, np.uint8)
+    labels[..., 12:24, 10:20] = 1
+    drawn = assess(cine, Mask(labels, (0,), cine.grid))
+    folder = tmp_path / "slice7"
+    write_study(drawn, folder)
+    assert (folder / "slice7_mask.png").is_file()
+    (folder / "mine_mask.png").write_bytes(b"of the user")
+    write_study(drawn, folder, OutputOptions(("contours",)), overwrite=True)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {MEASUREMENTS, "contours.json", "mine_mask.png"}
 
 
 def test_a_format_that_the_source_cannot_have_is_refused_and_leaves_nothing(

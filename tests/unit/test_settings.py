@@ -61,6 +61,7 @@ def test_limits_of_the_checks_come_from_the_file(tmp_path: Path) -> None:
         ("[postprocess]\nthreshold = nan", "from 0 to 1"),
         ("[postprocess]\nthreshold = 7.0", "from 0 to 1"),
         ("[postprocess]\nreach = inf", "finite"),
+        ("[postprocess]\nsmoothing = 0.6", r"from 0 to 0\.5"),
         ("[limits]\nef_percent = [85, 5]", "smaller first"),
         ("[limits]\napex_cut_share = 1.5", r"limits\.apex_cut_share.*from 0 to 1"),
     ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lvseg.cli.app import command
-from lvseg.cli.options import Device, optional_libraries
+from lvseg.cli.options import DatasetOption, Device, DeviceOption, optional_libraries
 from lvseg.cli.output import Output, table
 
 if TYPE_CHECKING:
@@ -26,14 +26,12 @@ class Size(StrEnum):
 @command("reproduce", example="lvseg reproduce --data dataset -o study --scale small")
 def reproduce(
     out: Output,
-    data: Annotated[Path, typer.Option(help="Data set folder (see lvseg prepare).")],
+    data: DatasetOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the reproduction.")],
     scale: Annotated[
         Size, typer.Option(help="small = two processor cores; paper = the paper's size, a GPU.")
     ] = Size.small,
-    device: Annotated[
-        Device, typer.Option(help="auto = a CUDA GPU if there is one.")
-    ] = Device.auto,
+    device: DeviceOption = Device.auto,
     only: Annotated[
         list[str] | None, typer.Option(metavar="STEP", help="Run this step only; repeatable.")
     ] = None,
@@ -58,12 +56,12 @@ def reproduce(
 
     size, names = SCALES[scale.value], tuple(only or ())
     if plan:
-        with out.progress("measuring a few steps"):
+        with optional_libraries(), out.progress("measuring a few steps"):
             found = make_plan(data, size, names, device.value, jobs)
         out.result(found.document(), plan_text(found))
         return 0
     try:
-        with out.progress("reproducing") as bar:
+        with optional_libraries(), out.progress("reproducing") as bar:
             document = run(
                 data,
                 output,

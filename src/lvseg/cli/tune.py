@@ -43,7 +43,7 @@ def tune(
         base = recipe(preset, config)
     chosen = None if space is None else load_space(space, base)
     try:
-        with out.progress("searching") as bar:
+        with optional_libraries(), out.progress("searching") as bar:
             found = search(
                 base,
                 data,

@@ -397,8 +397,8 @@ def looks_like(text: str) -> tuple[str, ...]:
 def metadata_kinds(data: bytes) -> tuple[str, ...]:
     """Kinds of metadata in the bytes of an image file: text, EXIF, time of change; sorted.
 
-    PNG is walked chunk by chunk (PNG specification, section 5.3); JPEG and TIFF are searched for
-    their EXIF and comment marks. Anything else, or nothing found: empty.
+    PNG is walked chunk by chunk (PNG specification, section 5.3); JPEG is searched for its
+    EXIF and comment marks. TIFF and anything else is not looked into: empty, as is nothing found.
     """
     kinds: set[str] = set()
     if data.startswith(_PNG):

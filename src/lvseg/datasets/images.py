@@ -75,10 +75,10 @@ def _by_stem(folder: Path, *, masks: bool) -> dict[str, Path]:
 
 
 def _pairs(images: Path, masks: Path) -> dict[str, tuple[Path, Path]]:
-    """Stem -> (image, mask). When both lie in one folder, a mask is what ends in _mask."""
-    image_of, mask_of = _by_stem(images, masks=False), _by_stem(masks, masks=True)
+    """Stem -> (image, mask); an ending _mask of a mask does not count."""
     if images.resolve() == masks.resolve():
         raise UsageError("expected images and masks in two folders, found one folder for both")
+    image_of, mask_of = _by_stem(images, masks=False), _by_stem(masks, masks=True)
     unmatched = sorted(set(image_of) ^ set(mask_of))
     if unmatched:
         lone = [image_of[s].name for s in unmatched if s in image_of]

@@ -76,7 +76,8 @@ def write_study(
     from lvseg.report import measurements_document, to_json
 
     started = perf_counter()
-    replacing = atomic_folder(folder, MEASUREMENTS, overwrite=overwrite, owned=result_names())
+    owned = result_names(result.cine.source.name)
+    replacing = atomic_folder(folder, MEASUREMENTS, overwrite=overwrite, owned=owned)
     with replacing as building, _no_collections():
         issues = (*result.issues, *_write(result, building, options or OutputOptions(), study))
         seconds = {**result.seconds, "write": perf_counter() - started}

@@ -78,7 +78,8 @@ class PhantomOptions:
 
     def __post_init__(self) -> None:
         _check(self.phases >= 2, "at least 2 phases", self.phases)
-        _check(min(self.slices, self.rows, self.columns) >= 1, "a size of at least 1", self.slices)
+        sizes = (self.slices, self.rows, self.columns)
+        _check(min(sizes) >= 1, "a size of at least 1", sizes)
         _check(min(self.pixel_spacing_mm) > 0, "positive pixel spacing", self.pixel_spacing_mm)
         _check(self.thickness_mm > 0, "a positive slice thickness", self.thickness_mm)
         _check(self.slice_spacing_mm > 0, "slices that do not coincide", self.gap_mm)

@@ -63,13 +63,13 @@ def _describe(frame: FloatArray, inside: NDArray[np.bool_]) -> list[float]:
     ]
 
 
-def distance(found: FloatArray, profile: FeatureStatistics) -> float:
+def distance(found: FloatArray, usual: FeatureStatistics) -> float:
     """Mahalanobis distance of the mean features ``[N, K]`` from the training images.
 
     Source: Mahalanobis, Proc Natl Inst Sci India 1936;2:49-55.
     """
-    offset = found.mean(axis=0) - np.array(profile.mean)
-    return float(np.sqrt(max(0.0, offset @ np.array(profile.precision) @ offset)))
+    offset = found.mean(axis=0) - np.array(usual.mean)
+    return float(np.sqrt(max(0.0, offset @ np.array(usual.precision) @ offset)))
 
 
 def ood_check(evidence: Evidence) -> Iterator[Issue]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def label_map_values(values: NDArray[np.float32]) -> tuple[float, ...]:
 
 def shown(values: Iterable[float]) -> str:
     """The first values for a message."""
-    texts = [f"{value:g}" for value in values]
+    texts = [f"{value:g}" for value in islice(values, SHOWN_VALUES + 1)]
     return ", ".join(texts[:SHOWN_VALUES]) + (", ..." if len(texts) > SHOWN_VALUES else "")
 
 

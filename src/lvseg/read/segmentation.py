@@ -422,7 +422,7 @@ def _place(
         for key in ((uid, number), (uid, None))
         if key in images
     }
-    slices = {z for _, z in found} or (set(range(like.shape[1])) if like.shape[1] == 1 else set())
+    slices = {z for _, z in found} or ({0} if like.shape[1] == 1 else set())
     if frame.plane is not None and like.planes is not None:
         slices = {
             z

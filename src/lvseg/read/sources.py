@@ -247,7 +247,7 @@ def stem(name: str) -> str:
     'ED_image'
     """
     lower = name.lower()
-    for ending in (".nii.gz", *_NIFTI_NAMES, *_PICTURE_NAMES, *_DICOM_NAMES, ".zip"):
+    for ending in (*_NIFTI_NAMES, *_PICTURE_NAMES, *_DICOM_NAMES, ".zip"):
         if lower.endswith(ending):
             return name[: -len(ending)]
     return name

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lvseg.json_text import jsonable
 from lvseg.metrics import bootstrap
-from lvseg.reproduction.score import Row, known
+from lvseg.reproduction.score import Row
 
 RESAMPLES = 2000
 
@@ -26,7 +27,8 @@ def paired_difference(before: Sequence[Row], after: Sequence[Row]) -> dict[str, 
         steps = [getattr(new, name) - getattr(old, name) for old, new in pairs]
         found[name] = float(np.mean(steps)) if steps else None
         found[f"{name}_ci95"] = bootstrap(steps, owners)
-    return known(found)
+    values: dict[str, Any] = jsonable(found)
+    return values
 
 
 def unpaired_difference(
@@ -43,7 +45,7 @@ def unpaired_difference(
     if first is not None and second is not None:
         interval = tuple(float(end) for end in np.percentile(first - second, [2.5, 97.5]))
     means = [float(np.mean([row.dice for row in rows])) for rows in (leaking, honest)]
-    return known(
+    values: dict[str, Any] = jsonable(
         {
             "leaking": means[0],
             "honest": means[1],
@@ -53,6 +55,7 @@ def unpaired_difference(
             "honest_patients": len({row.patient_id for row in honest}),
         }
     )
+    return values
 
 
 def _resampled(rows: Sequence[Row], generator: np.random.Generator) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from lvseg.cine import Cine
 from lvseg.inference import infer
+from lvseg.json_text import jsonable
 from lvseg.labels import Label
 from lvseg.manifest import ORIGINAL, Sample
 from lvseg.metrics import dice, jaccard, summarise
@@ -107,20 +108,8 @@ def summary(rows: Sequence[Row], *, seed: int = 0) -> dict[str, Any]:
             [_mean([row.dice for row in rows if row.patient_id == who]) for who in {*owners}]
         ),
     }
-    return known(figures)
-
-
-def known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values with None where a number is not one, for JSON."""
-    return {key: _known(value) for key, value in values.items()}
-
-
-def _known(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return known(value)
-    if isinstance(value, list | tuple):
-        return [_known(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    values: dict[str, Any] = jsonable(figures)
+    return values
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -53,8 +53,8 @@ def fit(
     :param device: ``auto`` is a CUDA device if there is one.
     :param board: also write TensorBoard logs into ``run/tensorboard``.
     :returns: the run folder; ``best`` is the checkpoint to export, ``last`` the one to resume.
-    :raises UsageError: the folder holds a run already and ``resume`` is off, or the other options;
-        the options do not fit the device or the number of processes.
+    :raises UsageError: the folder holds a run already and ``resume`` is off, or it was started with
+        other options or data; the options do not fit the device or the number of processes.
     """
     with process_group(device) as processes, _determinism(options.deterministic):
         options = _with_precision(options, run, resume, processes)
@@ -66,6 +66,8 @@ def fit(
         progress = _progress(options, run, resume, state)
         log = read_log(run)[: progress.epoch]
         record = _record(dataset, data, init_from)
+        if progress.epoch:
+            record = _earlier_record(run, record)
         network = processes.wrap(state.network)
         run.mkdir(parents=True, exist_ok=True)
         with tensorboard(run, progress.epoch, board and processes.is_main) as writer:
@@ -183,6 +185,17 @@ def _record(dataset: Path, data: Slices, init_from: Path | None) -> dict[str, An
         "images": len(data.samples),
         "started_from": started_from,
     }
+
+
+def _earlier_record(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What trained a run so far, which a resumed one must not forget.
+
+    :raises UsageError: ``record`` names images that the run has not seen.
+    """
+    earlier = checkpoint.read_options(run)[2]
+    if not set(record["image_sha256"]) <= set(earlier["image_sha256"]):
+        raise UsageError(f"{run} was started on other data: name a new folder")
+    return earlier
 
 
 def _joined(first: DatasetFacts, second: DatasetFacts) -> DatasetFacts:
