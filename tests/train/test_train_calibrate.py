@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 pytest.importorskip("torch")
 
-from train_maker import Disc, draw
+from train_maker import Disc, draw, larger_options
 
 from lvseg.cli import main
 from lvseg.errors import DatasetError, ModelError, UsageError
 from lvseg.labels import Label
 from lvseg.manifest import DatasetFacts, read_manifest, select, write_dataset_facts
-from lvseg.modelcard import Calibration, InputSpec
+from lvseg.modelcard import Calibration
 from lvseg.postprocess import PostprocessSettings
 from lvseg.predict import load_model
 from lvseg.quality.confidence import curve_terms
@@ -39,8 +39,6 @@ from lvseg.train.calibrate import (
     without_misplaced,
 )
 from lvseg.train.export import export
-from lvseg.train.network import NetworkOptions
-from lvseg.train.options import TrainOptions
 
 pytestmark = [
     pytest.mark.torch,
@@ -48,20 +46,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 
-OPTIONS = TrainOptions(
-    name="tiny",
-    precision="float32",
-    validation_split="validation",
-    input=InputSpec(spacing_mm=1.3, crop_px=32),
-    network=NetworkOptions(kind="unet", widths=(8, 16)),
-    epochs=2,
-    steps_per_epoch=25,
-    batch_size=4,
-    warmup_steps=2,
-    validate_every=1,
-    ema_decay=0.8,
-    learning_rate=0.01,
-    seed=7,
+OPTIONS = larger_options(
+    validation_split="validation", epochs=2, validate_every=1, ema_decay=0.8, learning_rate=0.01
 )
 
 

@@ -16,17 +16,14 @@ import subprocess  # noqa: E402
 import sys  # noqa: E402
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from train_maker import make_larger_dataset  # noqa: E402
+from train_maker import larger_options, make_larger_dataset  # noqa: E402
 
 from lvseg.cli import main  # noqa: E402
 from lvseg.errors import ModelError, UsageError  # noqa: E402
-from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.predict import available_runtimes, load_model  # noqa: E402
 from lvseg.train import quantise as module  # noqa: E402
 from lvseg.train import trainer  # noqa: E402
 from lvseg.train.export import export  # noqa: E402
-from lvseg.train.network import NetworkOptions  # noqa: E402
-from lvseg.train.options import TrainOptions  # noqa: E402
 from lvseg.train.quantise import check_agreement, quantise, unsigned  # noqa: E402
 
 pytestmark = [
@@ -34,17 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 
-OPTIONS = TrainOptions(
-    name="tiny",
-    precision="float32",
-    input=InputSpec(spacing_mm=1.3, crop_px=32),
-    network=NetworkOptions(kind="unet", widths=(8, 16)),
-    epochs=4,
-    steps_per_epoch=25,
-    batch_size=4,
-    warmup_steps=2,
-    seed=7,
-)
+OPTIONS = larger_options(epochs=4)
 
 
 @pytest.fixture(scope="module")

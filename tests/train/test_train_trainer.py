@@ -14,11 +14,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
-from train_maker import make_larger_dataset  # noqa: E402
+from train_maker import larger_options, make_dataset, make_larger_dataset, make_three_splits  # noqa: E402
 
 from lvseg.errors import ModelError, UsageError  # noqa: E402
 from lvseg.manifest import DatasetFacts, write_dataset_facts  # noqa: E402
-from lvseg.modelcard import InputSpec  # noqa: E402
 from lvseg.predict import load_model  # noqa: E402
 from lvseg.train import checkpoint, trainer  # noqa: E402
 from lvseg.train import dataset as dataset_module  # noqa: E402
@@ -35,18 +34,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 
-OPTIONS = TrainOptions(
-    name="tiny",
-    precision="float32",
+OPTIONS = larger_options(
     validation_split="validation",
-    input=InputSpec(spacing_mm=1.3, crop_px=32),
     network=NetworkOptions(widths=(4, 8, 8, 8, 8)),
     epochs=3,
     steps_per_epoch=4,
-    batch_size=4,
-    warmup_steps=2,
     validate_every=1,
-    seed=7,
 )
 
 
@@ -89,6 +82,27 @@ def test_a_run_starts_from_another_and_says_so(dataset: Path, tmp_path: Path) ->
     record = checkpoint.read_options(second, "best")[2]
     assert record["started_from"] == "tiny, 4 steps"
     assert record["patients"] == ["p0", "p1", "p2"]
+
+
+def test_a_resumed_run_keeps_what_trained_it_and_takes_no_other_data(
+    dataset: Path, tmp_path: Path
+) -> None:
+    one = OPTIONS.model_copy(update={"epochs": 1})
+    first = fit(one, make_three_splits(tmp_path / "other"), tmp_path / "first")
+    run = tmp_path / "run"
+
+    def stop(epoch: int, epochs: int, figures: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(OPTIONS, dataset, run, init_from=first, report=stop)
+    before = checkpoint.read_options(run)[2]
+    assert before["started_from"] == "tiny, 4 steps"
+    with pytest.raises(UsageError, match="on other data"):
+        fit(OPTIONS, make_dataset(tmp_path / "third"), run, resume=True)
+    fit(OPTIONS, dataset, run, resume=True)  # without init_from: the weights are there
+    assert checkpoint.read_options(run)[2] == before
+    assert {"made-up-0", "p0"} <= set(before["patients"])
 
 
 def test_small_cavities_and_empty_frames_are_drawn_by_weight(dataset: Path) -> None:

@@ -88,6 +88,21 @@ def make_three_splits(folder: Path) -> Path:
     return draw(folder, (24, 20), discs)
 
 
+def larger_options(**changes: Any) -> TrainOptions:
+    """For :func:`make_larger_dataset`: crops of 32 pixels, which every network here takes."""
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "precision": "float32",
+        "input": InputSpec(spacing_mm=1.3, crop_px=32),
+        "network": NetworkOptions(kind="unet", widths=(8, 16)),
+        "steps_per_epoch": 25,
+        "batch_size": 4,
+        "warmup_steps": 2,
+        "seed": 7,
+    }
+    return TrainOptions(**values | changes)
+
+
 def tiny_options(**changes: Any) -> TrainOptions:
     """Two epochs of three steps; ``changes`` are checked as those of a file are."""
     values: dict[str, Any] = {

@@ -130,7 +130,7 @@ def test_overlay_and_report_show_the_same_crop_in_the_same_greys():
         in_overlay = overlay[edge // 8 : edge // 8 + edge, :edge, 0].astype(int)
         away = np.abs(in_report - in_overlay)[25:]  # below the words
         assert in_overlay[25:].std() > 40
-        assert (away.mean(), away.max()) < (1.5, 20)
+        assert away.mean() < 1.5
         assert away.max() < 20
 
 
