@@ -1,0 +1,130 @@
+"""Rules: what each oddity of a layout alone must lead to.
+
+An oddity without a row changes nothing: the cine is equal. A row names every outcome that is right,
+and the findings of which an equal cine must carry one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from layout_model import DicomLayout, Layout, odd_values
+from layout_outcome import Outcome
+
+EQUAL, FINDING, NONE, REFUSED = (
+    Outcome.EQUAL,
+    Outcome.FINDING,
+    Outcome.NO_VOLUMES,
+    Outcome.REFUSED,
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is right for one oddity.
+
+    :param outcomes: all that are right; :param codes: one of these findings must be there.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    codes: tuple[str, ...] = ()
+
+
+ORDINARY = Rule((EQUAL,))
+_TOLD = Rule((EQUAL, FINDING))
+_NO_NUMBER = Rule((NONE, REFUSED))
+_AGAIN = Rule((FINDING,), ("reacquired-slice",))
+_TWO = Rule((FINDING,), ("several-stacks", "reacquired-slice"))
+
+DICOM: dict[tuple[str, Any], Rule] = {
+    ("objects", "multi-frame of all"): Rule((REFUSED,)),
+    ("series", "a file"): _TOLD,
+    ("container", "tar"): Rule((EQUAL, REFUSED)),
+    ("container", "tar.gz"): Rule((EQUAL, REFUSED)),
+    ("syntax", "stated wrongly"): Rule((EQUAL, FINDING, REFUSED)),
+    ("gap", "one slice"): Rule((FINDING,), ("missing-slice",)),
+    ("gap", "two slices"): _TOLD,
+    ("tilt_degrees", 0.3): _TOLD,
+    ("tilt_degrees", 0.8): _TOLD,
+    ("tilt_degrees", 4.0): Rule((FINDING, NONE)),
+    ("tilt_degrees", 25.0): _NO_NUMBER,
+    ("repeat", "later"): _AGAIN,
+    ("repeat", "later, lower number"): _AGAIN,
+    ("repeat", "a third of a step away"): _AGAIN,
+    ("repeat", "three slices"): _AGAIN,
+    ("repeat", "incomplete"): _TOLD,
+    ("second", "3 mm away, 25 min later"): _TWO,
+    ("second", "in place, 25 min later"): _TWO,
+    ("second", "half a step away"): _TWO,
+    ("second", "0.3 degrees off"): _TWO,
+    ("second", "2 degrees off"): _TWO,
+    ("only", "axial"): _NO_NUMBER,
+    ("only", "long axis"): Rule((REFUSED,)),
+    ("only", "perfusion"): _NO_NUMBER,
+    ("only", "localizer"): Rule((REFUSED,)),
+    ("only", "one phase"): Rule((REFUSED, NONE)),
+    ("matrix", "narrower from the middle"): Rule((EQUAL, FINDING, REFUSED)),
+    ("matrix", "one slice narrower"): Rule((EQUAL, FINDING, REFUSED)),
+    ("turned", "one slice by 90 degrees"): Rule((EQUAL, FINDING, NONE)),
+    ("turned", "one slice by 180 degrees"): Rule((EQUAL, FINDING, NONE)),
+    ("spacing", "absent"): _NO_NUMBER,
+    ("spacing", "of a metre"): _NO_NUMBER,
+    ("spacing", "of a nanometre"): _NO_NUMBER,
+    ("spacing", "one slice differs"): Rule((FINDING, NONE, REFUSED)),
+    ("cosines", "two decimals"): _TOLD,
+    ("cosines", "not square"): _NO_NUMBER,
+    ("cosines", "absent"): Rule((REFUSED,)),
+    ("positions", "absent"): Rule((REFUSED,)),
+    ("positions", "all equal"): Rule((REFUSED,)),
+    ("counts", "fewer in two slices"): Rule((FINDING,)),
+    ("counts", "cut in one slice"): Rule((NONE,)),
+    ("uids", "no SOP instance UID"): _TOLD,
+    ("uids", "one SOP instance UID"): _TOLD,
+    ("frame_of_reference", "one a series"): _TOLD,
+    ("lost", "one file"): _NO_NUMBER,
+    ("lost", "half a file"): _NO_NUMBER,
+    ("interval", "differs"): Rule((FINDING,), ("heart-rate-varies",)),
+}
+
+NIFTI: dict[tuple[str, Any], Rule] = {
+    ("forms", "sform of zeros"): Rule((FINDING,)),
+    ("forms", "sform 20 % shorter"): _NO_NUMBER,
+    ("forms", "qform 20 % shorter"): _NO_NUMBER,
+    ("forms", "identity"): _NO_NUMBER,
+    ("forms", "sheared"): _NO_NUMBER,
+    ("units", "metre over millimetres"): _NO_NUMBER,
+    ("units", "micron over millimetres"): _NO_NUMBER,
+}
+
+
+def rules_of(layout: Layout) -> dict[tuple[str, Any], Rule]:
+    """The rules of the oddities of a layout."""
+    table = DICOM if isinstance(layout, DicomLayout) else NIFTI
+    return {key: table.get(key, ORDINARY) for key in odd_values(layout).items()}
+
+
+def promised(layout: Layout) -> tuple[Outcome, ...]:
+    """The outcomes that are right for a layout with at most one oddity, the best first."""
+    rules = rules_of(layout)
+    return next(iter(rules.values()), ORDINARY).outcomes
+
+
+def best_of(layout: Layout) -> Outcome:
+    """No better than the worst of the oddities of a layout is promised."""
+    return max((min(rule.outcomes) for rule in rules_of(layout).values()), default=EQUAL)
+
+
+def unsaid(layout: Layout, codes: set[str]) -> str:
+    """The oddity of which an equal cine says nothing; "" where all is said."""
+    for (name, value), rule in rules_of(layout).items():
+        if rule.codes and not codes & set(rule.codes) and _shows(layout, name):
+            return f"{name}: {value}"
+    return ""
+
+
+def _shows(layout: Layout, name: str) -> bool:
+    """Whether an oddity can be seen at all: a gap among three slices is only two distances."""
+    if name == "gap" and isinstance(layout, DicomLayout):
+        return layout.slices >= 5
+    return True
