@@ -28,6 +28,8 @@ from lvseg.geometry import Plane, vector
 
 MR, CT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED = "1.2.840.10008.5.1.4.1.1.4.1"
+#: Layouts that tell the time of a phase after the R wave.
+TRIGGERED = ("trigger", "trigger of each slice", "trigger absent in one slice")
 DIGITS = {"six decimals": 6, "three decimals": 3, "two decimals": 2}
 
 
@@ -151,9 +153,7 @@ def _stack(
         count = layout.phases if phases is None else phases
         for phase in range(count):
             moment = phase / layout.phases
-            result.append(
-                image(layout, name, place, phase, tilted(plane, own), moment, **header)
-            )
+            result.append(image(layout, name, place, phase, tilted(plane, own), moment, **header))
     return result
 
 
@@ -245,7 +245,9 @@ def _view(
     for place in range(places):
         middle = np.array([12.0, -34.0, 56.0]) + normal * step_mm * (place - (places - 1) / 2)
         origin = middle - across * column_mm * COLUMNS / 2 - other * row_mm * ROWS / 2
-        plane = Plane(vector(np.round(origin, 5)), vector(other), vector(across), (row_mm, column_mm))
+        plane = Plane(
+            vector(np.round(origin, 5)), vector(other), vector(across), (row_mm, column_mm)
+        )
         for phase in range(phases):
             moment = phase / max(phases, 1)
             one = image(layout, name, place, phase, plane, moment, **{"SeriesNumber": 30, **header})
@@ -344,6 +346,7 @@ def _numbered(layout: DicomLayout, images: Sequence[Image]) -> None:
             "phase by phase": one.phase * layout.slices + one.place + 1,
             "restart a slice": one.phase + 1,
             "random": shuffled[index],
+            "backwards": len(images) - index,
             "absent": None,
             "all equal": 1,
         }[layout.numbers]
@@ -353,14 +356,16 @@ def _timed(layout: DicomLayout, images: Sequence[Image]) -> None:
     for one in images:
         header, phase = one.header, one.phase
         if layout.times == "trigger of each slice":
-            header["TriggerTime"] = round((1 + 0.01 * one.place) * header["TriggerTime"], 2)
-        if layout.times not in ("trigger", "trigger of each slice"):
-            header["TriggerTime"] = 0.0 if layout.times == "trigger all zero" else None
+            header["TriggerTime"] = round((1 + 0.01 * one.place) * (header["TriggerTime"] or 0), 2)
+        lacks = layout.times == "trigger absent in one slice" and one.place == 1
+        if lacks or layout.times not in TRIGGERED:
+            constant = {"trigger all zero": 0.0, "trigger all alike": 412.5}
+            header["TriggerTime"] = constant.get(layout.times)
         if layout.times == "temporal position":
             header["TemporalPositionIdentifier"] = phase + 1
             header["NumberOfTemporalPositions"] = layout.phases
         if layout.times in ("acquisition time", "content time"):
-            start = 36000 - 36000 + _seconds(header["AcquisitionTime"])
+            start = _seconds(header["AcquisitionTime"])
             exact = clock(start + phase * STEP_MS / 1000)
             if layout.times == "acquisition time":
                 header["AcquisitionTime"] = exact
@@ -395,7 +400,9 @@ def _placed(layout: DicomLayout, images: Sequence[Image]) -> None:
         digits = DIGITS.get(layout.cosines, 6)
         cosines = [round(value, digits) for value in header["ImageOrientationPatient"]]
         if layout.cosines == "not square":
-            cosines[3:] = [round(a + 0.4 * b, 6) for a, b in zip(cosines[3:], cosines[:3])]
+            cosines[3:] = [
+                round(a + 0.4 * b, 6) for a, b in zip(cosines[3:], cosines[:3], strict=True)
+            ]
         header["ImageOrientationPatient"] = None if layout.cosines == "absent" else cosines
         if layout.positions == "absent":
             header["ImagePositionPatient"] = None
@@ -416,7 +423,7 @@ def _cut(layout: DicomLayout, images: Sequence[Image]) -> None:
     middle = layout.slices // 2
     for one in images:
         at = one.place == middle
-        if layout.matrix == "narrower from the middle" and one.place >= middle or (
+        if (layout.matrix == "narrower from the middle" and one.place >= middle) or (
             layout.matrix == "one slice narrower" and at
         ):
             one.stored = np.ascontiguousarray(one.stored[:, 1:-2])
@@ -445,10 +452,7 @@ def _moved(one: Image, direction: Sequence[float], distance_mm: float) -> None:
 
 
 def _directed(
-    one: Image,
-    across: NDArray[np.float64],
-    down: NDArray[np.float64],
-    spacing: tuple[float, float],
+    one: Image, across: NDArray[np.float64], down: NDArray[np.float64], spacing: tuple[float, float]
 ) -> None:
     one.plane = replace(
         one.plane, column_step=vector(across), row_step=vector(down), pixel_spacing_mm=spacing
@@ -495,6 +499,9 @@ def _named(layout: DicomLayout, images: Sequence[Image]) -> None:
             header["FrameOfReferenceUID"] = None
         elif layout.frame_of_reference == "one a series":
             header["FrameOfReferenceUID"] = header["SeriesInstanceUID"] + ".1"
+        if layout.studies != "one":
+            absent = layout.studies == "no UID"
+            header["StudyInstanceUID"] = None if absent else header["SeriesInstanceUID"] + ".3"
         if layout.uids == "no SOP instance UID":
             header["SOPInstanceUID"] = None
         elif layout.uids == "one SOP instance UID":
@@ -564,9 +571,7 @@ def _truth(layout: DicomLayout, places: dict[int, list[Image]]) -> Truth:
         else:
             continue
         slices.append(TrueSlice(first.plane, np.stack(frames)))
-    told = layout.times in ("trigger", "trigger of each slice") and (
-        layout.objects in ("single-frame", "enhanced", "enhanced a slice", "enhanced a phase")
-    )
+    told = layout.times in TRIGGERED[:2] and not layout.objects.startswith("multi-frame")
     factor = 1.0
     if layout.times == "trigger of each slice":
         factor += 0.01 * float(np.median(sorted(places)))

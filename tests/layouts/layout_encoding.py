@@ -130,7 +130,9 @@ def _pixels(
 ) -> bytes:
     tag, vr = 0x7FE00010, "OB" if frames[0].dtype.itemsize == 1 else "OW"
     if encoding not in ENCAPSULATED:
-        values = b"".join(frame.astype(frame.dtype.newbyteorder(order)).tobytes() for frame in frames)
+        values = b"".join(
+            frame.astype(frame.dtype.newbyteorder(order)).tobytes() for frame in frames
+        )
         return _element.__wrapped__(tag, vr, values, explicit, order)
     head = struct.pack("<HH2s2xL", tag >> 16, tag & 0xFFFF, b"OB", 0xFFFFFFFF)
     items = [b"", *(_compressed(header, frame, encoding) for frame in frames)]

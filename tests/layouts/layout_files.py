@@ -1,4 +1,4 @@
-"""Files of a layout: images become DICOM objects, objects become files of a folder or an archive."""
+"""Files of a layout: images become DICOM objects, objects become files of a folder or archive."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from layout_dicom import ENHANCED, Image, images_of, truths_of, uid
+from layout_dicom import ENHANCED, TRIGGERED, Image, images_of, truths_of, uid
 from layout_encoding import directory, part10
 from layout_model import DicomLayout
 from layout_truth import STEP_MS, Truth
 from numpy.typing import NDArray
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +63,7 @@ def objects(layout: DicomLayout, images: Sequence[Image]) -> list[Object]:
 
 def _classic(layout: DicomLayout, images: list[Image]) -> Object:
     images = sorted(images, key=lambda one: (one.place, one.phase))
-    timed = layout.times.startswith("trigger") and layout.times != "trigger all zero"
+    timed = layout.times in TRIGGERED
     header = images[0].header | {
         "NumberOfFrames": len(images),
         "TriggerTime": None,
@@ -81,16 +79,17 @@ def _enhanced(layout: DicomLayout, images: list[Image]) -> Object:
     first = images[0].header
     header = {key: value for key, value in first.items() if key not in _IN_GROUPS}
     kind = first["ImageType"] or ["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"]
-    shared = {"MRImageFrameTypeSequence": [{"FrameType": kind[:2] + ["CARDIAC", "NONE"]}]}
+    shared = {"MRImageFrameTypeSequence": [{"FrameType": [*kind[:2], "CARDIAC", "NONE"]}]}
     pointers = [{"DimensionIndexPointer": 0x00200032}, {"DimensionIndexPointer": 0x00209128}]
+    groups = [_groups(layout, one) for one in images]
     header |= {
         "SOPClassUID": ENHANCED,
         "NumberOfFrames": len(images),
-        "ImageType": kind[:2] + ["CARDIAC", "NONE"],
+        "ImageType": [*kind[:2], "CARDIAC", "NONE"],
         "PulseSequenceName": first["SequenceName"],
         "SharedFunctionalGroupsSequence": [shared],
-        "PerFrameFunctionalGroupsSequence": [_groups(layout, one) for one in images],
-        "DimensionIndexSequence": pointers if layout.times.startswith(("tri", "tem")) else None,
+        "PerFrameFunctionalGroupsSequence": groups,
+        "DimensionIndexSequence": pointers if "DimensionIndexValues" in str(groups[0]) else None,
     }
     return Object(header, images)
 
@@ -109,7 +108,7 @@ def _groups(layout: DicomLayout, one: Image) -> dict[str, Any]:
     content: dict[str, Any] = {}
     date, time = header["AcquisitionDate"], header["AcquisitionTime"]
     content["FrameAcquisitionDateTime"] = f"{date}{time}" if time else None
-    if layout.times.startswith(("trigger", "temporal")) and layout.times != "trigger all zero":
+    if layout.times in (*TRIGGERED, "temporal position"):
         content["TemporalPositionIndex"] = one.phase + 1
         content["DimensionIndexValues"] = [one.place + 1, one.phase + 1]
     groups["FrameContentSequence"] = [content]

@@ -77,6 +77,7 @@ class DicomLayout:
         "phase by phase",
         "restart a slice",
         "random",
+        "backwards",
         "absent",
         "all equal",
     )
@@ -87,6 +88,8 @@ class DicomLayout:
         "acquisition time",
         "content time",
         "trigger all zero",
+        "trigger all alike",
+        "trigger absent in one slice",
         "none",
     )
     gap: str = axis("none", "one slice", "two slices", "at an end")
@@ -135,6 +138,7 @@ class DicomLayout:
     counts: str = axis("equal", "fewer in two slices", "cut in one slice")
     pixels: str = axis("16 bits", "12 bits", "8 bits", "signed", "inverted")
     frame_of_reference: str = axis("one", "absent", "one a series")
+    studies: str = axis("one", "no UID", "one a series")
     uids: str = axis("right", "no SOP instance UID", "one SOP instance UID")
     lost: str = axis("nothing", "one file", "half a file")
     interval: str = axis("absent", "stated", "differs")
@@ -167,7 +171,7 @@ class NiftiLayout:
     )
     time_units: str = axis("sec", "msec", "usec", "unknown", "no step")
     dialect: str = axis("nifti1", "nifti2", "pair of files", "big endian")
-    packing: str = axis("plain", "gz", "zip", "deep folders")
+    packing: str = axis("plain", "gz", "zip", "deep folders", "label map beside")
     values: str = axis("int16", "uint8", "uint16", "int32", "float32", "float64", "scaled")
     shape: str = axis("4D", "5D", "one phase")
     steps: str = axis("thick slices", "equal pixels", "cubes", "thin slices")
@@ -229,9 +233,11 @@ def plain(layout: Layout) -> Layout:
     if layout.only != "short axis":
         odd |= dict.fromkeys(("gap", "repeat", "second", "counts"), "none") | {"counts": "equal"}
         odd |= {"tilt_degrees": 0.0, "matrix": "one size", "turned": "no", "series": "one"}
-        odd |= {"objects": "single-frame", "lost": "nothing"}
+        odd |= {"objects": "single-frame", "lost": "nothing", "studies": "one"}
     if layout.slices < 4:
         odd |= {"gap": "none"}
+    if layout.times in ("none", "trigger all zero", "trigger all alike"):
+        odd |= {"numbers": "random" if layout.numbers == "backwards" else layout.numbers}
     if layout.phases < 6 or layout.gap != "none" or layout.slices < 4:
         odd |= {"counts": "equal"}
     if layout.gap in ("one slice", "two slices") or layout.slices < 3:

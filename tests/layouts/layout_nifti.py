@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from layout_model import NiftiLayout
-from layout_truth import COLUMNS, ROWS, STEP_MS, TrueSlice, Truth, directions, picture, spacings
+from layout_truth import STEP_MS, TrueSlice, Truth, directions, picture, spacings
 from numpy.typing import NDArray
 
 from lvseg.geometry import Plane, vector
@@ -204,6 +204,10 @@ def _written(layout: NiftiLayout, root: Path) -> Path:
         (folder / "case.nii.gz").write_bytes(gzip.compress(head + pixels, 1))
         return folder / "case.nii.gz"
     (folder / "case.nii").write_bytes(head + pixels)
+    if layout.packing == "label map beside":
+        labels = (array % 4).astype(stored.newbyteorder(order)).tobytes(order="F")
+        (folder / "case_gt.nii").write_bytes(head + labels)
+        return folder
     return root / "a" if layout.packing == "deep folders" else folder / "case.nii"
 
 
