@@ -201,6 +201,19 @@ class Mask(_OnGrid):
         result: NDArray[np.bool_] = self.labels == label
         return result
 
+    def within(self, label: Label) -> NDArray[np.bool_]:
+        """What the outer boundary of a label encloses, ``[F, Z, Y, X]``; not to be written to.
+
+        Structures are nested by their numbers: the epicardium encloses myocardium and cavity. A
+        frame without the label has no such boundary.
+        """
+        own = self.of(label)
+        if label == 1:
+            return own
+        inside = (self.labels > 0) & (self.labels <= label)
+        result: NDArray[np.bool_] = inside & own.any(axis=(2, 3), keepdims=True)
+        return result
+
     def on(self, cine: Cine) -> None:
         """Check that this is a mask on that cine: its size, its place and its phases.
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_maker import TWO_LABELS, WALL, TwoLabelMask
 from PIL import Image
 
 from lvseg.cine import Cine, Mask, Source
@@ -406,28 +405,27 @@ def test_a_hole_has_its_own_contour():
     assert areas == pytest.approx([400, -64], rel=0.1)
 
 
-def test_every_label_has_contours_in_its_colour(phantom, page, monkeypatch):
+def test_every_label_has_its_outer_boundary_in_its_colour(phantom, page):
     assert "swatch" not in page.split("</style>")[1]
-    monkeypatch.setattr("lvseg.report.page.LABELS", TWO_LABELS)
     labels = phantom.mask.labels.copy()
-    labels[:, 3, 20:70, 20:70] += (labels[:, 3, 20:70, 20:70] == 0) * np.uint8(WALL)
-    text = to_html(replace(phantom, mask=TwoLabelMask(phantom.mask, labels)))
+    labels[:, 3, 20:70, 20:70] += (labels[:, 3, 20:70, 20:70] == 0) * np.uint8(Label.LV_MYOCARDIUM)
+    text = to_html(replace(phantom, mask=replace(phantom.mask, labels=labels)))
     wall, cavity = player_of(text)["contours"]
-    assert (cavity["colour"], wall["colour"]) == (None, "rgb(60 120 230)")
-    assert len(wall["frames"][0][3]) == 2  # around the square and around its hole
+    assert (cavity["colour"], wall["colour"]) == (None, "rgb(70 190 255)")
+    assert len(wall["frames"][0][3]) == 1  # around the square, with no hole for the cavity
     assert wall["frames"][0][2] == []
     styles = [
         attributes.get("style")
         for tag, attributes in Elements(text).found
         if attributes.get("class") == "contour"
     ]
-    assert styles.count("stroke: rgb(60 120 230)") == 4  # two at each moment
+    assert styles.count("stroke: rgb(70 190 255)") == 2  # one at each moment
     assert styles.count(None) == sum(
         phantom.measurements.area_px[phase][index] > 0
         for phase in (player_of(text)["ed"], player_of(text)["es"])
         for index in range(7)
     )
-    assert "Colours: left ventricle cavity, wall." in words_of(text)
+    assert "Colours: left ventricle cavity, left ventricle myocardium." in words_of(text)
 
 
 # The curve

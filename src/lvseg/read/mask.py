@@ -32,7 +32,7 @@ SAMPLE_PIXELS = 4096
 def read_mask(
     path: Path, *, like: Cine | None = None, label_values: Mapping[int, Label] | None = None
 ) -> Mask:
-    """Read a mask of the left ventricle, 1 = cavity (:class:`lvseg.labels.Label`).
+    """Read a mask of the left ventricle, 1 = cavity, 2 = myocardium (:class:`lvseg.labels.Label`).
 
     NIfTI of two to four dimensions with our labels, or of 0 and 255 = cavity; DICOM Segmentation
     of any type; a picture of our labels, or a black-and-white one. An empty mask is read as such.
@@ -122,10 +122,10 @@ def _labels(
         return values.astype(np.uint8)
     if found <= {0, PURE_WHITE}:
         return remap(values, {PURE_WHITE: Label.LV_CAVITY})
-    ours = " and ".join(f"{label:d} ({label.word})" for label in Label if label)
+    ours = ", ".join(f"{label:d} ({label.word})" for label in Label if label)
     word = Label.LV_CAVITY.word
     raise ReadError(
-        f"expected the labels 0 and {ours}, found {shown(sorted(found))} in {path}: "
+        f"expected the labels 0, {ours}, found {shown(sorted(found))} in {path}: "
         f"say which value is the {word} with --label {word}=VALUE"
     )
 
