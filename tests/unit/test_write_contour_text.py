@@ -10,8 +10,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from lvseg.cine import Cine, InstanceRef, Mask, Source
-from lvseg.contours import area_px
-from lvseg.datasets.contours import fill, read_contour
+from lvseg.contours import area_px, fill
+from lvseg.datasets.contours import read_contour
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid
 from lvseg.read import read_picture, read_source_headers, read_study

@@ -29,17 +29,29 @@ def sunnybrook(
     dicom: Annotated[
         Path | None, typer.Option(help="DICOM folders by patient: spacings, empty frames.")
     ] = None,
+    as_distributed: Annotated[
+        bool,
+        typer.Option(
+            "--as-distributed", help="Keep the public masks, which are too large by their line."
+        ),
+    ] = False,
     overwrite: ReplaceDataset = False,
 ) -> int:
     """Make a data set of the Sunnybrook data.
 
-    The splits are its official sets. DICOM folders supply spacings and frames without a cavity.
+    The splits are its official sets. Masks are filled from the experts' outlines. DICOM folders
+    supply spacings and frames without a cavity.
     """
     from lvseg.datasets import prepare_sunnybrook
 
     with out.progress("preparing") as bar:
         report = prepare_sunnybrook(
-            source, output, dicom=dicom, overwrite=overwrite, progress=staged(bar)
+            source,
+            output,
+            dicom=dicom,
+            as_distributed=as_distributed,
+            overwrite=overwrite,
+            progress=staged(bar),
         )
     out.result(report.document(), report_text(report))
     return 0

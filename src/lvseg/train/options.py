@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from lvseg.atomic import write_text
 from lvseg.errors import UsageError
@@ -40,6 +40,9 @@ class TrainOptions(StrictModel):
     :param ema_decay: the exported weights are an exponential average over steps; 0 = the last.
     :param empty_weight: how often a frame without cavity is drawn, relative to one with.
     :param small_px, small_weight: a cavity below so many pixels is drawn so many times as often.
+    :param dice: the Dice of the loss, of each sample or over the batch
+        (:func:`lvseg.train.optimization.dice_cross_entropy`).
+    :param label_weights: of the labels in the loss; none = equal.
     :param threshold: probability from which the exported model calls a pixel cavity.
     :param precision: ``bfloat16`` computes the layers in half the width (torch.autocast); weights,
         loss and optimizer stay float32. Faster where the processor has the instructions, and much
@@ -75,6 +78,8 @@ class TrainOptions(StrictModel):
     weight_decay: float = 1e-2
     clip_norm: float = Field(default=5.0, ge=0)
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
+    dice: Literal["sample", "batch"] = "sample"
+    label_weights: tuple[float, ...] = ()
     empty_weight: float = 1.0
     small_px: float = 400.0
     small_weight: float = 1.0
@@ -83,6 +88,12 @@ class TrainOptions(StrictModel):
     deterministic: bool = False
     threshold: float = 0.5
     seed: int = 20261122
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.label_weights and len(self.label_weights) != len(self.labels):
+            raise ValueError(f"'label_weights' wants one of {len(self.labels)} labels each")
+        return self
 
     @property
     def channels(self) -> tuple[int, int]:
