@@ -12,6 +12,11 @@ from lvseg.cine import Mask
 from lvseg.labels import Label
 
 
+def cavity_alone(mask: Mask) -> Mask:
+    """The mask as a reader of the cavity alone would draw it."""
+    return replace(mask, labels=mask.of(Label.LV_CAVITY).astype(np.uint8))
+
+
 def with_myocardium(mask: Mask, thickness_px: int = 4) -> Mask:
     """The mask with a wall of so many pixels around the cavity of each frame."""
     cavity = mask.of(Label.LV_CAVITY)
