@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Mask, base_first
 from lvseg.errors import GeometryMismatchError, IrregularStackError, MeasureError, PhaseError
-from lvseg.geometry import disc_thickness_mm
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.results import LVMeasurements, Phases
@@ -256,8 +255,8 @@ def _known_heights(mask: Mask, issues: list[Issue]) -> FloatArray | None:
     """Slab heights, or None with an issue that says why volumes are unknown."""
     if not mask.complete:
         text = (
-            "Slices are missing or lack phases, so volumes and the ejection fraction would be "
-            "wrong and are not given."
+            "Slices are missing or lack phases, or their order is not known, so volumes and the "
+            "ejection fraction would be wrong and are not given."
         )
         issues.append(Issue("incomplete-stack", "error", text))
         return None
@@ -276,7 +275,7 @@ def _known_heights(mask: Mask, issues: list[Issue]) -> FloatArray | None:
             issues.append(Issue("unknown-spacing", "warning", text))
         return None
     try:
-        return disc_thickness_mm(mask.planes)
+        return mask.grid.disc_thickness_mm()
     except IrregularStackError:
         text = (
             "The slices are not parallel or not in order, so volumes and the ejection fraction are "

@@ -28,8 +28,9 @@ def missing_slices(evidence: Evidence) -> Iterator[Issue]:
     reported = any(issue.code == "missing-slice" for issue in evidence.cine.issues)
     if reported or planes is None or not are_parallel(planes):
         return
-    wide = gaps(planes, evidence.limits.missing_slice_ratio)
-    distances = np.abs(np.diff(slice_positions_mm(planes)))
+    at_px = evidence.mask.grid.centre_px
+    wide = gaps(planes, evidence.limits.missing_slice_ratio, at_px)
+    distances = np.abs(np.diff(slice_positions_mm(planes, at_px)))
     if not wide or float(np.median(distances)) < POSITION_TOLERANCE_MM:
         return
     usual = float(np.median(distances))
@@ -169,7 +170,7 @@ def off_line_mm(evidence: Evidence) -> FloatArray | None:
     if planes is not None:
         if not are_parallel(planes):
             return None
-        heights = slice_positions_mm(planes)
+        heights = slice_positions_mm(planes, evidence.mask.grid.centre_px)
         axes = np.array([planes[0].row_step, planes[0].column_step])
         places = places + np.array([plane.origin_mm for plane in planes]) @ axes.T
     steps = np.diff(heights)

@@ -22,7 +22,7 @@ from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.contours import Polygon, centroid_px, signed_area_px, slice_contours
 from lvseg.errors import GeometryError
-from lvseg.geometry import Plane, disc_thickness_mm, index_to_mm
+from lvseg.geometry import Grid, index_to_mm
 from lvseg.issues import Issue
 from lvseg.labels import Label
 
@@ -96,12 +96,13 @@ def _entries(mask: Mask) -> Iterator[dict[str, object]]:
                 }
 
 
-def _slices(planes: tuple[Plane, ...] | None) -> list[dict[str, object]] | None:
+def _slices(grid: Grid) -> list[dict[str, object]] | None:
     """Where each slice is and which height it stands for, so that the file can be measured."""
+    planes = grid.planes
     if planes is None:
         return None
     try:
-        heights_mm: list[float | None] = np.round(disc_thickness_mm(planes), DECIMALS).tolist()
+        heights_mm: list[float | None] = np.round(grid.disc_thickness_mm(), DECIMALS).tolist()
     except GeometryError:  # one slice, or slices at an angle: a volume is not known
         heights_mm = [None] * len(planes)
     return [
@@ -147,7 +148,7 @@ def write_contours(mask: Mask, cine: Cine, path: Path) -> None:
         "patient": None if mask.planes is None else "LPS mm",
         "shape": {"phases": phases, "slices": slices, "rows": rows, "columns": columns},
         "pixel_spacing_mm": mask.pixel_spacing_mm,
-        "slices": _slices(mask.planes),
+        "slices": _slices(mask.grid),
     }
     head = json.dumps(document, separators=(",", ":"))[:-1]
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in _entries(mask))
