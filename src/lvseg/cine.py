@@ -27,11 +27,15 @@ _OF_ARRAY = cast(Grid, None)
 
 @dataclass(frozen=True, slots=True)
 class InstanceRef:
-    """Which DICOM frame a pixel plane came from (frame is 1-based, PS3.3 section 10.3)."""
+    """Which DICOM frame a pixel plane came from (frame is 1-based, PS3.3 section 10.3).
+
+    :param same_pixels: False where the plane was turned, cropped, padded or blended in time.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     frame: int | None = None
+    same_pixels: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,7 +26,7 @@ from lvseg.errors import (
 Vec3 = tuple[float, float, float]
 FloatArray = NDArray[np.float64]
 
-#: Direction cosines of one slice that are off unit length and right angles by less are as written.
+#: Scanners write direction cosines with about 6 digits: what differs by less is one direction.
 PARALLEL_TOLERANCE = 1e-3
 #: Slices tilted against each other by no more belong to one stack and keep their own planes: where
 #: two planes 3 degrees apart meet the wall of a ventricle, 30 mm from its axis, their distance
@@ -278,6 +278,12 @@ def same_plane(one: Plane, other: Plane, *, within_px: float = 0.0) -> bool:
     )
 
 
+def _same_directions(one: Plane, other: Plane) -> bool:
+    """Whether two slices have one orientation but for the rounding of their cosines."""
+    directions = (*one.row_step, *one.column_step), (*other.row_step, *other.column_step)
+    return all(abs(a - b) <= PARALLEL_TOLERANCE for a, b in zip(*directions, strict=True))
+
+
 def tilt_degrees(one: Plane, other: Plane) -> float:
     """Angle between two planes, 0 to 90 degrees; which side a slice is seen from does not count."""
     a, b = normal(one), normal(other)
@@ -305,8 +311,8 @@ def slice_positions_mm(
     if not are_parallel(planes):
         raise IrregularStackError("expected parallel slices, found slices at an angle")
     origins = np.array([plane.origin_mm for plane in planes], np.float64)
-    first, alike = planes[0], len({(p.row_step, p.column_step) for p in planes}) == 1
-    if alike:
+    first = planes[0]
+    if all(_same_directions(first, plane) for plane in planes):
         result: FloatArray = origins @ normal(first)
         return result
     normals = np.array([normal(plane) for plane in planes])
@@ -355,9 +361,7 @@ def disc_thickness_mm(
     return result
 
 
-def slice_spacing_mm(
-    planes: Sequence[Plane], at_px: tuple[float, float] = (0.0, 0.0)
-) -> float:
+def slice_spacing_mm(planes: Sequence[Plane], at_px: tuple[float, float] = (0.0, 0.0)) -> float:
     """The one centre-to-centre distance of a regular stack, mm.
 
     :param at_px: where tilted slices are measured, see :func:`slice_positions_mm`.
@@ -401,11 +405,7 @@ def affine(planes: Sequence[Plane]) -> FloatArray:
         matrix[:3, 2] = normal(first) * (first.thickness_mm or 1.0)
         return matrix
     slice_spacing_mm(planes)
-    if any(
-        not np.allclose(plane.row_step, first.row_step, atol=PARALLEL_TOLERANCE)
-        or not np.allclose(plane.column_step, first.column_step, atol=PARALLEL_TOLERANCE)
-        for plane in planes
-    ):
+    if not all(_same_directions(first, plane) for plane in planes):
         raise IrregularStackError("expected one affine for the stack, found slices at an angle")
     origins = np.array([plane.origin_mm for plane in planes])
     step = (origins[-1] - origins[0]) / (len(planes) - 1)

@@ -16,13 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.geometry import (
-    POSITION_TOLERANCE_MM,
-    SMALL_TILT_DEGREES,
-    Plane,
-    index_to_mm,
-    normal,
-)
+from lvseg.geometry import POSITION_TOLERANCE_MM, SMALL_TILT_DEGREES, Plane, index_to_mm, normal
 from lvseg.read.frames import FrameInfo, canonical, moment, recency, time_values
 from lvseg.read.phases import (
     Ordered,
@@ -135,10 +129,12 @@ def _of_parallel(
 
 
 def _kind(each: Slice) -> str:
-    return "one image" if len(each.frames) == 1 else "beats" if each.why_not else ""
+    return "other" if each.why_not else ""
 
 
 def _why_not(frames: Sequence[FrameInfo], rule: str) -> str:
+    if len(frames) == 1:
+        return ""
     if why := why_no_phases([frames], rule):
         return why
     times = time_values(frames, rule) if rule in TIMED_RULES else None
@@ -192,12 +188,13 @@ def _middles(frames: Sequence[FrameInfo], axis: NDArray[np.float64]) -> dict[int
     for frame in frames:
         key = (frame.placed(), frame.rows, frame.columns)
         if key not in known:
-            known[key] = float(_middle(*key) @ axis)
+            known[key] = float(middle(*key) @ axis)
         result[id(frame)] = known[key]
     return result
 
 
-def _middle(plane: Plane, rows: int, columns: int) -> NDArray[np.float64]:
+def middle(plane: Plane, rows: int, columns: int) -> NDArray[np.float64]:
+    """The middle of an image of that size, LPS mm, [3]."""
     point: NDArray[np.float64] = index_to_mm(
         plane, np.array([[(rows - 1) / 2, (columns - 1) / 2]])
     )[0]
@@ -208,9 +205,9 @@ def _parts(frames: Sequence[FrameInfo], middles: dict[int, float]) -> list[list[
     """Images of one plane and one series; series of a single image there are taken together."""
     parts: list[list[FrameInfo]] = []
     for plane in _by_plane(frames, middles):
-        series: dict[str, list[FrameInfo]] = {}
+        series: dict[tuple[str, str], list[FrameInfo]] = {}
         for frame in plane:
-            series.setdefault(frame.series_uid, []).append(frame)
+            series.setdefault((frame.series_uid, frame.sop_class_uid), []).append(frame)
         several = [members for members in series.values() if len(members) > 1]
         single = [frame for members in series.values() if len(members) == 1 for frame in members]
         if several and single:  # a still image where there is a cine
@@ -307,6 +304,15 @@ def _family(frame: FrameInfo) -> tuple[str, ...]:
     return (scanning, "/".join(sorted(variant.split("/"))), stem, other)
 
 
+def space_of(frames: Sequence[FrameInfo]) -> str:
+    """The frame of reference of the images of one place; "" where it says nothing.
+
+    Anonymised studies have a new one in every image.
+    """
+    uids = {frame.frame_of_reference_uid for frame in frames}
+    return uids.pop() if len(uids) == 1 and len(frames) > 1 else ""
+
+
 def _pools(
     parts: list[list[FrameInfo]], middles: dict[int, float], flow: set[tuple[object, ...]]
 ) -> list[list[list[FrameInfo]]]:
@@ -347,15 +353,13 @@ def _looks(
                 _VELOCITY_NAME.search(name) for name in first.pulse_sequence
             )
             kind = (_spacing_key(first), still, velocity)
-            look = (first.sop_class_uid, _family(first), first.frame_of_reference_uid, rule)
+            look = (first.sop_class_uid, _family(first), space_of(part), rule)
             looks.setdefault((kind, look), []).append(part)
     return looks
 
 
 def _complete(
-    pool: list[list[list[FrameInfo]]],
-    members: list[list[FrameInfo]],
-    middles: dict[int, float],
+    pool: list[list[list[FrameInfo]]], members: list[list[FrameInfo]], middles: dict[int, float]
 ) -> bool:
     """Whether the places of some images complete those of others: on their grid, none twice."""
     here = sorted({middles[id(part[0])] for other in pool for part in other})
@@ -369,8 +373,8 @@ def _complete(
     apart = min(abs(a - b) for a in here for b in there)
     if apart <= limit:
         return False
-    spaces = {part[0].frame_of_reference_uid for other in pool for part in other}
-    if {part[0].frame_of_reference_uid for part in members} <= spaces:
+    spaces = {space_of(part) for other in pool for part in other}
+    if {space_of(part) for part in members} <= spaces:
         return True
     off = np.diff(together) / step
     return bool((np.abs(off - np.rint(off)) <= GRID_TOLERANCE).all())
@@ -432,8 +436,9 @@ def by_place(slices: Sequence[Slice]) -> list[list[Slice]]:
 def split(slices: list[Slice]) -> list[list[Slice]]:
     """Slices as one stack, or as the stacks that were acquired one after the other.
 
-    They fall apart at a moment before and after which most places were acquired, in different
-    series; of several such moments at the one that leaves the fewest repeats on its sides.
+    A series that covers most places beside others that do is a stack. Otherwise they fall apart at
+    a moment before and after which most places were acquired, in different series; of several such
+    moments at the one that leaves the fewest repeats on its sides.
     """
     limit = _repeat_limit_mm(slices)
     groups = _places(slices, limit)
@@ -441,6 +446,11 @@ def split(slices: list[Slice]) -> list[list[Slice]]:
         return [slices]
     ordered = sorted(slices, key=lambda each: recency(each.frames))
     least = max(2, int(np.ceil(STACK_SHARE * len(groups))))
+    for uid in sorted(_series(slices)):
+        inside = [each for each in ordered if _series([each]) == {uid}]
+        outside = [each for each in ordered if each not in inside]
+        if all(len(_places(side, limit)) >= least for side in (inside, outside)):
+            return [*split(inside), *split(outside)]
     best: tuple[int, int] | None = None
     for at in range(least, len(ordered) - least + 1):
         before, after = ordered[:at], ordered[at:]

@@ -31,7 +31,7 @@ _LONG = frozenset(
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 
 
-class _NotPlain(Exception):
+class _NotPlainError(Exception):
     """The file is for pydicom."""
 
 
@@ -100,20 +100,20 @@ class _Reader:
         if missing > 0:
             self.data += self._stream.read(max(missing, _CHUNK_BYTES))
             if len(self.data) < end:
-                raise _NotPlain
+                raise _NotPlainError
 
 
 def plain_header(stream: BinaryIO, wanted: frozenset[int]) -> PlainHeader | None:
     """Walk a header from the start of a stream to its pixels; None for what pydicom must read."""
     try:
         return _walked(_Reader(stream), wanted)
-    except (_NotPlain, struct.error, UnicodeDecodeError):
+    except (_NotPlainError, struct.error, UnicodeDecodeError):
         return None
 
 
 def _walked(reader: _Reader, wanted: frozenset[int]) -> PlainHeader:
     if reader.data[128:132] != b"DICM":
-        raise _NotPlain
+        raise _NotPlainError
     meta: dict[int, tuple[str, bytes]] = {}
     start, _ = _elements(reader, 132, True, frozenset((_META_CLASS, _SYNTAX)), meta, 0x00030000)
     texts = {tag: data.decode("ascii").strip(" \0") for tag, (_, data) in meta.items()}
@@ -121,14 +121,14 @@ def _walked(reader: _Reader, wanted: frozenset[int]) -> PlainHeader:
     reader.reach(start + 8)
     group = reader.data[start : start + 2]
     if syntax == DeflatedExplicitVRLittleEndian or group != b"\x08\x00":
-        raise _NotPlain  # deflated, big-endian or nothing that begins with group 0008
+        raise _NotPlainError  # deflated, big-endian or nothing that begins with group 0008
     explicit = reader.data[start + 4 : start + 6].isalpha()
     if syntax == ExplicitVRBigEndian and not explicit:
-        raise _NotPlain
+        raise _NotPlainError
     raw: dict[int, tuple[str, bytes]] = {}
     place, length = _elements(reader, start, explicit, wanted, raw, _PIXEL_DATA)
     if length is None:
-        raise _NotPlain
+        raise _NotPlainError
     known = None if length == _UNDEFINED else length
     return PlainHeader(Elements(raw), syntax, texts.get(_META_CLASS, ""), explicit, place, known)
 
@@ -155,7 +155,7 @@ def _elements(
         if tag >= stop and tag != stop:
             return place, None
         if tag <= last:
-            raise _NotPlain  # out of order: damaged, or a delimiter where none belongs
+            raise _NotPlainError  # out of order: damaged, or a delimiter where none belongs
         last, kind, value = tag, b"", place + 8
         if explicit:
             kind = reader.data[place + 4 : place + 6]
@@ -165,19 +165,19 @@ def _elements(
             elif kind.isalpha():
                 length >>= 16
             else:
-                raise _NotPlain
+                raise _NotPlainError
         if tag == stop:
             return value, length
         if length == _UNDEFINED:
             if tag in wanted:
-                raise _NotPlain
+                raise _NotPlainError
             place = _after_sequence(reader, value, explicit and kind != b"UN")
             continue
         place = value + length
         if tag in wanted:
             reach(place)
             if kind == b"SQ":
-                raise _NotPlain
+                raise _NotPlainError
             name = kind.decode("ascii") if explicit else _usual_kind(tag)
             found[tag] = (name, reader.data[value:place])
 
@@ -191,7 +191,7 @@ def _after_sequence(reader: _Reader, place: int, explicit: bool) -> int:
         if tag == _SEQUENCE_END:
             return place
         if tag != _ITEM:
-            raise _NotPlain
+            raise _NotPlainError
         place = _after_item(reader, place, explicit) if length == _UNDEFINED else place + length
 
 

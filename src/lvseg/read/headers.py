@@ -146,7 +146,9 @@ def _read_by_pydicom(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
 def transfer_syntax(dataset: Dataset) -> str:
     """The transfer syntax that a file states, else the one it was read with."""
     stated = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
-    return stated or _syntax_of(dataset.original_encoding[0] is not False, bool(dataset.original_encoding[1]))
+    return stated or _syntax_of(
+        dataset.original_encoding[0] is not False, bool(dataset.original_encoding[1])
+    )
 
 
 def _syntax_of(implicit: bool, little: bool) -> str:

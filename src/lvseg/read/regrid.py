@@ -25,12 +25,14 @@ class Placement:
 
     :param swap: exchange rows and columns; :param flip: then turn the order of (rows, columns).
     :param top, left: then the place of the first pixel in the frame.
+    :param resized: whether the slice has another size than the frame.
     """
 
     swap: bool = False
     flip: tuple[bool, bool] = (False, False)
     top: int = 0
     left: int = 0
+    resized: bool = False
 
     def turned(self, image: NDArray[Any]) -> NDArray[Any]:
         """An image ``[Y, X]`` with its axes along those of the stack."""
@@ -74,7 +76,7 @@ def placement_of(
         shared = Box(top, left, sizes[0], sizes[1]).clip(*frame)
         if shared.rows * shared.columns < LEAST_SHARED * max(sizes[0] * sizes[1], np.prod(frame)):
             return None
-    placement = Placement(swap, flip, top, left)
+    placement = Placement(swap, flip, top, left, tuple(sizes) != frame)
     if placement == Placement():
         return placement, plane
     turned = replace(
