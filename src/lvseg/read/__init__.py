@@ -170,16 +170,17 @@ def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
     )
 
 
-def list_series(source: Path) -> tuple[SeriesSummary, ...]:
+def list_series(source: Path, *, progress: Progress | None = None) -> tuple[SeriesSummary, ...]:
     """Every series of a source, those without images included; ``chosen`` on the one to be used.
 
     A NIfTI file or a picture is one row; one that cannot be read has score 0 and says why.
 
+    :param progress: called with (done, total) after each file.
     :raises ReadError: nothing there, nothing readable, no permission, a broken archive.
     """
     rows: list[SeriesSummary] = []
     with Files() as files:
-        for ref in scan(Path(source), files):
+        for ref in scan(Path(source), files, progress):
             if ref.blob is None:
                 from lvseg.read.dicom import summaries
 

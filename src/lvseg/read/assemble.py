@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -418,13 +419,14 @@ def _repeat_limit_mm(slices: Sequence[Slice]) -> float:
 
 
 def _places(slices: Sequence[Slice], limit_mm: float) -> list[list[Slice]]:
-    """Slices by place: each group reaches over no more than the limit."""
-    groups: list[list[Slice]] = []
-    for each in _ascending(slices):
-        if groups and each.at_mm - groups[-1][0].at_mm <= limit_mm:
-            groups[-1].append(each)
-        else:
-            groups.append([each])
+    """Slices by place, ascending: the nearest are joined first, none over more than the limit."""
+    groups = [[each] for each in _ascending(slices)]
+    while len(groups) > 1:
+        spans = [b[-1].at_mm - a[0].at_mm for a, b in pairwise(groups)]
+        least = int(np.argmin(spans))
+        if spans[least] > limit_mm:
+            break
+        groups[least : least + 2] = [groups[least] + groups[least + 1]]
     return groups
 
 

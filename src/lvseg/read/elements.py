@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, BinaryIO
 
 from pydicom.charset import convert_encodings, decode_bytes
@@ -19,7 +19,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 #: Read at once: most headers fit.
-_CHUNK_BYTES = 16384
+CHUNK_BYTES = 16384
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_DATA = 0x7FE00010
@@ -29,6 +29,11 @@ _LONG = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+_NUMERIC = frozenset((*_BINARY, "AT"))
+
+
+#: Tag, value representation, length; implicit ones have a length of 4 bytes in place of both.
+_ELEMENT = struct.Struct("<HH2sH")
 
 
 class _NotPlainError(Exception):
@@ -45,26 +50,34 @@ class Elements:
     raw: Mapping[int, tuple[str, bytes]]
 
     def value(self, tag: int) -> Any:
-        """A number, a text or a list of them; None where it is absent or empty."""
-        kind, data = self.raw.get(tag, ("", b""))
-        if not data:
+        """A number, a text or a tuple of them; None where it is absent or empty."""
+        found = self.raw.get(tag)
+        if found is None or not found[1]:
             return None
-        if kind == "AT":
-            group, element = struct.unpack("<HH", data[:4])
-            return group << 16 | element
-        if kind in _BINARY:
-            count = len(data) // struct.calcsize(_BINARY[kind])
-            values: list[Any] = list(struct.unpack(f"<{count}{_BINARY[kind]}", data))
-        else:
-            values = [part.strip(" \0") for part in self._text(data).split("\\")]
-        return values[0] if len(values) == 1 else values
-
-    def _text(self, data: bytes) -> str:
-        if data.isascii() and b"\x1b" not in data:
-            return data.decode("ascii")
+        kind, data = found
+        if (data.isascii() and b"\x1b" not in data) or kind in _NUMERIC:
+            return _decoded(kind, data)
         stated = self.raw.get(_CHARACTER_SET, ("", b""))[1].decode("ascii", "replace")
         encodings = convert_encodings([part.strip(" \0") for part in stated.split("\\")])
-        return decode_bytes(data, encodings, set())
+        return _parted(str(decode_bytes(data, encodings, set())))
+
+
+@lru_cache(maxsize=2**16)
+def _decoded(kind: str, data: bytes) -> Any:
+    """The value of an element; most are the same in all images of a series."""
+    if kind not in _NUMERIC:
+        return _parted(data.decode("ascii"))
+    code = "H" if kind == "AT" else _BINARY[kind]
+    whole = len(data) // struct.calcsize(code)
+    values = struct.unpack_from(f"<{whole}{code}", data)
+    if kind == "AT":
+        values = tuple(a << 16 | b for a, b in zip(values[::2], values[1::2], strict=False))
+    return values[0] if len(values) == 1 else values or None
+
+
+def _parted(text: str) -> Any:
+    parts = tuple(part.strip(" \0") for part in text.split("\\"))
+    return parts[0] if len(parts) == 1 else parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +103,26 @@ class _Reader:
 
     __slots__ = ("_stream", "data")
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, head: bytes) -> None:
         self._stream = stream
-        self.data = stream.read(_CHUNK_BYTES)
+        self.data = head
 
     def reach(self, end: int) -> None:
         """Have the bytes up to ``end``."""
         missing = end - len(self.data)
         if missing > 0:
-            self.data += self._stream.read(max(missing, _CHUNK_BYTES))
+            self.data += self._stream.read(max(missing, CHUNK_BYTES))
             if len(self.data) < end:
                 raise _NotPlainError
 
 
-def plain_header(stream: BinaryIO, wanted: frozenset[int]) -> PlainHeader | None:
-    """Walk a header from the start of a stream to its pixels; None for what pydicom must read."""
+def plain_header(stream: BinaryIO, head: bytes, wanted: frozenset[int]) -> PlainHeader | None:
+    """Walk a header from the start of a stream to its pixels; None for what pydicom must read.
+
+    :param head: the first bytes, which have been read from the stream.
+    """
     try:
-        return _walked(_Reader(stream), wanted)
+        return _walked(_Reader(stream, head), wanted)
     except (_NotPlainError, struct.error, UnicodeDecodeError):
         return None
 
@@ -146,40 +162,38 @@ def _elements(
     :returns: the place of the value of ``stop`` and its length; of another, later element its own
         place and None.
     """
-    unpack, reach = struct.unpack_from, reader.reach
-    last = 0
+    unpack = _ELEMENT.unpack_from
+    data, size, last = reader.data, len(reader.data), 0
     while True:
-        reach(place + 12)
-        group, element, length = unpack("<HHI", reader.data, place)
-        tag = group << 16 | element
+        if place + 12 > size:
+            reader.reach(place + 12)
+            data, size = reader.data, len(reader.data)
+        group, element, kind, length = unpack(data, place)
+        tag, value = group << 16 | element, place + 8
         if tag >= stop and tag != stop:
             return place, None
         if tag <= last:
             raise _NotPlainError  # out of order: damaged, or a delimiter where none belongs
-        last, kind, value = tag, b"", place + 8
-        if explicit:
-            kind = reader.data[place + 4 : place + 6]
-            if kind in _LONG:
-                (length,) = unpack("<I", reader.data, place + 8)
-                value = place + 12
-            elif kind.isalpha():
-                length >>= 16
-            else:
-                raise _NotPlainError
+        last = tag
+        if not explicit:
+            length = length << 16 | int.from_bytes(kind, "little")
+        elif kind in _LONG:
+            value = place + 12
+            length = int.from_bytes(data[place + 8 : value], "little")
+        elif not kind.isalpha():
+            raise _NotPlainError
         if tag == stop:
             return value, length
         if length == _UNDEFINED:
-            if tag in wanted:
-                raise _NotPlainError
             place = _after_sequence(reader, value, explicit and kind != b"UN")
+            data, size = reader.data, len(reader.data)
             continue
         place = value + length
-        if tag in wanted:
-            reach(place)
-            if kind == b"SQ":
-                raise _NotPlainError
-            name = kind.decode("ascii") if explicit else _usual_kind(tag)
-            found[tag] = (name, reader.data[value:place])
+        if tag in wanted and kind != b"SQ":
+            if place > size:
+                reader.reach(place)
+                data, size = reader.data, len(reader.data)
+            found[tag] = (kind.decode("ascii") if explicit else _usual_kind(tag), data[value:place])
 
 
 def _after_sequence(reader: _Reader, place: int, explicit: bool) -> int:
@@ -219,6 +233,6 @@ def _after_item(reader: _Reader, place: int, explicit: bool) -> int:
 @cache
 def _usual_kind(tag: int) -> str:
     try:
-        return dictionary_VR(tag)
+        return str(dictionary_VR(tag))
     except KeyError:
         return "UN"

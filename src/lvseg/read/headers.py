@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from pydicom import dcmread
@@ -37,14 +37,14 @@ from pydicom.uid import (
 from lvseg.errors import GeometryError
 from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.elements import Elements, PlainHeader, plain_header
+from lvseg.read.elements import CHUNK_BYTES, Elements, PlainHeader, plain_header
 from lvseg.read.frames import FrameInfo
 from lvseg.read.pixels import Instance
 from lvseg.read.rules import PLACE_RULES, PLAUSIBLE_PIXEL_MM, TIME_RULES
 from lvseg.read.sources import Blob
 
 #: Where an element is looked for: a header read by us, or a data set of pydicom.
-Part = Elements | Dataset
+Part: TypeAlias = Elements | Dataset
 
 _ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 _IMAGE_CLASSES = (MRImageStorage, *_ENHANCED)
@@ -91,14 +91,15 @@ class BrokenHeaderError(Exception):
     """A file that looks like DICOM cannot be used; the text says why."""
 
 
-def read_headers(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
+def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameInfo]:
     """The frames of one file, pixels unread; nothing for a DICOMDIR.
 
     A file without preamble is accepted if it holds a dataset with a SOPClassUID.
 
+    :param head: its first bytes, where they have been read from the stream.
     :raises BrokenHeaderError: no DICOM, or cut short.
     """
-    plain = plain_header(stream, _numbers_of_tags(_TAGS))
+    plain = plain_header(stream, head or stream.read(CHUNK_BYTES), _numbers_of_tags(_TAGS))
     if plain is not None and plain.meta_class not in (*_ENHANCED, MediaStorageDirectoryStorage):
         part = plain.elements
         if text(part, "SOPClassUID") and text(part, "SOPClassUID") not in _ENHANCED:
@@ -359,7 +360,8 @@ def _frame(
     words.add(str(find(parts, "ComplexImageComponent") or "").upper())
     if not rejected_because and instance.samples != 1:
         rejected_because = "colour images"
-    plane, notes = None, ()
+    plane: Plane | None = None
+    notes: tuple[str, ...] = ()
     if not rejected_because:
         plane, rejected_because, notes = _place(parts)
     modality, sop_class = text(dataset, "Modality"), text(dataset, "SOPClassUID")
@@ -492,18 +494,17 @@ def find(parts: Iterable[Part], tag: str | int) -> Any:
 
     :param tag: its keyword, or its number.
     """
+    code = _tag(tag)
     for part in parts:
-        value = _value(part, tag)
+        value = part.value(code) if isinstance(part, Elements) else _value(part, code)
         if value is not None and value != "":
             return value
     return None
 
 
-def _value(part: Part, tag: str | int) -> Any:
+def _value(part: Dataset, tag: BaseTag) -> Any:
     try:
-        if isinstance(part, Elements):
-            return part.value(_tag(tag))
-        element = part.get(_tag(tag))
+        element = part.get(tag)
         return None if element is None else element.value
     except Exception:  # an element that breaks its own type can fail anywhere in the parser
         return None
@@ -525,13 +526,13 @@ def number(parts: Iterable[Part], tag: str | int) -> float | None:
 
 def whole_number(dataset: Part, tag: str | int) -> int | None:
     """A whole number of a dataset; None where it is absent or no number."""
-    value = number([dataset], tag)
+    value = number((dataset,), tag)
     return None if value is None else int(value)
 
 
 def text(dataset: Part, tag: str | int) -> str:
     """A value of a dataset as text; "" where it is absent."""
-    value = _value(dataset, tag)
+    value = find((dataset,), tag)
     return "" if value is None else str(value).strip()
 
 

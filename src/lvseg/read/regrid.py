@@ -74,7 +74,9 @@ def placement_of(
         left = round(float(offset @ across) / spacing[1])
         origin = origin - top * spacing[0] * steps[0] - left * spacing[1] * steps[1]
         shared = Box(top, left, sizes[0], sizes[1]).clip(*frame)
-        if shared.rows * shared.columns < LEAST_SHARED * max(sizes[0] * sizes[1], np.prod(frame)):
+        if shared.rows * shared.columns < LEAST_SHARED * max(
+            sizes[0] * sizes[1], frame[0] * frame[1]
+        ):
             return None
     placement = Placement(swap, flip, top, left, tuple(sizes) != frame)
     if placement == Placement():

@@ -190,7 +190,7 @@ def _repeat_text(best: Slice, rest: Sequence[Slice]) -> str:
     other = max(rest, key=lambda each: moment(each.frames))
     apart = abs(best.at_mm - other.at_mm)
     later = moment(best.frames) > moment(other.frames)
-    why = "the last one was kept" if later else "the earlier was kept: the later one is incomplete"
+    why = "the last one was kept" if later else "the earlier was kept: the later one is worse"
     return (
         f"{{slice}} was acquired more than once ({_named(best)} and {_named(other)}, "
         f"{apart:.1f} mm apart); {why}"
@@ -419,7 +419,7 @@ def _gap_issues(chosen: Sequence[Slice], kept: Sequence[Slice]) -> list[Issue]:
     distances = np.diff([each.at_mm for each in chosen])
     usual = float(np.median(distances))
     found = []
-    for index in np.flatnonzero(distances > GAP_FACTOR * usual):
+    for index in np.flatnonzero(distances > GAP_FACTOR * usual).tolist():
         before = sum(1 for each in chosen[: index + 1] if each in kept) - 1
         missing = max(1, round(float(distances[index]) / usual) - 1)
         found.append(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from lvseg.read.frames import FrameInfo
 
+#: Read of a file at once: what tells its kind and, of most DICOM files, the whole header.
+FIRST_BYTES = 16384
 #: Folder names that say what is inside, not which study it is.
 GENERIC_NAMES = frozenset({"dicom", "dicoms", "dcm", "images", "data", "cine", "sax"})
 
@@ -53,13 +55,13 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
     broken: list[tuple[Blob, str]] = []
     for done, blob in enumerate(blobs, start=1):
         with files.open(blob) as stream:
-            kind = sniff(stream.read(HEAD_BYTES), blob.name)
+            head = stream.read(FIRST_BYTES)
+            kind = sniff(head[:HEAD_BYTES], blob.name)
             if kind == "dicom":
                 from lvseg.read.headers import BrokenHeaderError, read_headers
 
-                stream.seek(0)
                 try:
-                    frames.extend(read_headers(stream, blob))
+                    frames.extend(read_headers(stream, blob, head))
                 except BrokenHeaderError as error:
                     broken.append((blob, str(error)))
             elif kind is not None:
