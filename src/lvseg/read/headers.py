@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, BinaryIO, TypeAlias
 
@@ -19,16 +18,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
     EnhancedMRImageStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
     LegacyConvertedEnhancedMRImageStorage,
     MediaStorageDirectoryStorage,
     MRImageStorage,
@@ -37,7 +28,8 @@ from pydicom.uid import (
 from lvseg.errors import GeometryError
 from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.elements import CHUNK_BYTES, Elements, PlainHeader, plain_header
+from lvseg.read.elements import CHUNK_BYTES, Elements, plain_header
+from lvseg.read.encoding import plain_syntax, real_syntax
 from lvseg.read.frames import FrameInfo
 from lvseg.read.pixels import Instance
 from lvseg.read.rules import PLACE_RULES, PLAUSIBLE_PIXEL_MM, TIME_RULES
@@ -103,9 +95,15 @@ def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameI
     if plain is not None and plain.meta_class not in (*_ENHANCED, MediaStorageDirectoryStorage):
         part = plain.elements
         if text(part, "SOPClassUID") and text(part, "SOPClassUID") not in _ENHANCED:
-            stated = plain.syntax or _syntax_of(not plain.explicit, little=True)
+            stated = plain.syntax or plain_syntax(not plain.explicit, little=True)
             try:
-                real = _real_syntax(stated, not plain.explicit, True, stream, plain, part)
+                real = real_syntax(
+                    stated,
+                    plain_syntax(not plain.explicit, little=True),
+                    stream,
+                    (plain.offset, plain.length),
+                    _frame_bytes(part),
+                )
                 return _frames(part, blob, stated, real, plain.offset, plain.length)
             except Exception as error:  # a broken value can fail anywhere
                 raise BrokenHeaderError("its DICOM header is broken") from error
@@ -135,8 +133,8 @@ def _read_by_pydicom(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
         real = syntax
         if offset is not None:
             implicit, little = dataset.original_encoding
-            place = _Place(offset, length)
-            real = _real_syntax(syntax, bool(implicit), bool(little), stream, place, dataset)
+            plain = plain_syntax(bool(implicit), bool(little))
+            real = real_syntax(syntax, plain, stream, (offset, length), _frame_bytes(dataset))
         return _frames(dataset, blob, syntax, real, offset, length)
     except BrokenHeaderError:
         raise
@@ -147,15 +145,9 @@ def _read_by_pydicom(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
 def transfer_syntax(dataset: Dataset) -> str:
     """The transfer syntax that a file states, else the one it was read with."""
     stated = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
-    return stated or _syntax_of(
+    return stated or plain_syntax(
         dataset.original_encoding[0] is not False, bool(dataset.original_encoding[1])
     )
-
-
-def _syntax_of(implicit: bool, little: bool) -> str:
-    if implicit:
-        return str(ImplicitVRLittleEndian)
-    return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
 
 def _pixel_place(
@@ -174,95 +166,6 @@ def _pixel_place(
     else:
         length, offset = struct.unpack(f"{order}L", head[8:12])[0], start + 12
     return offset, None if length == _UNDEFINED else length, True
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the pixel value is, and its length (None = undefined)."""
-
-    offset: int
-    length: int | None
-
-
-def _real_syntax(
-    stated: str,
-    implicit: bool,
-    little: bool,
-    stream: BinaryIO,
-    place: PlainHeader | _Place,
-    part: Part,
-) -> str:
-    """The transfer syntax that the data are really in: what is stated, where they agree.
-
-    Uncompressed data have a length, that of the frames; compressed ones have none and begin with
-    an item (PS3.5 section A.4), whose first bytes name the codec.
-    """
-    known = UID(stated)
-    if place.length is not None:
-        plain = _syntax_of(implicit, little)
-        if known.is_private or not known.is_transfer_syntax:
-            return stated
-        if not known.is_encapsulated:
-            same = known.is_implicit_VR == implicit and known.is_little_endian == little
-            return stated if same else plain
-        return plain if place.length >= _frame_bytes(part) > 0 else stated
-    codec = _codec(stream, place.offset)
-    if not codec or codec in _codecs(stated):
-        return stated
-    if known.is_transfer_syntax and (not known.is_encapsulated or _codecs(stated)):
-        return _SYNTAX_OF_CODEC[codec]
-    return stated
-
-
-#: The codec of the stated syntax, by how its UID begins, and the syntax that reads each codec.
-_CODECS_OF_SYNTAX = (
-    ("1.2.840.10008.1.2.4.5", ("jpeg", "jpeg-lossless")),
-    ("1.2.840.10008.1.2.4.6", ("jpeg", "jpeg-lossless")),
-    ("1.2.840.10008.1.2.4.70", ("jpeg", "jpeg-lossless")),
-    ("1.2.840.10008.1.2.4.8", ("jpeg-ls",)),
-    ("1.2.840.10008.1.2.4.90", ("jpeg-2000",)),
-    ("1.2.840.10008.1.2.4.91", ("jpeg-2000",)),
-)
-_SYNTAX_OF_CODEC = {
-    "jpeg": str(JPEGBaseline8Bit),
-    "jpeg-lossless": str(JPEGLosslessSV1),
-    "jpeg-ls": str(JPEGLSLossless),
-    "jpeg-2000": str(JPEG2000Lossless),
-}
-
-
-def _codecs(syntax: str) -> tuple[str, ...]:
-    return next((codecs for uid, codecs in _CODECS_OF_SYNTAX if syntax.startswith(uid)), ())
-
-
-def _codec(stream: BinaryIO, offset: int) -> str:
-    """The codec of the first fragment, "" where it is not one of ours (RLE has no mark)."""
-    stream.seek(offset)
-    head = stream.read(8)
-    if len(head) < 8 or head[:4] != b"\xfe\xff\x00\xe0":
-        return ""
-    stream.seek(struct.unpack("<L", head[4:])[0] + 8, 1)  # past the offset table, to the data
-    data = stream.read(4096)
-    if data.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")):
-        return "jpeg-2000"
-    if not data.startswith(b"\xff\xd8"):
-        return ""
-    return _jpeg_codec(data)
-
-
-def _jpeg_codec(data: bytes) -> str:
-    """Which JPEG it is, by its frame header (ITU-T T.81 table B.1; T.87 for 0xF7)."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        mark = data[place + 1]
-        if mark == 0xF7:
-            return "jpeg-ls"
-        if mark == 0xC3:
-            return "jpeg-lossless"
-        if 0xC0 <= mark <= 0xC2:
-            return "jpeg"
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return ""
 
 
 def _frame_bytes(part: Part) -> int:

@@ -89,34 +89,18 @@ def tilt_of(plane: Plane) -> float:
 def assess(candidate: Candidate) -> Stack:
     """Say whether a candidate is a cine stack, and of which images it then consists."""
     places, ordered = candidate.places(), candidate.ordered
-    counts = [max(len(each.frames) for each in place) for place in places]
-    phases, plane = usual_count(counts), candidate.slices[0].plane
-
-    def refused(reason: str) -> Stack:
-        return Stack(candidate, len(places), phases, reason, tilt_of(plane))
-
-    if ordered is None:
-        return refused("nothing in the headers orders the phases in time")
-    if len(places) < 2:
-        why = "looks like a long-axis or single-slice cine" if phases > 1 else "a single image"
-        return refused(f"one position only ({phases} phases): {why}")
-    if phases < 2:
-        return refused(f"no phases: {len(places)} slices, one time")
-    whys = Counter(w for each in candidate.slices if (w := each.why_not).endswith("not phases"))
-    if whys:
-        return refused(whys.most_common(1)[0][0])
+    phases = usual_count([max(len(each.frames) for each in place) for place in places])
+    tilt = tilt_of(candidate.slices[0].plane)
+    why = _why_none(candidate, len(places), phases, tilt)
+    if why or ordered is None:
+        return Stack(candidate, len(places), phases, why, tilt)
     chosen, repeat_issues, sure = _choose(places, phases, ordered.rule)
     usable = [_usable(each, phases, ordered.rule) for each in chosen]
     rows = _on_one_frame([e for e, fit in zip(chosen, usable, strict=True) if fit])
     kept = [each for each, _ in rows]
     if len(kept) < 2:
-        return refused(f"only {len(kept)} of {len(places)} slices have all phases")
-    tilt = tilt_of(kept[0].plane)
-    if tilt > REACH_DEGREES:
-        return refused(
-            f"planes {tilt:.0f} degrees from a usual short axis (limit {REACH_DEGREES:.0f}): "
-            f"{len(kept)} parallel slices x {phases} phases of another view"
-        )
+        why = f"only {len(kept)} of {len(places)} slices have all phases"
+        return Stack(candidate, len(places), phases, why, tilt)
     moments = [_resampled(each.frames, phases) for each in kept]
     times, noted = _times(ordered.rule, [e.frames for e in kept if len(e.frames) == phases])
     beats = why_not_one_cycle([each.frames for each in kept], times)
@@ -152,6 +136,26 @@ def assess(candidate: Candidate) -> Stack:
         issues=issues,
         complete=len(kept) == len(places) and sure and not ordered.doubt,
     )
+
+
+def _why_none(candidate: Candidate, places: int, phases: int, tilt: float) -> str:
+    """Why a candidate is no short-axis cine, "" if nothing speaks against it."""
+    if candidate.ordered is None:
+        return "nothing in the headers orders the phases in time"
+    if places < 2:
+        why = "looks like a long-axis or single-slice cine" if phases > 1 else "a single image"
+        return f"one position only ({phases} phases): {why}"
+    if phases < 2:
+        return f"no phases: {places} slices, one time"
+    whys = Counter(w for each in candidate.slices if (w := each.why_not).endswith("not phases"))
+    if whys:
+        return whys.most_common(1)[0][0]
+    if tilt > REACH_DEGREES:
+        return (
+            f"planes {tilt:.0f} degrees from a usual short axis (limit {REACH_DEGREES:.0f}): "
+            f"{places} parallel slices x {phases} phases of another view"
+        )
+    return ""
 
 
 # Repeats
