@@ -99,7 +99,7 @@ def segment(
     batch.open_root(output)
     predictor = load_predictor(model, runtime, threads)
     with out.progress("looking for studies"):
-        planned = list(batch.plan(sources, output))
+        planned = batch.plan(sources, output)
     studies = batch.Batch(out, predictor, chosen, options, spacing, overwrite)
     entries: list[batch.Entry] = []
     for entry in studies.run(planned):

@@ -7,7 +7,6 @@ names. Kinds are told by content first and by file name second.
 from __future__ import annotations
 
 import os
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import BinaryIO, Literal, Self
 
 from lvseg.errors import ReadError
 from lvseg.formats import MEASUREMENTS, is_result_file
+from lvseg.names import readable
 
 Kind = Literal["dicom", "nifti", "picture"]
 Progress = Callable[[int, int], None]
@@ -48,7 +48,14 @@ class Blob:
     @property
     def label(self) -> str:
         """How a message names it."""
-        return f"{self.path}/{self.member}" if self.member else str(self.path)
+        return readable(f"{self.path}/{self.member}" if self.member else str(self.path))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of its path and of its place in an archive, without the ending of a file."""
+        path = self.path.resolve().parts[1:]
+        parts = (*path[:-1], stem(path[-1]), *_parts(self.member))
+        return (*parts[:-1], stem(parts[-1]))
 
     @property
     def name(self) -> str:
@@ -251,12 +258,3 @@ def stem(name: str) -> str:
         if lower.endswith(ending):
             return name[: -len(ending)]
     return name
-
-
-def label_of(name: str) -> str:
-    """A label that is safe as a file name on every system.
-
-    >>> label_of("../my study:1")
-    'my_study_1'
-    """
-    return re.sub(r"[^\w.\-]+", "_", name).strip("._")[:100] or "study"

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from lvseg.cine import Cine
 from lvseg.errors import NotACineError, ReadError
+from lvseg.names import readable, safe_name, told_apart
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.sources import HEAD_BYTES, Blob, Files, Kind, Progress, label_of, sniff, stem, walk
+from lvseg.read.sources import HEAD_BYTES, Blob, Files, Kind, Progress, sniff, stem, walk
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -29,13 +30,15 @@ class StudyRef:
     """One study of a source, ready to be read.
 
     :param name: safe as a file name, unique within its source; never a patient's name.
-    :param location: the path as given, for pictures and NIfTI the file itself.
+    :param location: the path as given, readable; for pictures and NIfTI the file itself.
+    :param parts: of its path, outermost first, to tell it from others of its name.
     """
 
     name: str
     format: Kind
     location: str
     study_uid: str | None = None
+    parts: tuple[str, ...] = field(default=(), repr=False, compare=False)
     blob: Blob | None = field(default=None, repr=False, compare=False)
     frames: tuple[FrameInfo, ...] = field(default=(), repr=False, compare=False)
     broken: int = field(default=0, repr=False, compare=False)
@@ -66,7 +69,7 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
                 others.append((kind, blob))
         if progress is not None:
             progress(done, len(blobs))
-    refs = _dicom_refs(source, frames, len(broken)) + _file_refs(source, others)
+    refs = _dicom_refs(source, frames, len(broken)) + _file_refs(others)
     if not refs:
         raise _nothing(source, len(blobs), broken, bool(frames))
     return refs
@@ -99,13 +102,13 @@ def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: 
     )
 
 
-def _source_name(source: Path) -> str:
-    """The name of the folder or file; of a folder named after its kind, the parent's."""
-    resolved = source.resolve()
+def _source_parts(source: Path) -> tuple[str, ...]:
+    """The parts of the path of a source; of a folder named after its kind, those of its parent."""
+    parts = source.resolve().parts[1:]
     if not source.is_dir():
-        return label_of(stem(source.name))
-    generic = resolved.name.lower() in GENERIC_NAMES and resolved.parent.name
-    return label_of(resolved.parent.name if generic else resolved.name)
+        return (*parts[:-1], stem(parts[-1]))
+    generic = len(parts) > 1 and parts[-1].lower() in GENERIC_NAMES
+    return (parts[:-1] if generic else parts) or ("",)
 
 
 def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[StudyRef, ...]:
@@ -115,52 +118,38 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
     imaging = {
         uid: group for uid, group in by_study.items() if any(frame.rows > 0 for frame in group)
     }
-    base = _source_name(source)
+    parts = _source_parts(source)
     own = {uid: _own_folder(source, group) for uid, group in imaging.items()}
-    counts = Counter(own.values())
+    counts = Counter(safe_name(each[-1]) for each in own.values() if each)
     refs = []
     for uid in sorted(imaging):
-        digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
-        name = base if len(imaging) == 1 else f"{base}-{digest}"
-        if len(imaging) > 1 and own[uid] and counts[own[uid]] == 1:
-            name = own[uid]
-        refs.append(
-            StudyRef(name, "dicom", str(source), uid, frames=tuple(imaging[uid]), broken=broken)
-        )
+        trail = parts
+        if len(imaging) > 1 and own[uid] and counts[safe_name(own[uid][-1])] == 1:
+            trail = (*parts, *own[uid])
+        elif len(imaging) > 1:
+            digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
+            trail = (*parts[:-1], f"{safe_name(parts[-1])}-{digest}")
+        name, location, group = safe_name(trail[-1]), readable(str(source)), tuple(imaging[uid])
+        refs.append(StudyRef(name, "dicom", location, uid, trail, frames=group, broken=broken))
     return tuple(refs)
 
 
-def _own_folder(source: Path, frames: list[FrameInfo]) -> str:
-    """The folder below a source that holds all images of a study; "" where there is none."""
+def _own_folder(source: Path, frames: list[FrameInfo]) -> tuple[str, ...]:
+    """The folders below a source that lead to all images of a study; () where there are none."""
     blobs = [frame.instance.blob for frame in frames]
     if not source.is_dir() or any(blob.member for blob in blobs):
-        return ""
+        return ()
     common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
-    parts = [part for part in common.relative_to(source).parts if part.lower() not in GENERIC_NAMES]
-    return label_of(parts[-1]) if parts else ""
+    parts = common.relative_to(source).parts
+    return tuple(part for part in parts if part.lower() not in GENERIC_NAMES)
 
 
-def _file_refs(
-    source: Path, others: list[tuple[Literal["nifti", "picture"], Blob]]
-) -> tuple[StudyRef, ...]:
-    short = [label_of(stem(blob.name)) for _, blob in others]
-    counts = Counter(short)
-    taken: Counter[str] = Counter()
-    refs = []
-    for (kind, blob), plain in zip(others, short, strict=True):
-        name = plain if counts[plain] == 1 else _long_name(source, blob)
-        taken[name] += 1
-        if taken[name] > 1:
-            name = f"{name}-{taken[name]}"
-        refs.append(StudyRef(name, kind, blob.label, blob=blob))
-    return tuple(refs)
-
-
-def _long_name(source: Path, blob: Blob) -> str:
-    """A name with its folders, for files that share their own."""
-    inside = blob.path.relative_to(source) if source.is_dir() else Path()
-    parts = [*inside.parts, *(part for part in blob.member.split("/") if part)]
-    return label_of("-".join([*parts[:-1], stem(parts[-1])]))
+def _file_refs(others: list[tuple[Literal["nifti", "picture"], Blob]]) -> tuple[StudyRef, ...]:
+    names = told_apart([blob.parts for _, blob in others])
+    return tuple(
+        StudyRef(name, kind, blob.label, parts=blob.parts, blob=blob)
+        for name, (kind, blob) in zip(names, others, strict=True)
+    )
 
 
 # Headers of the objects of a source, for results that go back to their archive
