@@ -5,9 +5,7 @@ Fields of the header: NIfTI-1.1, nifti1.h (R. W. Cox, 2004), https://nifti.nimh.
 
 from __future__ import annotations
 
-import gzip
 import warnings
-import zlib
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from lvseg.cine import Cine, Source
 from lvseg.errors import ReadError
 from lvseg.geometry import Grid
+from lvseg.read.archives import inflated
 from lvseg.read.nifti_geometry import Axes, geometry_of
 
 _TO_MS = {"sec": 1000.0, "msec": 1.0, "usec": 0.001}
@@ -34,7 +33,7 @@ def cine_from_nifti(
         place has its axes.
     :raises ReadError: broken, colour, complex, more than four dimensions, NaN or infinity.
     """
-    image, pixdim = _image(_inflated(content, location), location)
+    image, pixdim = _image(inflated(content, location), location)
     shape = tuple(int(size) for size in image.shape)
     sizes = list(shape)
     while len(sizes) > 4 and sizes[-1] == 1:
@@ -87,17 +86,6 @@ def _frames(values: NDArray[np.float32], axes: Axes) -> NDArray[np.float32]:
     backwards = tuple(abs(axis) - 1 for axis in axes if axis < 0)
     column, row, place = (abs(axis) - 1 for axis in axes)
     return np.ascontiguousarray(np.flip(values, backwards).transpose(3, place, row, column))
-
-
-def _inflated(content: bytes, label: str) -> bytes:
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReadError(
-            f"expected an intact .nii.gz, found broken gzip data in {label}: copy it again"
-        ) from error
 
 
 def _broken(label: str) -> ReadError:

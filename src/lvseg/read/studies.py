@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -14,7 +14,18 @@ from lvseg.cine import Cine
 from lvseg.errors import NotACineError, ReadError
 from lvseg.names import readable, safe_name, told_apart
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.sources import HEAD_BYTES, Blob, Files, Kind, Progress, sniff, stem, walk
+from lvseg.read.sources import (
+    DICOMDIR,
+    HEAD_BYTES,
+    Blob,
+    Files,
+    Kind,
+    Progress,
+    foreign,
+    sniff,
+    stem,
+    walk,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -55,12 +66,10 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
     others: list[tuple[Literal["nifti", "picture"], Blob]] = []
     broken: list[tuple[Blob, str]] = []
     for done, blob in enumerate(blobs, start=1):
-        with files.open(blob) as stream:
-            kind = sniff(stream.read(HEAD_BYTES), blob.name)
+        with files.look(blob) as (kind, stream):
             if kind == "dicom":
                 from lvseg.read.headers import BrokenHeaderError, read_headers
 
-                stream.seek(0)
                 try:
                     frames.extend(read_headers(stream, blob))
                 except BrokenHeaderError as error:
@@ -71,11 +80,14 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
             progress(done, len(blobs))
     refs = _dicom_refs(source, frames, len(broken)) + _file_refs(others)
     if not refs:
-        raise _nothing(source, len(blobs), broken, bool(frames))
+        raise _nothing(source, blobs, broken, objects=bool(frames))
     return refs
 
 
-def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: bool) -> ReadError:
+def _nothing(
+    source: Path, blobs: Sequence[Blob], broken: list[tuple[Blob, str]], *, objects: bool
+) -> ReadError:
+    count = len(blobs)
     if objects:
         return NotACineError(
             f"expected images, found only DICOM objects without images in {source}: "
@@ -96,6 +108,13 @@ def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: 
             f"expected images, found an empty folder or results of lvseg alone at {source}: "
             "check the path"
         )
+    known = [(blob, foreign(blob.name)) for blob in blobs if foreign(blob.name)]
+    if known:
+        blob, what = known[0]
+        return ReadError(
+            f"expected DICOM, NIfTI, PNG, JPEG or TIFF, found {blob.label} among {count} file(s), "
+            f"{what}"
+        )
     return ReadError(
         f"expected DICOM, NIfTI, PNG, JPEG or TIFF, found none among {count} file(s) in {source}: "
         "check the path"
@@ -103,9 +122,10 @@ def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: 
 
 
 def _source_parts(source: Path) -> tuple[str, ...]:
-    """The parts of the path of a source; of a folder named after its kind, those of its parent."""
-    parts = source.resolve().parts[1:]
-    if not source.is_dir():
+    """The parts of the path of a source; of one named after its kind, those of its parent."""
+    folder = source.parent if source.name.upper() == DICOMDIR else source
+    parts = folder.resolve().parts[1:]
+    if not folder.is_dir():
         return (*parts[:-1], stem(parts[-1]))
     generic = len(parts) > 1 and parts[-1].lower() in GENERIC_NAMES
     return (parts[:-1] if generic else parts) or ("",)
