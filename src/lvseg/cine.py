@@ -46,6 +46,7 @@ class Source:
         negative one runs backwards.
     :param nifti_header: NIfTI only, the header as in the file: units, sizes and how they are meant.
     :param instances: DICOM only, ``[T][Z]`` references to the source frames.
+    :param phase_names: what the source calls its phases, as ``("ED", "ES")``; () = nothing.
     :param order_rule: how the phases were put in order, e.g. ``"TriggerTime"``.
     """
 
@@ -60,6 +61,7 @@ class Source:
     nifti_header: bytes | None = field(default=None, repr=False)
     instances: tuple[tuple[InstanceRef, ...], ...] | None = None
     order_rule: str = ""
+    phase_names: tuple[str, ...] = ()
 
 
 class _OnGrid:

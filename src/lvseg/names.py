@@ -18,6 +18,8 @@ LONGEST_NAME, LONGEST_NAME_BYTES = 100, 200
 RESERVED = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{device}{i}" for device in ("com", "lpt") for i in range(10)}
 )
+#: Words of a name that say which of the two phases a file holds.
+PHASES = ("ED", "ES")
 #: Bytes that were no UTF-8, as Python holds them in a path (PEP 383).
 _ESCAPED = re.compile("[\udc80-\udcff]+")
 
@@ -55,6 +57,19 @@ def safe_name(name: str) -> str:
 
 def _is_kept(character: str) -> bool:
     return character in "._-" or unicodedata.category(character)[0] in "LMN"
+
+
+def split_phase(name: str) -> tuple[str | None, str]:
+    """The phase that a word of a name states, and the name without it; None = no phase.
+
+    >>> split_phase("ED_lv"), split_phase("p05-es-x"), split_phase("MERGED")
+    (('ED', 'lv'), ('ES', 'p05_x'), (None, 'MERGED'))
+    """
+    words = re.split(r"[_\-. ]", name)
+    phase = next((word.upper() for word in words if word.upper() in PHASES), None)
+    if phase is None:
+        return None, name
+    return phase, "_".join(word for word in words if word.upper() != phase)
 
 
 def unique(name: str, taken: set[str]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,42 @@ def test_files_of_one_name_are_called_after_their_patients(
         write_cine_nifti(phantom[0], path)
     assert names(segment(*sources)) == ["patient001-cine", "patient002-cine"]
     assert names(segment(tmp_path, "--overwrite")) == ["patient001-cine", "patient002-cine"]
+
+
+def one_phase(cine: Cine, phase: int, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_cine_nifti(replace(cine, frames=cine.frames[[phase]], times_ms=None), path)
+    return path
+
+
+def test_two_files_are_one_study_with_an_ejection_fraction(
+    segment: Run, phantom: tuple[Cine, Mask, Truth], tmp_path: Path
+) -> None:
+    cine, mask, _ = phantom
+    smallest = int(mask.labels.astype(bool).sum(axis=(1, 2, 3)).argmin())
+    ed = one_phase(cine, 0, tmp_path / "in" / "patient001" / "ED_image.nii.gz")
+    es = one_phase(cine, smallest, tmp_path / "in" / "patient001" / "ES_image.nii.gz")
+    given = segment("--pair", f"ED={ed}", "--pair", f"ES={es}")
+    assert names(given) == ["patient001"]
+    (study,) = given.document["studies"]
+    edv, esv = volumes(given)[0]
+    assert study["measurements"]["ef_percent"] == pytest.approx(100 * (edv - esv) / edv, abs=0.02)
+    assert (study["measurements"]["ed_phase"], study["measurements"]["es_phase"]) == (0, 1)
+    found = segment(tmp_path / "in", "--overwrite")
+    assert volumes(found) == volumes(given)
+    assert names(found) == ["patient001"]
+
+
+@pytest.mark.parametrize(
+    "pair", [["ED=a.nii"], ["ED=a.nii", "ED=b.nii"], ["ED=a", "XX=b"], ["a", "b"], ["ED=", "ES=b"]]
+)
+def test_half_a_pair_is_wrong_usage(segment: Run, pair: list[str]) -> None:
+    ended = segment(*(part for each in pair for part in ("--pair", each)))
+    assert ended.status == 2
+    assert "expected --pair ED=FILE and --pair ES=FILE" in ended.err
+
+
+def test_no_source_at_all_is_wrong_usage(segment: Run) -> None:
+    ended = segment()
+    assert ended.status == 2
+    assert "expected a SOURCE" in ended.err

@@ -75,13 +75,17 @@ class Entry:
 Planned = tuple[Entry, Exception | None]
 
 
-def plan(sources: Iterable[Path], root: Path) -> list[Planned]:
+def plan(
+    sources: Iterable[Path], root: Path, pair: tuple[Path, Path] | None = None
+) -> list[Planned]:
     """Every study of every source with the folder it will get, in the order given.
 
     Folders are named by as much of the paths of the studies as tells them apart. A source in which
     nothing is found gives one entry with its error, and the exception.
+
+    :param pair: files of end-diastole and end-systole, which are a study after the others.
     """
-    from lvseg.read import find_studies
+    from lvseg.read import find_studies, pair_ref
 
     planned: list[Planned] = []
     for source in sources:
@@ -98,6 +102,9 @@ def plan(sources: Iterable[Path], root: Path) -> list[Planned]:
                 (Entry(shown if alone else each.location or shown, each, alone=alone), None)
                 for each in studies
             ]
+    if pair is not None:
+        ref = pair_ref(*pair)
+        planned.append((Entry(ref.location, ref), None))
     found = [entry.study.parts or (entry.study.name,) for entry, _ in planned if entry.study]
     names = iter(told_apart(found))
     return [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from lvseg import manifest
 from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError, ReadError
 from lvseg.evaluate.rows import (
-    PHASES,
     Evaluation,
     ImageRow,
     compare_slice,
@@ -26,6 +24,7 @@ from lvseg.formats import FORMATS
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.manifest import Sample
+from lvseg.names import split_phase
 from lvseg.read import read_mask
 from lvseg.read.segmentation import is_segmentation
 from lvseg.resampling import onto_grid
@@ -246,11 +245,9 @@ def _patient_and_phase(key: str) -> tuple[str, str | None]:
     (('p05', 'ED'), ('p05', 'ES'), ('p05', None))
     """
     folder, _, name = key.rpartition("/")
-    words = re.split(r"[_\-. ]", name)
-    phase = next((word.upper() for word in words if word.upper() in PHASES), None)
+    phase, bare = split_phase(name)
     if phase is None:
         return key, None
-    bare = "_".join(word for word in words if word.upper() != phase)
     return (folder or bare or name), phase
 
 

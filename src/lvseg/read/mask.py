@@ -14,7 +14,7 @@ from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.issues import Issue
 from lvseg.labels import Label, remap
-from lvseg.read.sources import HEAD_BYTES, Blob, Files, sniff
+from lvseg.read.sources import HEAD_BYTES, Files, blob_of, sniff
 from lvseg.resampling import onto_grid
 
 #: Labels that went through floating point may be off by rounding.
@@ -50,7 +50,7 @@ def read_mask(
     """
     if path.is_dir():
         raise ReadError(f"expected a mask file, found a folder at {path}: name the file")
-    blob = Blob(path)
+    blob = blob_of(path)
     with Files() as files:
         content = files.read(blob)
     kind = sniff(content[:HEAD_BYTES], blob.name)

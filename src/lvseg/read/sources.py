@@ -257,6 +257,11 @@ def walk(source: Path, files: Files) -> tuple[Blob, ...]:
     return tuple(sorted(_paired(blobs)))
 
 
+def blob_of(path: Path) -> Blob:
+    """One file; a NIfTI in two files with its other half, whichever was named."""
+    return _paired([Blob(_files_of(path)[0])])[0] if path.is_file() else Blob(path)
+
+
 def _files_of(source: Path) -> list[Path]:
     if source.is_dir():
         return _in_folder(source)

@@ -14,6 +14,7 @@ from lvseg.cine import Cine
 from lvseg.errors import NotACineError, ReadError
 from lvseg.names import readable, safe_name, told_apart
 from lvseg.pydicom_settings import suppress_pydicom_warnings
+from lvseg.read.pairs import Pair, find_pairs, pair_of, without_pairs
 from lvseg.read.sources import (
     DICOMDIR,
     HEAD_BYTES,
@@ -21,6 +22,7 @@ from lvseg.read.sources import (
     Files,
     Kind,
     Progress,
+    blob_of,
     foreign,
     sniff,
     stem,
@@ -42,6 +44,7 @@ class StudyRef:
 
     :param name: safe as a file name, unique within its source; never a patient's name.
     :param location: the path as given, readable; for pictures and NIfTI the file itself.
+    :param pair: of a study in two files, both; ``blob`` is that of end-diastole.
     :param parts: of its path, outermost first, to tell it from others of its name.
     """
 
@@ -51,6 +54,7 @@ class StudyRef:
     study_uid: str | None = None
     parts: tuple[str, ...] = field(default=(), repr=False, compare=False)
     blob: Blob | None = field(default=None, repr=False, compare=False)
+    pair: Pair | None = field(default=None, repr=False, compare=False)
     frames: tuple[FrameInfo, ...] = field(default=(), repr=False, compare=False)
     broken: int = field(default=0, repr=False, compare=False)
 
@@ -78,7 +82,9 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
                 others.append((kind, blob))
         if progress is not None:
             progress(done, len(blobs))
-    refs = _dicom_refs(source, frames, len(broken)) + _file_refs(others)
+    images = [blob for kind, blob in others if kind == "nifti"]
+    files_of = _file_refs(others, find_pairs(images, blobs, files))
+    refs = _dicom_refs(source, frames, len(broken)) + files_of
     if not refs:
         raise _nothing(source, blobs, broken, objects=bool(frames))
     return refs
@@ -164,12 +170,29 @@ def _own_folder(source: Path, frames: list[FrameInfo]) -> tuple[str, ...]:
     return tuple(part for part in parts if part.lower() not in GENERIC_NAMES)
 
 
-def _file_refs(others: list[tuple[Literal["nifti", "picture"], Blob]]) -> tuple[StudyRef, ...]:
-    names = told_apart([blob.parts for _, blob in others])
+def _file_refs(
+    others: Sequence[tuple[Literal["nifti", "picture"], Blob]], pairs: Sequence[Pair]
+) -> tuple[StudyRef, ...]:
+    """One study a file, in order of their names, but one a pair."""
+    alone = set(without_pairs([blob for _, blob in others], pairs))
+    found: list[tuple[Kind, Blob, Pair | None]] = [
+        *((kind, blob, None) for kind, blob in others if blob in alone),
+        *(("nifti", pair.ed, pair) for pair in pairs),
+    ]
+    found.sort(key=lambda each: each[1])
+    parts = [blob.parts if pair is None else pair.parts for _, blob, pair in found]
     return tuple(
-        StudyRef(name, kind, blob.label, parts=blob.parts, blob=blob)
-        for name, (kind, blob) in zip(names, others, strict=True)
+        StudyRef(
+            name, kind, blob.label if pair is None else pair.label, parts=own, blob=blob, pair=pair
+        )
+        for name, own, (kind, blob, pair) in zip(told_apart(parts), parts, found, strict=True)
     )
+
+
+def pair_ref(ed: Path, es: Path) -> StudyRef:
+    """The study of two files that the user calls end-diastole and end-systole."""
+    pair = pair_of(blob_of(ed), blob_of(es))
+    return _file_refs((), (pair,))[0]
 
 
 # Headers of the objects of a source, for results that go back to their archive

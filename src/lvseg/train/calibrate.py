@@ -23,13 +23,13 @@ from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.errors import DatasetError, ModelError, UsageError
 from lvseg.evaluate.dataset import leaked_patients, phases_as_cine
-from lvseg.evaluate.rows import PHASES
 from lvseg.inference import infer
 from lvseg.labels import Label
 from lvseg.manifest import Sample, patients, read_dataset_facts, read_manifest, select, unaugmented
 from lvseg.measurement import measure
 from lvseg.metrics import dice
 from lvseg.modelcard import Calibration, FeatureStatistics, InputSpec, StrictModel, TrainingData
+from lvseg.names import PHASES
 from lvseg.postprocess import PostprocessSettings
 from lvseg.predict import Network
 from lvseg.quality.confidence import curve_terms, expected_dice, self_dice
