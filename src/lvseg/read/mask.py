@@ -109,9 +109,19 @@ def _from_picture(content: bytes, path: Path, label_values: Mapping[int, Label] 
     from lvseg.read.picture import decode
 
     values, _ = decode(content, str(path))
+    return Mask(labels=picture_labels(values, path, label_values)[None, None], phases=(0,))
+
+
+def picture_labels(
+    values: NDArray[np.float32], path: Path, label_values: Mapping[int, Label] | None = None
+) -> NDArray[np.uint8]:
+    """Labels ``[Y, X]`` of the greys of a picture, by the table given, or as our own.
+
+    :param path: for the message. :raises ReadError: values that nobody explained.
+    """
     if label_values is None and _is_black_and_white(values):
         values = np.where(values >= WHITE, np.float32(PURE_WHITE), np.float32(0))
-    return Mask(labels=_labels(values, path, label_values)[None, None], phases=(0,))
+    return _labels(values, path, label_values)
 
 
 def _is_black_and_white(values: NDArray[np.float32]) -> bool:
