@@ -46,8 +46,11 @@ class Source:
     :param location: the path as the user gave it.
     :param affine_ras: NIfTI only, index (i, j, k) -> RAS mm exactly as in the file, [4, 4].
     :param shape: NIfTI only, the array shape in the file.
+    :param axes: NIfTI only, the axes of the file (1, 2, 3) that are columns, rows and slices; a
+        negative one runs backwards.
     :param nifti_header: NIfTI only, the header as in the file: units, sizes and how they are meant.
     :param instances: DICOM only, ``[T][Z]`` references to the source frames.
+    :param phase_names: what the source calls its phases, as ``("ED", "ES")``; () = nothing.
     :param order_rule: how the phases were put in order, e.g. ``"TriggerTime"``.
     """
 
@@ -58,9 +61,11 @@ class Source:
     series_uid: str | None = None
     affine_ras: NDArray[np.float64] | None = None
     shape: tuple[int, ...] | None = None
+    axes: tuple[int, int, int] = (1, 2, 3)
     nifti_header: bytes | None = field(default=None, repr=False)
     instances: tuple[tuple[InstanceRef, ...], ...] | None = None
     order_rule: str = ""
+    phase_names: tuple[str, ...] = ()
 
 
 class _OnGrid:
@@ -160,6 +165,7 @@ class Mask(_OnGrid):
     :param labels: uint8 ``[F, Z, Y, X]``, values of :class:`lvseg.labels.Label`; read-only.
     :param phases: which phases of the cine these are (a reference often has only two).
     :param grid: as in :class:`Cine`.
+    :param issues: what was noticed when it was read.
     :param labels_present: those of which the mask holds a pixel, in the order of their numbers;
         counted, not given.
     :raises GeometryMismatchError: counts that do not fit, or a phase named twice.
@@ -169,6 +175,7 @@ class Mask(_OnGrid):
     labels: NDArray[np.uint8]
     phases: tuple[int, ...]
     grid: Grid = _OF_ARRAY
+    issues: tuple[Issue, ...] = ()
     labels_present: tuple[Label, ...] = field(init=False)
 
     def __post_init__(self) -> None:

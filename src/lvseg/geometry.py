@@ -36,6 +36,11 @@ SMALL_TILT_DEGREES = 3.0
 POSITION_TOLERANCE_MM = 0.1
 #: Two tools may write the direction cosines and the spacing of one slice this differently.
 _SAME_DIRECTION, _SAME_SPACING = 0.01, 0.01
+#: Distances of pixels and of slices that an image of a heart can have, mm. Below lie mice and slips
+#: of a unit, above them no scanner: a heart of 10 cm would be five pixels, or one slice.
+PIXEL_SPACING_RANGE_MM, SLICE_SPACING_RANGE_MM = (0.1, 20.0), (0.1, 100.0)
+#: No bore is wider. With the range of pixels it bounds what resampling can ask of the memory.
+WIDEST_FIELD_MM = 1000.0
 #: A distance this much above the usual one means that a slice is missing between two neighbours.
 GAP_FACTOR = 1.5
 
@@ -85,7 +90,7 @@ class Grid:
     :param complete: False when the reader left slices out (they lack phases, or lie at an angle),
         so that a volume summed over this stack would be wrong.
     :raises GeometryMismatchError: not one plane a slice.
-    :raises GeometryError: a spacing that is not above 0.
+    :raises GeometryError: a spacing that no image of a heart has (:func:`why_implausible`).
     """
 
     rows: int
@@ -104,12 +109,12 @@ class Grid:
                 )
             object.__setattr__(self, "pixel_spacing_mm", self.planes[0].pixel_spacing_mm)
             object.__setattr__(self, "slice_spacing_mm", self._regular_spacing_mm())
-        stated = (*(self.pixel_spacing_mm or ()), self.slice_spacing_mm)
-        known = [value for value in stated if value is not None]
-        if not all(np.isfinite(value) and value > 0 for value in known):
-            raise GeometryError(
-                f"expected spacings above 0 mm (or None where they are unknown), found {known}"
-            )
+        sides, pixels = (self.rows, self.columns), self.pixel_spacing_mm
+        spacings = {plane.pixel_spacing_mm for plane in self.planes or ()} | {pixels}
+        for spacing in spacings:
+            why = why_implausible(sides, spacing, self.slice_spacing_mm)
+            if why:
+                raise GeometryError(f"{why}: correct the header, or give None where it is unknown")
 
     @classmethod
     def of(cls, array: NDArray[Any], **geometry: Any) -> Self:
@@ -159,6 +164,39 @@ class Grid:
         if self.planes is None or other.planes is None or self.planes is other.planes:
             return True
         return all(map(same_plane, self.planes, other.planes))
+
+
+def why_implausible(
+    sides: tuple[int, int],
+    pixel_spacing_mm: tuple[float, float] | None,
+    slice_spacing_mm: float | None = None,
+) -> str:
+    """Say why no image of a heart has these spacings; "" where one may, or they are unknown.
+
+    :param sides: (rows, columns); :param pixel_spacing_mm: along them.
+
+    >>> why_implausible((256, 256), (1.4, 1.4), 8.0)
+    ''
+    >>> why_implausible((256, 256), (2000.0, 2000.0))
+    'expected a pixel spacing of 0.1 to 20 mm, found 2000 x 2000 mm'
+    """
+    if pixel_spacing_mm is not None:
+        low, high = PIXEL_SPACING_RANGE_MM
+        found = " x ".join(f"{value:.4g}" for value in pixel_spacing_mm)
+        if not all(low <= value <= high for value in pixel_spacing_mm):
+            return f"expected a pixel spacing of {low:g} to {high:g} mm, found {found} mm"
+        field_mm = [n * value for n, value in zip(sides, pixel_spacing_mm, strict=True)]
+        if max(field_mm) > WIDEST_FIELD_MM:
+            return (
+                f"expected a field of view of at most {WIDEST_FIELD_MM:g} mm, found {sides[0]} x "
+                f"{sides[1]} pixels of {found} mm"
+            )
+    low, high = SLICE_SPACING_RANGE_MM
+    if slice_spacing_mm is not None and not low <= slice_spacing_mm <= high:
+        return (
+            f"expected a slice distance of {low:g} to {high:g} mm, found {slice_spacing_mm:.4g} mm"
+        )
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
     pixels = areas_px(mask)
     spacings = mask.grid.pixel_spacings_mm
     areas: FloatArray | None = None if spacings is None else pixels * spacings.prod(axis=1)
-    issues: list[Issue] = []
+    issues = list(mask.issues)
     known = LVMeasurements(
         phases=Phases(None, None, "not found"),
         volume_ml=None,
@@ -151,7 +151,7 @@ def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
     )
     if not pixels.any():
         text = "No left ventricle cavity was found in any frame."
-        return replace(known, issues=(Issue("no-cavity", "error", text),))
+        return replace(known, issues=(*issues, Issue("no-cavity", "error", text)))
     heights = _known_heights(mask, issues)
     if not mask.complete:
         return replace(known, issues=tuple(issues))

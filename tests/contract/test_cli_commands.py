@@ -363,6 +363,37 @@ def test_a_missing_module_of_no_optional_part_is_a_defect() -> None:
     assert not isinstance(caught.value, MissingExtraError)
 
 
+def test_prepare_takes_masks_of_another_tool_by_what_is_said_of_their_values(
+    pictures: tuple[Path, Path], tmp_path: Path, lvseg_command: Command
+) -> None:
+    for path in pictures[1].iterdir():
+        mask = np.asarray(Image.open(path)) // 255 * 3
+        Image.fromarray(mask.astype(np.uint8)).save(path)
+    call = ("prepare", "images", *pictures, "-o", tmp_path / "set", "--splits", "training=1")
+    ended = lvseg_command(*call)
+    assert ended.status == 3
+    assert "--label cavity=VALUE" in ended.err
+    assert lvseg_command(*call, "--label", "cavity=3").status == 0
+    for path in pictures[1].iterdir():
+        kept = np.asarray(Image.open(tmp_path / "set" / "masks" / path.name))
+        assert np.array_equal(kept // 255 * 3, np.asarray(Image.open(path)))
+
+
+@pytest.mark.torch
+def test_train_takes_labels_into_its_recipe(
+    dataset: Path, tmp_path: Path, lvseg_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = pytest.importorskip("lvseg.train.trainer")
+    seen = []
+    monkeypatch.setattr(trainer, "fit", lambda options, *_, **how: seen.append(options))
+    labels = ("--label", "cavity=3", "--label", "myocardium=2")
+    ended = lvseg_command(
+        "train", "--preset", "lv-sax-dev", "--data", dataset, "-o", tmp_path / "run", *labels
+    )
+    assert ended.status == 0, ended.err
+    assert seen[0].label_values == {"LV_CAVITY": (3,), "LV_MYOCARDIUM": (2,)}
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("options", [[], ["--preset", "a", "--config", "b"]], ids=["none", "both"])
 def test_training_takes_one_recipe(

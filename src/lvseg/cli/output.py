@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lvseg.errors import LvsegError
 from lvseg.issues import Issue
 from lvseg.json_text import json_text
+from lvseg.names import readable
 
 if TYPE_CHECKING:
     from lvseg.results import LVMeasurements
@@ -33,7 +34,7 @@ def staged(bar: Bar, stage: str = "") -> Callable[[int, int], None]:
 
 def one_line(text: object) -> str:
     """Put a text on one line: every run of white space becomes one blank."""
-    return " ".join(str(text).split())
+    return " ".join(readable(str(text)).split())
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -127,7 +128,7 @@ class Output:
     def note(self, text: str) -> None:
         """Tell on stderr what is going on; nothing with ``--quiet``."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            print(readable(text), file=sys.stderr, flush=True)  # noqa: T201
 
     def warn(self, text: object) -> None:
         """Tell an error or a warning in one line on stderr, always."""
@@ -191,7 +192,7 @@ class Output:
 
     def _stdout(self, text: str) -> None:
         try:
-            print(text, flush=True)  # noqa: T201
+            print(readable(text), flush=True)  # noqa: T201
         except BrokenPipeError:
             # The reader has gone (`| head`): stop quietly, also when Python flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,7 +14,6 @@ from lvseg import manifest, pipeline
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError, GeometryMismatchError
 from lvseg.evaluate.rows import (
-    PHASES,
     Evaluation,
     ImageRow,
     compare_slice,
@@ -26,6 +25,7 @@ from lvseg.geometry import Grid
 from lvseg.issues import Issue
 from lvseg.manifest import Sample
 from lvseg.modelcard import TrainingData
+from lvseg.names import PHASES
 from lvseg.predict import Predictor
 from lvseg.read import read_mask, read_picture
 from lvseg.settings import Settings

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from lvseg import metrics
-from lvseg.evaluate.rows import HEADLINE, PHASES, REGIONS, SCORES, Evaluation, ImageRow, PatientRow
+from lvseg.evaluate.rows import HEADLINE, REGIONS, SCORES, Evaluation, ImageRow, PatientRow
 from lvseg.json_text import jsonable
 from lvseg.metrics import Summary
+from lvseg.names import PHASES
 
 _HEADER = ("over", "images", "Dice", "95 % CI", "Jaccard", "APD", "HD95", "good %")
 _DASH = "-"

@@ -20,8 +20,6 @@ HEADLINE = Label.LV_CAVITY
 
 Region = Literal["base", "mid", "apex"]
 REGIONS: tuple[Region, ...] = ("base", "mid", "apex")
-#: Names of the two phases: what the manifest calls them, or a word of a file name.
-PHASES = ("ED", "ES")
 #: Figures of a row that are summed up over slices.
 SCORES = ("dice", "jaccard", "apd_mm", "hd95_mm", "apd_px", "hd95_px")
 

@@ -54,4 +54,5 @@ def _check_mask(evidence: Evidence) -> tuple[Issue, ...]:
         *finer,
         *checks.plausible_values(evidence),
         *checks.end_systole_timing(evidence),
+        *checks.exchanged_phases(evidence),
     )

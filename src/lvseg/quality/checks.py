@@ -529,3 +529,14 @@ def end_systole_timing(evidence: Evidence) -> Iterator[Issue]:
             f"(phase {ed}); {100 * low:.0f} to {100 * high:.0f} % is usual."
         )
         yield Issue("odd-phase", "warning", text, phase=es)
+
+
+def exchanged_phases(evidence: Evidence) -> Iterator[Issue]:
+    """The source calls a phase end-diastole that is not the one with the largest volume."""
+    names, found = evidence.cine.source.phase_names, evidence.measurements.phases.end_diastole
+    if "ED" in names and found is not None and names[found] != "ED":
+        text = (
+            f"The largest volume is in the phase that the source calls {names[found]}, not in ED: "
+            "the two may be exchanged."
+        )
+        yield Issue("phases-exchanged", "warning", text, phase=found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def load_slices(dataset: Path, split: str, options: TrainOptions) -> Slices:
     samples = select(read_manifest(dataset), split)
     images, targets = [], []
     for sample in samples:
-        cine, labels = read_sample(dataset, sample)
+        cine, labels = read_sample(dataset, sample, options.values_of_masks)
         prepared = prepare(cine, options.input)
         images.append(prepared.frames_of(0)[0])
         targets.append(_target(dataset, sample, labels, prepared, options))
@@ -103,13 +103,17 @@ def _target(
     return inside_share(outlines, wanted, prepared.factors, prepared.sides)
 
 
-def read_sample(dataset: Path, sample: Sample) -> tuple[Cine, NDArray[np.uint8]]:
+def read_sample(
+    dataset: Path, sample: Sample, label_values: Mapping[int, Label] | None = None
+) -> tuple[Cine, NDArray[np.uint8]]:
     """Image of a sample as a cine of one frame, and its labels [Y, X].
+
+    :param label_values: what the values of the masks mean; None = our own.
 
     :raises DatasetError: they differ in size.
     """
     image = read_picture(image_path(dataset, sample))
-    labels = read_mask(mask_path(dataset, sample)).labels[0, 0]
+    labels = read_mask(mask_path(dataset, sample), label_values=label_values).labels[0, 0]
     if image.shape != labels.shape:
         raise DatasetError(f"expected image and mask of one size, found two for {sample.file}")
     spacing = sample.pixel_spacing_mm

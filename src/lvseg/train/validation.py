@@ -40,7 +40,7 @@ def load_validation(dataset: Path, split: str, options: TrainOptions) -> Validat
     :raises DatasetError: nothing in the split, or image and mask differ in size.
     """
     slices = load_slices(dataset, split, options)
-    pairs = [read_sample(dataset, sample) for sample in slices.samples]
+    pairs = [read_sample(dataset, each, options.values_of_masks) for each in slices.samples]
     return ValidationSet(slices, *zip(*pairs, strict=True))
 
 

@@ -44,6 +44,8 @@ def write_nifti_mask(
     """
     # [F, Z, Y, X] -> (column, row, slice, phase)
     data = np.ascontiguousarray(mask.labels.transpose(3, 2, 1, 0))
+    if source.format == "nifti":
+        data = _in_file(data, source.axes)
     if source.format == "nifti" and source.shape is not None:
         # a file of one slice or one phase may lack these axes, or carry more of length 1
         if data.size != int(np.prod(source.shape)) or not _fits(data.shape, source.shape):
@@ -77,6 +79,13 @@ def write_cine_nifti(cine: Cine, path: Path) -> tuple[Issue, ...]:
     data = data[..., 0] if data.shape[3] == 1 else data
     _save(data, matrix, path, _step_ms(cine.times_ms), known=cine.planes is not None)
     return issues
+
+
+def _in_file(data: NDArray[np.uint8], axes: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """(column, row, slice, phase) as the axes of a file lie (``Source.axes``)."""
+    places = [abs(axis) - 1 for axis in axes]
+    turned = data.transpose(*(places.index(axis) for axis in range(3)), 3)
+    return np.ascontiguousarray(np.flip(turned, tuple(abs(axis) - 1 for axis in axes if axis < 0)))
 
 
 def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
