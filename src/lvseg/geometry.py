@@ -412,6 +412,25 @@ def affine(planes: Sequence[Plane]) -> FloatArray:
     return matrix
 
 
+def best_fit_affine(planes: Sequence[Plane]) -> tuple[FloatArray, float]:
+    """The affine nearest to a stack that has none, and how far off it is at worst, mm.
+
+    A least-squares line through the origins of the slices, with the directions of the middle one;
+    what a NIfTI of such a stack states.
+    """
+    origins = np.array([plane.origin_mm for plane in planes], np.float64)
+    index = np.arange(len(planes)) - (len(planes) - 1) / 2
+    step = index @ origins / float(index @ index)
+    start = origins.mean(axis=0) + index[0] * step
+    middle = planes[len(planes) // 2]
+    matrix = np.eye(4)
+    matrix[:3, 0] = np.asarray(middle.column_step) * middle.pixel_spacing_mm[1]
+    matrix[:3, 1] = np.asarray(middle.row_step) * middle.pixel_spacing_mm[0]
+    matrix[:3, 2], matrix[:3, 3] = step, start
+    worst = np.linalg.norm(origins - (start + np.arange(len(planes))[:, None] * step), axis=1)
+    return matrix, float(worst.max())
+
+
 def planes_from_affine(matrix: FloatArray, slices: int) -> tuple[Plane, ...]:
     """Planes of a regular stack from an index (column, row, slice) -> LPS affine.
 
