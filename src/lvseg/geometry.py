@@ -109,7 +109,9 @@ class Grid:
         for spacing in spacings:
             why = why_implausible(sides, spacing, self.slice_spacing_mm)
             if why:
-                raise GeometryError(f"{why}: correct the header, or give None where it is unknown")
+                raise GeometryError(
+                    f"{why}: correct the header, or leave it out where it is unknown"
+                )
 
     @classmethod
     def of(cls, array: NDArray[Any], **geometry: Any) -> Self:
