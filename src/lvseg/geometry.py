@@ -114,7 +114,9 @@ class Grid:
         for spacing in spacings:
             why = why_implausible(sides, spacing, self.slice_spacing_mm)
             if why:
-                raise GeometryError(f"{why}: correct the header, or give None where it is unknown")
+                raise GeometryError(
+                    f"{why}: correct the header, or leave it out where it is unknown"
+                )
 
     @classmethod
     def of(cls, array: NDArray[Any], **geometry: Any) -> Self:
@@ -457,6 +459,25 @@ def affine(planes: Sequence[Plane]) -> FloatArray:
         )
     matrix[:3, 2] = step
     return matrix
+
+
+def best_fit_affine(planes: Sequence[Plane]) -> tuple[FloatArray, float]:
+    """The affine nearest to a stack that has none, and how far off it is at worst, mm.
+
+    A least-squares line through the origins of the slices, with the directions of the middle one;
+    what a NIfTI of such a stack states.
+    """
+    origins = np.array([plane.origin_mm for plane in planes], np.float64)
+    index = np.arange(len(planes)) - (len(planes) - 1) / 2
+    step = index @ origins / float(index @ index)
+    start = origins.mean(axis=0) + index[0] * step
+    middle = planes[len(planes) // 2]
+    matrix = np.eye(4)
+    matrix[:3, 0] = np.asarray(middle.column_step) * middle.pixel_spacing_mm[1]
+    matrix[:3, 1] = np.asarray(middle.row_step) * middle.pixel_spacing_mm[0]
+    matrix[:3, 2], matrix[:3, 3] = step, start
+    worst = np.linalg.norm(origins - (start + np.arange(len(planes))[:, None] * step), axis=1)
+    return matrix, float(worst.max())
 
 
 def planes_from_affine(matrix: FloatArray, slices: int) -> tuple[Plane, ...]:

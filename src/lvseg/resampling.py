@@ -19,10 +19,13 @@ from lvseg.geometry import (
     POSITION_TOLERANCE_MM,
     Grid,
     Plane,
+    affine,
     are_parallel,
+    best_fit_affine,
     disc_thickness_mm,
     index_to_mm,
     normal,
+    planes_from_affine,
     same_plane,
     sort_order,
 )
@@ -52,7 +55,7 @@ def onto_grid(mask: Mask, grid: Grid) -> Mask:
             "expected two grids with known planes, found one of unknown place: give the mask on "
             "the grid of the cine"
         )
-    if mask.grid.same_place(grid):
+    if mask.grid.same_place(grid) or _is_fit(mask.grid, grid) or _is_fit(grid, mask.grid):
         return replace(mask, grid=grid)
     labels, exact = _sampled(mask, grid)
     issues = () if exact else (_resampled(mask.grid, grid),)
@@ -69,6 +72,25 @@ def onto_grid(mask: Mask, grid: Grid) -> Mask:
             text = f"{outside:.1%} of the mask lies outside the grid it is brought onto and is lost"
             issues = (*issues, Issue("mask-outside", "warning", text))
     return replace(mask, labels=labels, grid=grid, issues=(*mask.issues, *issues))
+
+
+def _is_fit(one: Grid, stack: Grid) -> bool:
+    """Whether a grid is what a NIfTI can say of a stack without an affine: its slices are the same.
+
+    Distances that differ, or slices shifted against each other, are lost in such a file.
+    """
+    planes = stack.planes or ()
+    if one.shape != stack.shape or len(planes) < 2:
+        return False
+    try:
+        affine(planes)
+    except GeometryError:
+        try:
+            fit = planes_from_affine(best_fit_affine(planes)[0], len(planes))
+        except GeometryError:
+            return False
+        return all(same_plane(*pair) for pair in zip(fit, one.planes or (), strict=True))
+    return False
 
 
 def _resampled(old: Grid, new: Grid) -> Issue:

@@ -85,6 +85,7 @@ def test_any_name_is_one_component_that_stays_as_it_is(name: str) -> None:
         (["a/p1/ED", "a/p1/ES"], ["ED", "ES"]),
         (["a/x/p1/ED", "b/x/p1/ED", "b/x/p2/ED"], ["a-x-p1-ED", "b-x-p1-ED", "p2-ED"]),
         (["a/s", "a/s", "b/s"], ["a-s", "a-s-2", "b-s"]),
+        (["a/s", "a/s"], ["s", "s-2"]),
         (["a/S", "b/s"], ["a-S", "b-s"]),
         (["a/b-c", "b/c", "x/c"], ["a-b-c", "b-c", "x-c"]),
         (["c", "a/c"], ["c", "a-c"]),
