@@ -6,18 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from card_maker import KNOWN, card_with
 from pydantic import ValidationError
 from seg_maker import card
 
 from lvseg.errors import MeasureError
 from lvseg.intervals import QUANTITIES, fit_intervals, interval, with_intervals
 from lvseg.issues import Issue
-from lvseg.modelcard import Calibration, Intervals, ModelCard
+from lvseg.modelcard import Intervals, ModelCard
 from lvseg.results import LVMeasurements, Phases
 
-KNOWN = Intervals(
-    edv_percent=(-5.0, 25.0), esv_percent=(-20.0, 60.0), ef_points=(-9.0, 3.0), studies=44
-)
 VALUES = LVMeasurements(
     phases=Phases(0, 1, "drawn"),
     volume_ml=(100.0, 40.0),
@@ -28,20 +26,6 @@ VALUES = LVMeasurements(
     sv_ml=60.0,
     ef_percent=60.0,
 )
-
-
-def card_with(intervals: Intervals | None) -> ModelCard:
-    curve = Calibration(
-        intercept=0.0,
-        slope=1.0,
-        area_slope=0.0,
-        review_below=0.8,
-        slice_review_below=0.7,
-        patients=44,
-        slices=700,
-        intervals=intervals,
-    )
-    return card().model_copy(update={"calibration": curve})
 
 
 def codes(issues: tuple[Issue, ...]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from card_maker import card_with
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from read_maker import NAME, enhanced, stack, study_of
@@ -25,7 +26,7 @@ from lvseg.intervals import with_intervals
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.measurement import measure
-from lvseg.modelcard import Calibration, InputSpec, Intervals, ModelCard, OutputSpec, TrainingData
+from lvseg.modelcard import InputSpec, Intervals, ModelCard, OutputSpec, TrainingData
 from lvseg.read import read_source_headers, read_study
 from lvseg.results import StudyResult
 from lvseg.write.dicom import attributes, code_of, coded_entry
@@ -79,11 +80,7 @@ def walled(cine: Cine) -> StudyResult:
     intervals = Intervals(
         edv_percent=(-10.0, 25.0), ef_points=(2.0, 8.0), mass_percent=(-20.0, 25.0), studies=44
     )
-    curve = Calibration(
-        intercept=0, slope=1, area_slope=0, review_below=0, slice_review_below=0,
-        patients=44, slices=700, intervals=intervals,
-    )  # fmt: skip
-    made_by = CARD.model_copy(update={"calibration": curve})
+    made_by = card_with(intervals)
     mask = replace(plain.mask, labels=labels)
     values = measure(mask, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm)
     values, _ = with_intervals(values, made_by, ())

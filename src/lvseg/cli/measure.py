@@ -69,4 +69,7 @@ def measure_text(values: LVMeasurements, noticed: tuple[Issue, ...]) -> str:
             lines.append(f"{name}: {value:.1f} {unit}")
     if values.volume_ml is not None:
         lines.append("ml by phase: " + " ".join(f"{volume:.1f}" for volume in values.volume_ml))
+    if values.wall_thickness_mm is not None:
+        known = ("-" if each is None else f"{each:.1f}" for each in values.wall_thickness_mm)
+        lines.append("wall thickness by slice at end-diastole, mm: " + " ".join(known))
     return "\n".join([*lines, *finding_lines(noticed)])
