@@ -14,6 +14,8 @@ from PIL import Image
 
 from lvseg import model_store
 from lvseg.cine import Cine, Mask
+from lvseg.cli.batch import Entry
+from lvseg.cli.demo import COMPARED, demo_document, demo_text
 from lvseg.cli.options import optional_libraries
 from lvseg.errors import MissingExtraError
 from lvseg.phantom import Truth
@@ -206,14 +208,42 @@ def test_the_demo_compares_true_and_measured(
     ended = lvseg_command("demo", "-o", tmp_path / "demo", "--model", tiny_model, "--json")
     assert ended.status == 0, ended.err
     found = ended.document
-    assert set(found["true"]) == set(found["measured"]) == {"edv_ml", "esv_ml", "ef_percent"}
+    compared = {"edv_ml", "esv_ml", "ef_percent", "mass_g"}
+    assert set(found["true"]) == set(found["measured"]) == set(found["limits"]) == compared
     assert found["true"]["edv_ml"] == phantom[2].edv_ml
+    assert found["true"]["mass_g"] == phantom[2].mass_g
+    assert found["not_measured"] == ["mass_g"]  # the model knows the cavity alone
     assert found["seconds"] > 0
     assert (Path(found["folder"]) / "measurements.json").is_file()
     assert any((tmp_path / "demo" / "input" / "phantom").iterdir())
     again = lvseg_command("demo", "-o", tmp_path / "demo", "--model", tiny_model)
     assert again.status == 2
     assert again.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("measured", "told", "good", "line"),
+    [
+        ((140.0, 56.0, 60.0, 130.0), (), True, "good: every difference is within its limit"),
+        ((140.0, 56.0, 60.0, None), ("no-myocardium",), True, "good: every difference"),
+        ((140.0, 56.0, 60.0, None), (), False, "their consensus): mass"),
+        ((154.8, 60.0, 59.0, 130.0), (), False, "their consensus): end-diastolic volume"),
+        ((None, None, None, None), (), False, "ejection fraction, mass"),
+    ],
+)
+def test_the_demo_says_in_one_line_whether_that_is_good(
+    measured: tuple[float | None, ...], told: tuple[str, ...], *, good: bool, line: str
+) -> None:
+    keys = [key for key, _, _ in COMPARED]
+    findings = [{"code": code} for code in told]
+    values = dict(zip(keys, measured, strict=True)) | {"quality": {"findings": findings}}
+    true = dict(zip(keys, (140.0, 56.0, 60.0, 138.7), strict=True))
+    document = demo_document(Entry("phantom", measurements=values), true, 1.0, kept=False)
+    assert document["good"] is good
+    (judged,) = (each for each in demo_text(document).splitlines() if "good: " in each)
+    assert line in judged
+    mass = next(each for each in demo_text(document).splitlines() if each.startswith("mass"))
+    assert ("not measured by this model" in mass) == ("no-myocardium" in told)
 
 
 def test_a_prepared_data_set_passes_the_check(dataset: Path, lvseg_command: Command) -> None:

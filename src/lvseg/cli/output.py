@@ -85,14 +85,22 @@ def evaluation_text(document: Mapping[str, Any], issues: Iterable[Issue]) -> str
 
 
 def volumes_text(values: LVMeasurements) -> str:
-    """EDV, ESV and EF with their units; what is not known says so."""
+    """EDV, ESV and EF with their units and intervals; what is not known says so.
+
+    The mass stands there where it is known.
+    """
     parts = []
-    for name, value, unit in (
-        ("EDV", values.edv_ml, "ml"),
-        ("ESV", values.esv_ml, "ml"),
-        ("EF", values.ef_percent, "%"),
+    for name, value, unit, interval in (
+        ("EDV", values.edv_ml, "ml", values.edv_ml_interval),
+        ("ESV", values.esv_ml, "ml", values.esv_ml_interval),
+        ("EF", values.ef_percent, "%", values.ef_percent_interval),
+        ("mass", values.mass_g, "g", values.mass_g_interval),
     ):
-        parts.append(f"{name} unknown" if value is None else f"{name} {value:.1f} {unit}")
+        if value is None:
+            parts += [] if name == "mass" else [f"{name} unknown"]
+            continue
+        where = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
+        parts.append(f"{name} {value:.1f} {unit}{where}")
     return ", ".join(parts)
 
 
