@@ -47,7 +47,9 @@ def bullseye() -> tuple[Cine, Mask]:
                 labels[phase, index] = np.where(away <= radius + WALL_PX, 2, 0)
                 labels[phase, index][away <= radius] = 1
     planes = tuple(
-        Plane((-50.0, -60.0, 9.0 * z), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), SPACING, 8.0)
+        Plane(
+            (-60.0 - 5.4 * z, -50.0 + 7.2 * z, 0.0), (0.0, 0.0, -1.0), (0.8, 0.6, 0.0), SPACING, 8.0
+        )
         for z in range(len(RADII[0]))
     )
     frames = np.array([0, 250, 100], np.float32)[labels]
