@@ -65,7 +65,7 @@ def judged(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> 
     pairs = {}
     for number, sample in enumerate(samples):
         image = read_picture(image_path(dataset, sample))
-        expert = read_mask(mask_path(dataset, sample)).labels[0, 0] > 0
+        expert = read_mask(mask_path(dataset, sample)).of(Label.LV_CAVITY)[0, 0]
         spacing = sample.pixel_spacing_mm
         pair = None if spacing is None else (spacing, spacing)
         pairs[number] = (Cine.of_image(image, Source("picture", sample.file), pair), expert)
@@ -75,7 +75,7 @@ def judged(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> 
         result = pipeline.run(Study((cine,)), predictor, Settings(keep_probabilities=True))
         for number, place in places.items():
             single, expert = pairs[number]
-            found = result.mask.labels[place] > 0
+            found = result.mask.of(Label.LV_CAVITY)[place]
             own = self_dice(result.probabilities[Label.LV_CAVITY][place][None], found[None])[0]
             row = (single.frames[0, 0], expert, found, float(dice(expert, found)), float(own))
             if expert.any():

@@ -27,6 +27,7 @@ from studies import STUDIES, order_to_experts
 
 from lvseg import model_store
 from lvseg.atomic import write_text
+from lvseg.labels import Label
 from lvseg.manifest import Sample, mask_path, patients, read_manifest, select
 from lvseg.metrics import dice
 from lvseg.modelcard import CARD, Calibration, FeatureStatistics, ModelCard
@@ -163,8 +164,8 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: 
         for frame in experts.frames:
             sample = samples[f"{patient}-IM-0001-{frame.image_number:04d}.png"]
             row, index = frame.phase, order[frame.slice]
-            truth = read_mask(mask_path(dataset, sample)).labels[0, 0] > 0
-            true.append(float(dice(truth, result.mask.labels[row, index] > 0)))
+            truth = read_mask(mask_path(dataset, sample)).of(Label.LV_CAVITY)[0, 0]
+            true.append(float(dice(truth, result.mask.of(Label.LV_CAVITY)[row, index])))
             guess.append(result.confidence.by_slice[row][index])
         held = [value for value in guess if value is not None]
         rows.append(

@@ -27,11 +27,15 @@ _OF_ARRAY = cast(Grid, None)
 
 @dataclass(frozen=True, slots=True)
 class InstanceRef:
-    """Which DICOM frame a pixel plane came from (frame is 1-based, PS3.3 section 10.3)."""
+    """Which DICOM frame a pixel plane came from (frame is 1-based, PS3.3 section 10.3).
+
+    :param same_pixels: False where the plane was turned, cropped, padded or blended in time.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     frame: int | None = None
+    same_pixels: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +46,11 @@ class Source:
     :param location: the path as the user gave it.
     :param affine_ras: NIfTI only, index (i, j, k) -> RAS mm exactly as in the file, [4, 4].
     :param shape: NIfTI only, the array shape in the file.
+    :param axes: NIfTI only, the axes of the file (1, 2, 3) that are columns, rows and slices; a
+        negative one runs backwards.
     :param nifti_header: NIfTI only, the header as in the file: units, sizes and how they are meant.
     :param instances: DICOM only, ``[T][Z]`` references to the source frames.
+    :param phase_names: what the source calls its phases, as ``("ED", "ES")``; () = nothing.
     :param order_rule: how the phases were put in order, e.g. ``"TriggerTime"``.
     """
 
@@ -54,9 +61,11 @@ class Source:
     series_uid: str | None = None
     affine_ras: NDArray[np.float64] | None = None
     shape: tuple[int, ...] | None = None
+    axes: tuple[int, int, int] = (1, 2, 3)
     nifti_header: bytes | None = field(default=None, repr=False)
     instances: tuple[tuple[InstanceRef, ...], ...] | None = None
     order_rule: str = ""
+    phase_names: tuple[str, ...] = ()
 
 
 class _OnGrid:
@@ -156,6 +165,7 @@ class Mask(_OnGrid):
     :param labels: uint8 ``[F, Z, Y, X]``, values of :class:`lvseg.labels.Label`; read-only.
     :param phases: which phases of the cine these are (a reference often has only two).
     :param grid: as in :class:`Cine`.
+    :param issues: what was noticed when it was read.
     :param labels_present: those of which the mask holds a pixel, in the order of their numbers;
         counted, not given.
     :raises GeometryMismatchError: counts that do not fit, or a phase named twice.
@@ -165,6 +175,7 @@ class Mask(_OnGrid):
     labels: NDArray[np.uint8]
     phases: tuple[int, ...]
     grid: Grid = _OF_ARRAY
+    issues: tuple[Issue, ...] = ()
     labels_present: tuple[Label, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -199,6 +210,19 @@ class Mask(_OnGrid):
         if label == 1 and self.labels_present == (label,):
             return self.labels.view(np.bool_)  # zeros and ones: nothing is copied
         result: NDArray[np.bool_] = self.labels == label
+        return result
+
+    def within(self, label: Label) -> NDArray[np.bool_]:
+        """What the outer boundary of a label encloses, ``[F, Z, Y, X]``; not to be written to.
+
+        Structures are nested by their numbers: the epicardium encloses myocardium and cavity. A
+        frame without the label has no such boundary.
+        """
+        own = self.of(label)
+        if label == 1:
+            return own
+        inside = (self.labels > 0) & (self.labels <= label)
+        result: NDArray[np.bool_] = inside & own.any(axis=(2, 3), keepdims=True)
         return result
 
     def on(self, cine: Cine) -> None:

@@ -8,6 +8,7 @@ exists only at the NIfTI border (:func:`lps_to_ras`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -25,12 +26,21 @@ from lvseg.errors import (
 Vec3 = tuple[float, float, float]
 FloatArray = NDArray[np.float64]
 
-#: Scanners write direction cosines with about 6 digits; angles of a true re-angulation are degrees.
+#: Scanners write direction cosines with about 6 digits: what differs by less is one direction.
 PARALLEL_TOLERANCE = 1e-3
+#: Slices tilted against each other by no more belong to one stack and keep their own planes: where
+#: two planes 3 degrees apart meet the wall of a ventricle, 30 mm from its axis, their distance
+#: differs by 1.6 mm, a fifth of a usual one. This is the one tolerance for the angle of slices.
+SMALL_TILT_DEGREES = 3.0
 #: Positions are written to about 0.01 mm; no scanner places two slices closer than 1 mm.
 POSITION_TOLERANCE_MM = 0.1
 #: Two tools may write the direction cosines and the spacing of one slice this differently.
 _SAME_DIRECTION, _SAME_SPACING = 0.01, 0.01
+#: Distances of pixels and of slices that an image of a heart can have, mm. Below lie mice and slips
+#: of a unit, above them no scanner: a heart of 10 cm would be five pixels, or one slice.
+PIXEL_SPACING_RANGE_MM, SLICE_SPACING_RANGE_MM = (0.1, 20.0), (0.1, 100.0)
+#: No bore is wider. With the range of pixels it bounds what resampling can ask of the memory.
+WIDEST_FIELD_MM = 1000.0
 #: A distance this much above the usual one means that a slice is missing between two neighbours.
 GAP_FACTOR = 1.5
 
@@ -54,13 +64,13 @@ class Plane:
     thickness_mm: float | None = None
 
     def __post_init__(self) -> None:
-        row, column = np.asarray(self.row_step), np.asarray(self.column_step)
-        if not np.isfinite([*self.origin_mm, *row, *column, *self.pixel_spacing_mm]).all():
+        row, column = self.row_step, self.column_step
+        if not all(map(math.isfinite, (*self.origin_mm, *row, *column, *self.pixel_spacing_mm))):
             raise GeometryError("expected finite positions, directions and spacings of a slice")
-        lengths = (float(np.linalg.norm(row)), float(np.linalg.norm(column)))
+        lengths = (math.hypot(*row), math.hypot(*column))
         if max(abs(length - 1) for length in lengths) > PARALLEL_TOLERANCE:
             raise GeometryError(f"expected unit direction vectors, found lengths {lengths}")
-        if abs(float(row @ column)) > PARALLEL_TOLERANCE:
+        if abs(sum(a * b for a, b in zip(row, column, strict=True))) > PARALLEL_TOLERANCE:
             raise GeometryError("expected perpendicular row and column directions of a slice")
         if min(self.pixel_spacing_mm) <= 0:
             raise GeometryError(f"expected positive pixel spacing, found {self.pixel_spacing_mm}")
@@ -80,7 +90,7 @@ class Grid:
     :param complete: False when the reader left slices out (they lack phases, or lie at an angle),
         so that a volume summed over this stack would be wrong.
     :raises GeometryMismatchError: not one plane a slice.
-    :raises GeometryError: a spacing that is not above 0.
+    :raises GeometryError: a spacing that no image of a heart has (:func:`why_implausible`).
     """
 
     rows: int
@@ -98,13 +108,15 @@ class Grid:
                     f"expected {self.slices} planes, found {len(self.planes)}"
                 )
             object.__setattr__(self, "pixel_spacing_mm", self.planes[0].pixel_spacing_mm)
-            object.__setattr__(self, "slice_spacing_mm", _regular_spacing_mm(self.planes))
-        stated = (*(self.pixel_spacing_mm or ()), self.slice_spacing_mm)
-        known = [value for value in stated if value is not None]
-        if not all(np.isfinite(value) and value > 0 for value in known):
-            raise GeometryError(
-                f"expected spacings above 0 mm (or None where they are unknown), found {known}"
-            )
+            object.__setattr__(self, "slice_spacing_mm", self._regular_spacing_mm())
+        sides, pixels = (self.rows, self.columns), self.pixel_spacing_mm
+        spacings = {plane.pixel_spacing_mm for plane in self.planes or ()} | {pixels}
+        for spacing in spacings:
+            why = why_implausible(sides, spacing, self.slice_spacing_mm)
+            if why:
+                raise GeometryError(
+                    f"{why}: correct the header, or leave it out where it is unknown"
+                )
 
     @classmethod
     def of(cls, array: NDArray[Any], **geometry: Any) -> Self:
@@ -129,6 +141,24 @@ class Grid:
             return None
         return np.tile(np.array(self.pixel_spacing_mm, np.float64), (self.slices, 1))
 
+    @property
+    def centre_px(self) -> tuple[float, float]:
+        """(row, column) of the middle of a slice, pixel centres at integers."""
+        return ((self.rows - 1) / 2, (self.columns - 1) / 2)
+
+    def disc_thickness_mm(self) -> FloatArray:
+        """:func:`disc_thickness_mm` of its planes, measured in the middle of the slices.
+
+        :raises UnknownSpacingError: no planes, or one. IrregularStackError: as there.
+        """
+        return disc_thickness_mm(self.planes or (), self.centre_px)
+
+    def _regular_spacing_mm(self) -> float | None:
+        try:
+            return slice_spacing_mm(self.planes or (), self.centre_px)
+        except GeometryError:  # one slice, or an irregular stack: there is no single distance
+            return None
+
     def same_place(self, other: Grid) -> bool:
         """Whether both are of one size and, where both know their planes, at one place."""
         if self.shape != other.shape:
@@ -138,11 +168,37 @@ class Grid:
         return all(map(same_plane, self.planes, other.planes))
 
 
-def _regular_spacing_mm(planes: tuple[Plane, ...]) -> float | None:
-    try:
-        return slice_spacing_mm(planes)
-    except GeometryError:  # one slice, or an irregular stack: there is no single distance
-        return None
+def why_implausible(
+    sides: tuple[int, int],
+    pixel_spacing_mm: tuple[float, float] | None,
+    slice_spacing_mm: float | None = None,
+) -> str:
+    """Say why no image of a heart has these spacings; "" where one may, or they are unknown.
+
+    :param sides: (rows, columns); :param pixel_spacing_mm: along them.
+
+    >>> why_implausible((256, 256), (1.4, 1.4), 8.0)
+    ''
+    >>> why_implausible((256, 256), (2000.0, 2000.0))
+    'expected a pixel spacing of 0.1 to 20 mm, found 2000 x 2000 mm'
+    """
+    if pixel_spacing_mm is not None:
+        low, high = PIXEL_SPACING_RANGE_MM
+        found = " x ".join(f"{value:.4g}" for value in pixel_spacing_mm)
+        if not all(low <= value <= high for value in pixel_spacing_mm):
+            return f"expected a pixel spacing of {low:g} to {high:g} mm, found {found} mm"
+        field_mm = [n * value for n, value in zip(sides, pixel_spacing_mm, strict=True)]
+        if max(field_mm) > WIDEST_FIELD_MM:
+            return (
+                f"expected a field of view of at most {WIDEST_FIELD_MM:g} mm, found {sides[0]} x "
+                f"{sides[1]} pixels of {found} mm"
+            )
+    low, high = SLICE_SPACING_RANGE_MM
+    if slice_spacing_mm is not None and not low <= slice_spacing_mm <= high:
+        return (
+            f"expected a slice distance of {low:g} to {high:g} mm, found {slice_spacing_mm:.4g} mm"
+        )
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,26 +318,49 @@ def same_plane(one: Plane, other: Plane, *, within_px: float = 0.0) -> bool:
     )
 
 
+def _same_directions(one: Plane, other: Plane) -> bool:
+    """Whether two slices have one orientation but for the rounding of their cosines."""
+    directions = (*one.row_step, *one.column_step), (*other.row_step, *other.column_step)
+    return all(abs(a - b) <= PARALLEL_TOLERANCE for a, b in zip(*directions, strict=True))
+
+
+def tilt_degrees(one: Plane, other: Plane) -> float:
+    """Angle between two planes, 0 to 90 degrees; which side a slice is seen from does not count."""
+    a, b = normal(one), normal(other)
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), abs(float(a @ b)))))
+
+
 def are_parallel(planes: Sequence[Plane]) -> bool:
-    """Whether all slices share row and column directions within :data:`PARALLEL_TOLERANCE`."""
+    """Whether no slice is tilted against the first by more than :data:`SMALL_TILT_DEGREES`."""
     first = planes[0]
-    return all(
-        np.allclose(plane.row_step, first.row_step, atol=PARALLEL_TOLERANCE)
-        and np.allclose(plane.column_step, first.column_step, atol=PARALLEL_TOLERANCE)
-        for plane in planes
-    )
+    alike = {(plane.row_step, plane.column_step): plane for plane in planes}
+    return all(tilt_degrees(first, plane) <= SMALL_TILT_DEGREES for plane in alike.values())
 
 
-def slice_positions_mm(planes: Sequence[Plane]) -> FloatArray:
-    """Positions along the normal of the first slice, shape [Z], mm.
+def slice_positions_mm(
+    planes: Sequence[Plane], at_px: tuple[float, float] = (0.0, 0.0)
+) -> FloatArray:
+    """Positions along the normal of the stack, shape [Z], mm.
 
-    :raises IrregularStackError: the slices are not parallel.
+    The normal is the mean one, on the side of the first slice.
+
+    :param at_px: the (row, column) of which the position is meant. For slices of one orientation
+        all are the same; planes that are tilted against each other are nearer on one side.
+    :raises IrregularStackError: slices at more than a small angle.
     """
     if not are_parallel(planes):
         raise IrregularStackError("expected parallel slices, found slices at an angle")
     origins = np.array([plane.origin_mm for plane in planes], np.float64)
-    result: FloatArray = origins @ normal(planes[0])
-    return result
+    first = planes[0]
+    if all(_same_directions(first, plane) for plane in planes):
+        result: FloatArray = origins @ normal(first)
+        return result
+    normals = np.array([normal(plane) for plane in planes])
+    normals *= np.where(normals @ normals[0] < 0, -1.0, 1.0)[:, None]
+    axis = normals.mean(axis=0)
+    points = np.array([index_to_mm(plane, np.array([at_px]))[0] for plane in planes])
+    tilted: FloatArray = points @ (axis / np.linalg.norm(axis))
+    return tilted
 
 
 def sort_order(planes: Sequence[Plane]) -> NDArray[np.intp]:
@@ -289,29 +368,32 @@ def sort_order(planes: Sequence[Plane]) -> NDArray[np.intp]:
     return np.argsort(slice_positions_mm(planes), kind="stable")
 
 
-def _distances_mm(planes: Sequence[Plane]) -> FloatArray:
+def _distances_mm(planes: Sequence[Plane], at_px: tuple[float, float]) -> FloatArray:
     """Centre-to-centre distances of neighbours, shape [Z - 1], mm; raises as its callers say."""
     if len(planes) < 2:
         raise UnknownSpacingError(
             "expected at least two slices to know the distance between them, found one"
         )
-    steps = np.diff(slice_positions_mm(planes))
+    steps = np.diff(slice_positions_mm(planes, at_px))
     distances: FloatArray = np.abs(steps)
     if (distances < POSITION_TOLERANCE_MM).any() or not (np.all(steps > 0) or np.all(steps < 0)):
         raise IrregularStackError("expected slices in order along the normal, at distinct places")
     return distances
 
 
-def disc_thickness_mm(planes: Sequence[Plane]) -> FloatArray:
+def disc_thickness_mm(
+    planes: Sequence[Plane], at_px: tuple[float, float] = (0.0, 0.0)
+) -> FloatArray:
     """The thickness of the disc that each slice stands for (method of discs), shape [Z], mm.
 
     Half the distance to each neighbour, so gaps count; on its open side an outermost slice stands
     for half the usual (median) distance of the stack. Slice thickness is not used.
 
+    :param at_px: where tilted slices are measured, see :func:`slice_positions_mm`.
     :raises UnknownSpacingError: fewer than two slices: nothing says how far one slice reaches.
     :raises IrregularStackError: slices at an angle, out of order or at the same position.
     """
-    distances = _distances_mm(planes)
+    distances = _distances_mm(planes, at_px)
     usual = np.median(distances)
     before = np.concatenate([[usual], distances])
     after = np.concatenate([distances, [usual]])
@@ -319,14 +401,15 @@ def disc_thickness_mm(planes: Sequence[Plane]) -> FloatArray:
     return result
 
 
-def slice_spacing_mm(planes: Sequence[Plane]) -> float:
+def slice_spacing_mm(planes: Sequence[Plane], at_px: tuple[float, float] = (0.0, 0.0)) -> float:
     """The one centre-to-centre distance of a regular stack, mm.
 
+    :param at_px: where tilted slices are measured, see :func:`slice_positions_mm`.
     :raises UnknownSpacingError: fewer than two slices.
     :raises IrregularStackError: neighbouring distances differ by more than
         :data:`POSITION_TOLERANCE_MM`; slices at an angle, out of order or at the same position.
     """
-    distances = _distances_mm(planes)
+    distances = _distances_mm(planes, at_px)
     if float(np.ptp(distances)) > POSITION_TOLERANCE_MM:
         raise IrregularStackError(
             f"expected one slice distance, found {distances.min():.2f} to {distances.max():.2f} mm"
@@ -334,11 +417,13 @@ def slice_spacing_mm(planes: Sequence[Plane]) -> float:
     return float(distances.mean())
 
 
-def gaps(planes: Sequence[Plane], factor: float = GAP_FACTOR) -> tuple[int, ...]:
+def gaps(
+    planes: Sequence[Plane], factor: float = GAP_FACTOR, at_px: tuple[float, float] = (0.0, 0.0)
+) -> tuple[int, ...]:
     """Indices i where slices are missing between slice i and i + 1 (distance > factor x median)."""
     if len(planes) < 3:
         return ()
-    distances = np.abs(np.diff(slice_positions_mm(planes)))
+    distances = np.abs(np.diff(slice_positions_mm(planes, at_px)))
     return tuple(int(i) for i in np.flatnonzero(distances > factor * np.median(distances)))
 
 
@@ -360,6 +445,8 @@ def affine(planes: Sequence[Plane]) -> FloatArray:
         matrix[:3, 2] = normal(first) * (first.thickness_mm or 1.0)
         return matrix
     slice_spacing_mm(planes)
+    if not all(_same_directions(first, plane) for plane in planes):
+        raise IrregularStackError("expected one affine for the stack, found slices at an angle")
     origins = np.array([plane.origin_mm for plane in planes])
     step = (origins[-1] - origins[0]) / (len(planes) - 1)
     expected = origins[0] + np.arange(len(planes))[:, None] * step
@@ -372,6 +459,25 @@ def affine(planes: Sequence[Plane]) -> FloatArray:
         )
     matrix[:3, 2] = step
     return matrix
+
+
+def best_fit_affine(planes: Sequence[Plane]) -> tuple[FloatArray, float]:
+    """The affine nearest to a stack that has none, and how far off it is at worst, mm.
+
+    A least-squares line through the origins of the slices, with the directions of the middle one;
+    what a NIfTI of such a stack states.
+    """
+    origins = np.array([plane.origin_mm for plane in planes], np.float64)
+    index = np.arange(len(planes)) - (len(planes) - 1) / 2
+    step = index @ origins / float(index @ index)
+    start = origins.mean(axis=0) + index[0] * step
+    middle = planes[len(planes) // 2]
+    matrix = np.eye(4)
+    matrix[:3, 0] = np.asarray(middle.column_step) * middle.pixel_spacing_mm[1]
+    matrix[:3, 1] = np.asarray(middle.row_step) * middle.pixel_spacing_mm[0]
+    matrix[:3, 2], matrix[:3, 3] = step, start
+    worst = np.linalg.norm(origins - (start + np.arange(len(planes))[:, None] * step), axis=1)
+    return matrix, float(worst.max())
 
 
 def planes_from_affine(matrix: FloatArray, slices: int) -> tuple[Plane, ...]:

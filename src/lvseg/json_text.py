@@ -9,6 +9,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from lvseg.names import readable
+
 
 def jsonable(value: Any) -> Any:
     """Make JSON values: dataclasses as objects, arrays as lists, paths as text, NaN as null.
@@ -22,8 +24,8 @@ def jsonable(value: Any) -> Any:
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [jsonable(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, (str, Path)):
+        return readable(str(value))
     if hasattr(value, "tolist"):
         return jsonable(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 
 class Label(IntEnum):
-    """Values of a label array."""
+    """Values of a label array; structures are nested, and an inner one has the smaller number."""
 
     BACKGROUND = 0
     LV_CAVITY = 1
+    LV_MYOCARDIUM = 2
 
     @property
     def word(self) -> str:
@@ -53,6 +54,11 @@ LABELS: Mapping[Label, LabelInfo] = MappingProxyType(
             "left ventricle cavity",
             (230, 60, 60),
             CodedConcept("277066005", "SCT", "Cavity of left cardiac ventricle"),
+        ),
+        Label.LV_MYOCARDIUM: LabelInfo(
+            "left ventricle myocardium",
+            (70, 190, 255),
+            CodedConcept("49848007", "SCT", "Left Ventricle Myocardium"),  # PS3.16 CID 12305
         ),
     }
 )

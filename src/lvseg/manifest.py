@@ -30,6 +30,7 @@ from pydantic import (
 from lvseg.atomic import write_text
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
 from lvseg.issues import Issue
+from lvseg.labels import Label
 
 MANIFEST = "manifest.csv"
 DATASET = "dataset.json"
@@ -37,6 +38,9 @@ DATASET = "dataset.json"
 UNKNOWN = "unknown"
 #: Column of an augmented image: file name of the image it was made of; blank for all others.
 ORIGINAL = "original"
+#: Column of the structures that a mask shows or knows to be absent (``cavity+myocardium``); blank
+#: where that is every structure that is known.
+LABELS_COLUMN = "labels"
 #: A split expression that selects every sample.
 ALL = "all"
 
@@ -325,6 +329,12 @@ def select(samples: Sequence[Sample], expression: str) -> tuple[Sample, ...]:
 def unaugmented(samples: Iterable[Sample]) -> tuple[Sample, ...]:
     """Samples that are no augmented copy (column :data:`ORIGINAL`), in their order."""
     return tuple(sample for sample in samples if not dict(sample.extra).get(ORIGINAL))
+
+
+def labelled(sample: Sample, label: Label) -> bool:
+    """Whether the mask of a sample says where a structure is, even if that is nowhere."""
+    stated = dict(sample.extra).get(LABELS_COLUMN)
+    return not stated or label.word in stated.split("+")
 
 
 def _assignment(

@@ -1,4 +1,4 @@
-"""Physiology of a mask: volumes, end-diastole, end-systole, ejection fraction, output, rates.
+"""Physiology of a mask: volumes, end-diastole, end-systole, ejection fraction, mass, rates.
 
 What is counted and which rules are applied is explained in docs/conventions.md; every result
 carries the same rules in its ``methods``.
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Mask, base_first
 from lvseg.errors import GeometryMismatchError, IrregularStackError, MeasureError, PhaseError
-from lvseg.geometry import disc_thickness_mm
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.results import LVMeasurements, Phases
 from lvseg.runs import smooth_cycle
+from lvseg.wall import DENSITY_G_ML, HALF_OPEN_SHARE, OPEN_SHARE, open_shares, thickness_mm
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -41,6 +41,11 @@ class MeasurementSettings:
     """Which slices count. ``every-slice``: each one that holds cavity, phase by phase, so the base
     may leave a slice while the heart contracts. ``slices-of-ed``: only those that hold cavity at
     end-diastole, which keeps the atrium out at end-systole."""
+    open_wall_share: float = OPEN_SHARE
+    """Share of the border of the cavity without myocardium beside it above which a slice has no
+    wall thickness; below it lies the coarseness of pixels."""
+    bare_cavity_share: float = HALF_OPEN_SHARE
+    """Likewise, above which a slice has no wall: the mass would be too small and is not given."""
 
 
 def areas_px(mask: Mask, label: Label = Label.LV_CAVITY) -> IntArray:
@@ -101,8 +106,10 @@ def measure(
     Phases are numbers of the cine (``mask.phases``); curves have one entry per phase of the
     mask. An empty mask has areas of 0 and no other value. The volume of a phase is the sum of area
     times slab height over its slices (Simpson's rule, stacked); the height is centre to centre of
-    neighbouring slices, gaps included, and slice thickness is not used. Source: the summation of
-    discs of Schulz-Menger et al., J Cardiovasc Magn Reson 2013;15:35.
+    neighbouring slices, gaps included, and slice thickness is not used. The mass is the volume of
+    the myocardium at end-diastole, summed in the same way, times 1.05 g/ml; papillary muscles and
+    trabeculae are no part of it, because they count as cavity. Source: the summation of discs and
+    the density of Schulz-Menger et al., J Cardiovasc Magn Reson 2013;15:35.
 
     :param times_ms: of every phase of the cine (``cine.times_ms``), for the peak rates.
     :param heart_rate_bpm: of the cine, for the cardiac output and the length of the cycle.
@@ -130,7 +137,7 @@ def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
     pixels = areas_px(mask)
     spacings = mask.grid.pixel_spacings_mm
     areas: FloatArray | None = None if spacings is None else pixels * spacings.prod(axis=1)
-    issues: list[Issue] = []
+    issues = list(mask.issues)
     known = LVMeasurements(
         phases=Phases(None, None, "not found"),
         volume_ml=None,
@@ -140,11 +147,11 @@ def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
         esv_ml=None,
         sv_ml=None,
         ef_percent=None,
-        methods=_methods(chosen),
+        methods=_methods(chosen, Label.LV_MYOCARDIUM in mask.labels_present),
     )
     if not pixels.any():
         text = "No left ventricle cavity was found in any frame."
-        return replace(known, issues=(Issue("no-cavity", "error", text),))
+        return replace(known, issues=(*issues, Issue("no-cavity", "error", text)))
     heights = _known_heights(mask, issues)
     if not mask.complete:
         return replace(known, issues=tuple(issues))
@@ -162,7 +169,48 @@ def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
         volume_ml=None if volumes is None else tuple(volumes.sum(axis=1).tolist()),
         issues=tuple(issues),
     )
+    known = _with_wall(known, mask, phases.end_diastole, heights, chosen)
     return _at_phases(known, mask, pixels, phases)
+
+
+def _with_wall(
+    known: LVMeasurements,
+    mask: Mask,
+    ed: int | None,
+    heights: FloatArray | None,
+    chosen: MeasurementSettings,
+) -> LVMeasurements:
+    """Add the mass and the thickness of the wall at end-diastole.
+
+    :param ed: row of end-diastole; :param heights: of the slabs, mm; both None where unknown.
+    """
+    spacings = mask.grid.pixel_spacings_mm
+    if ed is None or spacings is None:
+        return known
+    if Label.LV_MYOCARDIUM not in mask.labels_present:
+        text = "No myocardium is outlined, so there is no mass and no wall thickness."
+        return replace(known, issues=(*known.issues, Issue("no-myocardium", "info", text)))
+    cavity, wall = (mask.of(label)[ed] for label in (Label.LV_CAVITY, Label.LV_MYOCARDIUM))
+    bare = open_shares(cavity, wall)
+    thickness = tuple(
+        thickness_mm(cavity[z], cavity[z] | wall[z], (spacing[0], spacing[1]))
+        if bare[z] <= chosen.open_wall_share
+        else None
+        for z, spacing in enumerate(spacings.tolist())
+    )
+    known = replace(known, wall_thickness_mm=thickness)
+    without = np.flatnonzero(bare > chosen.bare_cavity_share)
+    if without.size:
+        text = (
+            "At end-diastole most of the cavity of this slice has no myocardium around it: the "
+            "mass would be too small and is not given."
+        )
+        issue = Issue("incomplete-wall", "warning", text, int(without[0]), mask.phases[ed])
+        return replace(known, issues=(*known.issues, issue))
+    if heights is None:
+        return known
+    volume_ml = (wall.sum(axis=(1, 2)) * spacings.prod(axis=1) * heights).sum() / 1000
+    return replace(known, mass_g=float(volume_ml) * DENSITY_G_ML)
 
 
 def _at_phases(
@@ -207,8 +255,8 @@ def _known_heights(mask: Mask, issues: list[Issue]) -> FloatArray | None:
     """Slab heights, or None with an issue that says why volumes are unknown."""
     if not mask.complete:
         text = (
-            "Slices are missing or lack phases, so volumes and the ejection fraction would be "
-            "wrong and are not given."
+            "Slices are missing or lack phases, or their order is not known, so volumes and the "
+            "ejection fraction would be wrong and are not given."
         )
         issues.append(Issue("incomplete-stack", "error", text))
         return None
@@ -227,7 +275,7 @@ def _known_heights(mask: Mask, issues: list[Issue]) -> FloatArray | None:
             issues.append(Issue("unknown-spacing", "warning", text))
         return None
     try:
-        return disc_thickness_mm(mask.planes)
+        return mask.grid.disc_thickness_mm()
     except IrregularStackError:
         text = (
             "The slices are not parallel or not in order, so volumes and the ejection fraction are "
@@ -237,12 +285,16 @@ def _known_heights(mask: Mask, issues: list[Issue]) -> FloatArray | None:
     return None
 
 
-def _methods(options: MeasurementSettings) -> dict[str, str]:
+def _methods(options: MeasurementSettings, has_wall: bool) -> dict[str, str]:
     counted = {
         "every-slice": "every slice with cavity counts, phase by phase",
         "slices-of-ed": "only slices with cavity at end-diastole count, in every phase",
     }
-    return {
+    wall = {
+        "mass": f"volume of the myocardium at end-diastole times {DENSITY_G_ML} g/ml",
+        "wall_thickness": "area of the wall over the length of its centreline, at end-diastole",
+    }
+    methods = {
         "volume": "area times slab height summed over slices; heights are centre to centre",
         "papillary_muscles": "counted as cavity",
         "base": counted[options.base_rule],
@@ -251,6 +303,7 @@ def _methods(options: MeasurementSettings) -> dict[str, str]:
         "cardiac_output": "stroke volume times the median heart rate of the images",
         "peak_rates": "steepest chords between the two neighbours of a phase, around the cycle",
     }
+    return methods | (wall if has_wall else {})
 
 
 def _base_end(row: IntArray) -> str:

@@ -7,9 +7,9 @@ and evaluation all read the same :class:`InputSpec`, so there is one description
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from lvseg.errors import ModelCardError, ModelHashError
@@ -86,11 +86,47 @@ class OutputSpec(StrictModel):
     threshold: float = 0.5
 
 
+#: (lowest, highest) error.
+Errors = tuple[float, float]
+
+
+class Intervals(StrictModel):
+    """How far measured values lie from the true ones (:mod:`lvseg.intervals`).
+
+    Errors are signed, measured less true, those of ``*_percent`` in percent of the true value.
+    Between the lowest and the highest lies the error of a new study with the stated coverage; None
+    where it is not known. Fitted on ``studies`` studies of patients whom the network that measured
+    them had not seen. An interval of a study unlike the training data is ``widening_unlike`` times
+    as wide; None: it has none.
+    """
+
+    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    edv_percent: Errors | None = None
+    esv_percent: Errors | None = None
+    ef_points: Errors | None = None
+    mass_percent: Errors | None = None
+    widening_unlike: Annotated[float, Field(ge=1)] | None = 2.0
+    studies: int
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for name in ("edv_percent", "esv_percent", "ef_points", "mass_percent"):
+            errors = getattr(self, name)
+            least = -float("inf") if name == "ef_points" else -100
+            if errors is not None and not least < errors[0] <= errors[1] < float("inf"):
+                raise ValueError(
+                    f"{name} must be the lowest and the highest error, above {least}, not {errors}"
+                )
+        return self
+
+
 class Calibration(StrictModel):
     """From the network's own doubt to the Dice to expect (:mod:`lvseg.quality.confidence`).
 
     Fitted on ``slices`` slices of ``patients`` patients whom the network that judged them had not
     seen. Below ``review_below`` a study, below ``slice_review_below`` a slice is worth a look.
+
+    :param intervals: the errors of the measured values; None: they have no intervals.
     """
 
     intercept: float
@@ -100,6 +136,7 @@ class Calibration(StrictModel):
     slice_review_below: float
     patients: int
     slices: int
+    intervals: Intervals | None = None
 
 
 class FeatureStatistics(StrictModel):

@@ -11,6 +11,7 @@ from time import perf_counter
 from lvseg import postprocess, quality
 from lvseg.cine import Cine, Mask, Study
 from lvseg.inference import infer
+from lvseg.intervals import with_intervals
 from lvseg.issues import Issue
 from lvseg.measurement import measure
 from lvseg.modelcard import ModelCard
@@ -93,6 +94,9 @@ def assess(
     if prediction is not None:
         left_out = postprocess.left_out(prediction, mask, chosen.postprocess)
     evidence = quality.Evidence(cine, mask, values, prediction, card, chosen.limits, left_out)
+    issues = quality.check(evidence)
+    drawn_by = None if prediction is None else card
+    values, told = with_intervals(values, drawn_by, issues)
     probabilities = None
     if prediction is not None and chosen.keep_probabilities:
         probabilities = {each: prediction.on_grid(each, cine.grid) for each in prediction.labels}
@@ -100,7 +104,7 @@ def assess(
         cine,
         mask,
         values,
-        quality.check(evidence),
+        (*issues, *told),
         card,
         confidence=quality.predict_dice(evidence),
         probabilities=probabilities,

@@ -78,10 +78,11 @@ _DEFAULT = PostprocessSettings()
 def to_mask(prediction: Prediction, cine: Cine, options: PostprocessSettings = _DEFAULT) -> Mask:
     """Turn probabilities into a clean mask of every phase.
 
-    Structures are nested: each is cleaned by itself, holds the one inside it, and what it adds to
-    that one gets its label.
+    Structures are nested: the innermost is cleaned by itself (:func:`clean`), each further one is
+    held to the one inside it (:func:`enclose`), and what it adds gets its label.
 
-    :returns: a mask with at most one piece a frame; empty where nothing reaches the threshold.
+    :returns: a mask with at most one piece a frame, which holds a cavity wherever the frame has
+        one; empty where nothing reaches the threshold.
     :raises GeometryMismatchError: prediction and cine differ in shape.
     """
     box, found = prediction.box, prediction.probabilities.shape[1:]
@@ -91,24 +92,27 @@ def to_mask(prediction: Prediction, cine: Cine, options: PostprocessSettings = _
         )
     labels = np.zeros(cine.shape, np.uint8)
     part = labels[..., *box.slices]
-    within = np.zeros(part.shape, bool)
+    within: BoolArray | None = None
     for label in prediction.labels:
-        outer = within | _structure(prediction.of(label), options)
-        np.copyto(part, np.uint8(label), where=outer & ~within)
+        outer = _structure(prediction.of(label), options, within)
+        np.copyto(part, np.uint8(label), where=outer if within is None else outer & ~within)
         within = outer
     return Mask(labels, tuple(range(cine.shape[0])), cine.grid)
 
 
-def _structure(probabilities: NDArray[np.float32], options: PostprocessSettings) -> BoolArray:
-    """The cleaned inside of one structure, ``[T, Z, y, x]``."""
+def _structure(
+    probabilities: NDArray[np.float32], options: PostprocessSettings, inner: BoolArray | None
+) -> BoolArray:
+    """The cleaned inside of one structure around the one inside it, ``[T, Z, y, x]``."""
     levels = _levels(probabilities, options)
     result = np.zeros(probabilities.shape, bool)
     # Averages over time cannot exceed their parts: outside this box nothing can be inside.
     box = Box.around(probabilities >= levels)
     if box is not None:
         smooth = smooth_over_time(box.crop(probabilities), options)
-        box.paste(clean(smooth >= levels, options), result)
-    return result
+        inside = smooth >= levels
+        box.paste(clean(inside, options) if inner is None else inside, result)
+    return result if inner is None else enclose(result, inner)
 
 
 def _threshold(options: PostprocessSettings) -> float:
@@ -355,6 +359,40 @@ def drop_atrial_slices(inside: BoolArray, options: PostprocessSettings = _DEFAUL
             kept[:, towards_base[place:]] = False
             return kept
     return inside
+
+
+def enclose(outer: BoolArray, inner: BoolArray) -> BoolArray:
+    """Hold the inside of an outer boundary to the structure it surrounds, both ``[T, Z, Y, X]``.
+
+    A frame with the inner structure keeps the one piece that holds it, and all of the inner
+    structure. Of the frames without, those between such slices or beyond the apical one keep the
+    piece that overlaps most with the slice next to it on the way to the apex: there the cavity is
+    closed, or its tip passed. Beyond the basal one nothing is kept, nor at either end where nothing
+    tells which is the base. Holes are closed.
+
+    :param inner: at most one piece a frame, as :func:`clean` returns it.
+    """
+    slices, frames = inner.shape[1], (-1, *inner.shape[2:])
+    pieces, _ = ndimage.label(fill_holes(outer | inner).reshape(frames), structure=_IN_PLANE)
+    pieces = pieces.reshape(inner.shape)
+    kept = np.zeros_like(inner)
+    area = inner.sum(axis=(2, 3))
+    at_first = base_first(area.mean(axis=0))
+    for phase, row in enumerate(area):
+        held = np.flatnonzero(row)
+        if held.size == 0:
+            continue
+        order = range(held[0], held[-1] + 1)
+        if at_first is not None:
+            order = range(held[0], slices) if at_first else range(held[-1], -1, -1)
+        around = inner[phase, order[0]]
+        for index in order:
+            own = pieces[phase, index]
+            touched = own[(inner[phase, index] if row[index] else around) & (own > 0)]
+            if touched.size:
+                kept[phase, index] = own == np.bincount(touched).argmax()
+            around = kept[phase, index]
+    return kept
 
 
 def drop_orphan_slices(inside: BoolArray, options: PostprocessSettings = _DEFAULT) -> BoolArray:

@@ -14,6 +14,9 @@ from lvseg.issues import Issue, Verdict, verdict_of
 from lvseg.labels import Label
 from lvseg.modelcard import ModelCard
 
+#: (low, high), in the unit of the value.
+Interval = tuple[float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Phases:
@@ -35,6 +38,11 @@ class LVMeasurements:
     :param cardiac_output_l_min: stroke volume times heart rate.
     :param peak_ejection_rate_ml_s: fastest fall of the volume curve, as a positive number.
     :param peak_filling_rate_ml_s: fastest rise of the volume curve.
+    :param mass_g: of the myocardium at end-diastole.
+    :param wall_thickness_mm: mean over each slice at end-diastole, [Z]; None for a slice without a
+        closed wall around a cavity.
+    :param edv_ml_interval: lowest and highest true value to expect with the coverage that the card
+        states (90 %); likewise for ``esv_ml``, ``ef_percent`` and ``mass_g``.
     :param slices_ed: (first, last) slice index that holds cavity at end-diastole, likewise ``es``.
     :param methods: name -> the rule applied (volume, papillary muscles, base, apex, phases).
     """
@@ -51,6 +59,12 @@ class LVMeasurements:
     cardiac_output_l_min: float | None = None
     peak_ejection_rate_ml_s: float | None = None
     peak_filling_rate_ml_s: float | None = None
+    mass_g: float | None = None
+    wall_thickness_mm: tuple[float | None, ...] | None = None
+    edv_ml_interval: Interval | None = None
+    esv_ml_interval: Interval | None = None
+    ef_percent_interval: Interval | None = None
+    mass_g_interval: Interval | None = None
     slices_ed: tuple[int, int] | None = None
     slices_es: tuple[int, int] | None = None
     methods: Mapping[str, str] = field(default_factory=dict)

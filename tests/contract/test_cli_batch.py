@@ -11,41 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lvseg.cli.batch import Entry, open_root, safe_name, status_of, unique
+from lvseg.cli.batch import Entry, open_root, status_of
 from lvseg.errors import UsageError
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("SCD0000101", "SCD0000101"),
-        ("a b/c\\d:e", "a_b_c_d_e"),
-        ("../..", "study"),
-        (".hidden", "hidden"),
-        ("", "study"),
-        ("...", "study"),
-        ("Übung-1.2", "Übung-1.2"),
-        ("con", "con_"),
-        ("NUL.txt", "NUL.txt_"),
-        ("x\x00\ny", "x_y"),
-    ],
-)
-def test_names_are_safe_as_one_path_component(name: str, expected: str) -> None:
-    assert safe_name(name) == expected
-    assert Path(safe_name(name)).name == safe_name(name)
-    assert safe_name(name) not in {"", ".", ".."}
-
-
-def test_names_fit_the_file_system() -> None:
-    assert len(safe_name("x" * 1000)) == 100
-
-
-def test_equal_names_get_numbers_that_collide_with_nothing() -> None:
-    taken: set[str] = set()
-    found = [unique(name, taken) for name in ("a", "a", "a-2", "A", "b")]
-    # A is a on some file systems; a-2 was given to the second a.
-    assert found == ["a", "a-2", "a-2-2", "A-3", "b"]
-    assert len({name.casefold() for name in found}) == 5
 
 
 def test_a_lone_study_ends_with_its_own_status_and_a_batch_with_4() -> None:

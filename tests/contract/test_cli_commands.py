@@ -14,6 +14,8 @@ from PIL import Image
 
 from lvseg import model_store
 from lvseg.cine import Cine, Mask
+from lvseg.cli.batch import Entry
+from lvseg.cli.demo import COMPARED, demo_document, demo_text
 from lvseg.cli.options import optional_libraries
 from lvseg.errors import MissingExtraError
 from lvseg.phantom import Truth
@@ -206,14 +208,42 @@ def test_the_demo_compares_true_and_measured(
     ended = lvseg_command("demo", "-o", tmp_path / "demo", "--model", tiny_model, "--json")
     assert ended.status == 0, ended.err
     found = ended.document
-    assert set(found["true"]) == set(found["measured"]) == {"edv_ml", "esv_ml", "ef_percent"}
+    compared = {"edv_ml", "esv_ml", "ef_percent", "mass_g"}
+    assert set(found["true"]) == set(found["measured"]) == set(found["limits"]) == compared
     assert found["true"]["edv_ml"] == phantom[2].edv_ml
+    assert found["true"]["mass_g"] == phantom[2].mass_g
+    assert found["not_measured"] == ["mass_g"]  # the model knows the cavity alone
     assert found["seconds"] > 0
     assert (Path(found["folder"]) / "measurements.json").is_file()
     assert any((tmp_path / "demo" / "input" / "phantom").iterdir())
     again = lvseg_command("demo", "-o", tmp_path / "demo", "--model", tiny_model)
     assert again.status == 2
     assert again.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("measured", "told", "good", "line"),
+    [
+        ((140.0, 56.0, 60.0, 130.0), (), True, "good: every difference is within its limit"),
+        ((140.0, 56.0, 60.0, None), ("no-myocardium",), True, "good: every difference"),
+        ((140.0, 56.0, 60.0, None), (), False, "their consensus): mass"),
+        ((154.8, 60.0, 59.0, 130.0), (), False, "their consensus): end-diastolic volume"),
+        ((None, None, None, None), (), False, "ejection fraction, mass"),
+    ],
+)
+def test_the_demo_says_in_one_line_whether_that_is_good(
+    measured: tuple[float | None, ...], told: tuple[str, ...], *, good: bool, line: str
+) -> None:
+    keys = [key for key, _, _ in COMPARED]
+    findings = [{"code": code} for code in told]
+    values = dict(zip(keys, measured, strict=True)) | {"quality": {"findings": findings}}
+    true = dict(zip(keys, (140.0, 56.0, 60.0, 138.7), strict=True))
+    document = demo_document(Entry("phantom", measurements=values), true, 1.0, kept=False)
+    assert document["good"] is good
+    (judged,) = (each for each in demo_text(document).splitlines() if "good: " in each)
+    assert line in judged
+    mass = next(each for each in demo_text(document).splitlines() if each.startswith("mass"))
+    assert ("not measured by this model" in mass) == ("no-myocardium" in told)
 
 
 def test_a_prepared_data_set_passes_the_check(dataset: Path, lvseg_command: Command) -> None:
@@ -361,6 +391,37 @@ def test_a_missing_module_of_no_optional_part_is_a_defect() -> None:
     with pytest.raises(ModuleNotFoundError, match="lost") as caught, optional_libraries():
         raise ModuleNotFoundError("lost", name="lost")
     assert not isinstance(caught.value, MissingExtraError)
+
+
+def test_prepare_takes_masks_of_another_tool_by_what_is_said_of_their_values(
+    pictures: tuple[Path, Path], tmp_path: Path, lvseg_command: Command
+) -> None:
+    for path in pictures[1].iterdir():
+        mask = np.asarray(Image.open(path)) // 255 * 3
+        Image.fromarray(mask.astype(np.uint8)).save(path)
+    call = ("prepare", "images", *pictures, "-o", tmp_path / "set", "--splits", "training=1")
+    ended = lvseg_command(*call)
+    assert ended.status == 3
+    assert "--label cavity=VALUE" in ended.err
+    assert lvseg_command(*call, "--label", "cavity=3").status == 0
+    for path in pictures[1].iterdir():
+        kept = np.asarray(Image.open(tmp_path / "set" / "masks" / path.name))
+        assert np.array_equal(kept // 255 * 3, np.asarray(Image.open(path)))
+
+
+@pytest.mark.torch
+def test_train_takes_labels_into_its_recipe(
+    dataset: Path, tmp_path: Path, lvseg_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = pytest.importorskip("lvseg.train.trainer")
+    seen = []
+    monkeypatch.setattr(trainer, "fit", lambda options, *_, **how: seen.append(options))
+    labels = ("--label", "cavity=3", "--label", "myocardium=2")
+    ended = lvseg_command(
+        "train", "--preset", "lv-sax-dev", "--data", dataset, "-o", tmp_path / "run", *labels
+    )
+    assert ended.status == 0, ended.err
+    assert seen[0].label_values == {"LV_CAVITY": (3,), "LV_MYOCARDIUM": (2,)}
 
 
 @pytest.mark.torch

@@ -138,7 +138,7 @@ def test_wrong_usage_with_json_prints_the_object(capsys: pytest.CaptureFixture[s
     assert main(["segment", "--json"]) == 2
     document = json.loads(capsys.readouterr().out)
     assert document["exit"] == 2
-    assert "SOURCE" in document["error"]
+    assert "--output" in document["error"]
 
 
 def test_an_empty_argument_is_not_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:

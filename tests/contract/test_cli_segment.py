@@ -219,7 +219,7 @@ def test_sources_of_one_name_get_distinct_folders(segment: Segment) -> None:
     ended = segment(*sources, "--json")
     assert ended.status == 0
     folders = [entry["folder"] for entry in ended.document["studies"]]
-    assert folders == [str(segment.out / "same"), str(segment.out / "same-2")]
+    assert folders == [str(segment.out / "x-same"), str(segment.out / "y-same")]
 
 
 def test_a_folder_of_pictures_is_a_batch(segment: Segment) -> None:

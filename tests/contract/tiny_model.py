@@ -1,4 +1,4 @@
-"""A model folder whose network is one threshold: logit = 20 (x - 0.5). No weights to train."""
+"""A model folder whose network is a threshold a label: logit = 20 (x - t). No weights to train."""
 
 from __future__ import annotations
 
@@ -8,22 +8,32 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
+from lvseg.modelcard import Calibration, InputSpec, ModelCard, OutputSpec, TrainingData
 
 
-def write_tiny_model(folder: Path, *, patients: tuple[str, ...] = ()) -> Path:
-    """Write ``model.onnx`` and ``card.json``; input and output are [N, 1, Y, X] float32."""
-    shape = ["n", 1, "y", "x"]
+def write_tiny_model(
+    folder: Path,
+    *,
+    patients: tuple[str, ...] = (),
+    thresholds: tuple[float, ...] = (0.5,),
+    calibration: Calibration | None = None,
+) -> Path:
+    """Write ``model.onnx`` and ``card.json``; [N, 1, Y, X] -> [N, thresholds, Y, X], float32.
+
+    :param thresholds: of the cavity, and of what lies inside the epicardium.
+    """
+    count = len(thresholds)
+    labels = ("LV_CAVITY", "LV_MYOCARDIUM")[:count]
     graph = helper.make_graph(
         [
             helper.make_node("Sub", ["image", "half"], ["shifted"]),
             helper.make_node("Mul", ["shifted", "slope"], ["logits"]),
         ],
         "threshold",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, "y", "x"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", count, "y", "x"])],
         [
-            helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
+            helper.make_tensor("half", TensorProto.FLOAT, [1, count, 1, 1], thresholds),
             helper.make_tensor("slope", TensorProto.FLOAT, [], [20.0]),
         ],
     )
@@ -37,11 +47,12 @@ def write_tiny_model(folder: Path, *, patients: tuple[str, ...] = ()) -> Path:
         version="1",
         sha256=hashlib.sha256(content).hexdigest(),
         input=InputSpec(spacing_mm=1.3),
-        output=OutputSpec(),
+        output=OutputSpec(labels=labels),
         training=TrainingData(
             name="none", citation="none", licence="none", patients=patients, split="none"
         ),
         parameters=2,
+        calibration=calibration,
         intended_use="tests",
     )
     (folder / "card.json").write_text(card.to_json(), encoding="utf-8")

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvseg.contours import area_px, centroid_px
-from lvseg.datasets.contours import coverage, fill
+from lvseg.contours import area_px, centroid_px, coverage, fill
 
 SHAPE = (24, 31)
 law = settings(derandomize=True, deadline=None, max_examples=30)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lvseg.cine import Mask
 from lvseg.geometry import affine, disc_thickness_mm
+from lvseg.labels import Label
 from lvseg.phantom import PhantomOptions, beating_ventricle
 
 LAW = settings(derandomize=True, deadline=None, max_examples=12)
@@ -19,10 +20,10 @@ SMALL = PhantomOptions(
 )
 
 
-def _summed_ml(mask: Mask) -> np.ndarray:
+def _summed_ml(mask: Mask, label: Label = Label.LV_CAVITY) -> np.ndarray:
     assert mask.planes is not None
     rows_mm, columns_mm = mask.planes[0].pixel_spacing_mm
-    areas = mask.labels.sum(axis=(2, 3)) * (rows_mm * columns_mm)
+    areas = mask.of(label).sum(axis=(2, 3)) * (rows_mm * columns_mm)
     return (areas * disc_thickness_mm(mask.planes)).sum(axis=1) / 1000
 
 
@@ -50,6 +51,8 @@ def test_the_slabs_add_up_for_any_spacing_gap_and_volume(
     )
     _, mask, truth = beating_ventricle(options)
     np.testing.assert_allclose(_summed_ml(mask), truth.volume_ml, rtol=0.025)
+    wall_ml = _summed_ml(mask, Label.LV_MYOCARDIUM)
+    np.testing.assert_allclose(1.05 * wall_ml, truth.mass_g, rtol=0.05)
 
 
 @LAW

@@ -13,6 +13,7 @@ from lvseg.cine import Cine, Source
 from lvseg.postprocess import (
     clean,
     drop_orphan_slices,
+    enclose,
     fill_holes,
     fill_short_gaps,
     keep_longest_runs,
@@ -90,3 +91,35 @@ def test_the_window_of_candidates_changes_nothing(inside):
     if len(inside) < 8:  # without smoothing over time
         assert np.array_equal(found, clean(inside))
     assert found.shape == inside.shape
+
+
+@st.composite
+def two_structures(draw):
+    """A cleaned cavity and a noisy outer structure of the same size."""
+    inner = clean(draw(masks()))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    grown = ndimage.binary_dilation(inner, np.ones((1, 1, 3, 3), bool), iterations=2)
+    noise = ndimage.gaussian_filter(rng.normal(size=inner.shape), (0, 0, 1, 1)) > 0.1
+    return grown & noise | (noise & (rng.random(inner.shape[:2]) < 0.5)[..., None, None]), inner
+
+
+@FEW
+@given(two_structures())
+def test_the_outer_structure_holds_the_inner_one_in_one_piece_without_holes(both):
+    outer, inner = both
+    found = enclose(outer, inner)
+    assert (found >= inner).all()
+    assert np.array_equal(enclose(found, inner), found)
+    for frame in found.reshape(-1, *found.shape[2:]):
+        assert ndimage.label(frame)[1] <= 1
+        assert ndimage.label(np.pad(~frame, 1, constant_values=True))[1] == 1
+
+
+@FEW
+@given(two_structures())
+def test_the_inner_structure_is_what_it_would_be_alone(both):
+    outer, inner = (each.astype(np.float32) for each in both)
+    cine = Cine(np.zeros(inner.shape, np.float32), Source("array", "drawn"))
+    alone = to_mask(prediction_of(inner), cine)
+    found = to_mask(prediction_of(inner, epicardium=outer), cine)
+    assert np.array_equal(found.labels == 1, alone.labels == 1)

@@ -37,7 +37,7 @@ STILL: dict[str, Any] = {
 FURTHER: dict[str, Any] = {
     "upside_down_chance": 0.5, "zoom": 0.2, "width_shift": 0.1, "height_shift": 0.2,
     "elastic_fine_px": 2.0, "bias_centred": True, "local_contrast": 0.4, "invert_chance": 0.5,
-    "smooth_chance": 0.5, "coarse_chance": 0.5, "rician_chance": 0.5,
+    "smooth_chance": 0.5, "coarse_chance": 0.5, "rician_chance": 0.5, "contraction_chance": 0.5,
 }  # fmt: skip
 few = settings(derandomize=True, deadline=None, max_examples=12)
 seeds = st.integers(0, 2**31 - 1)
@@ -70,7 +70,12 @@ def _drawn(seed: int = 5, **changes: Any) -> AugmentParameters:
 
 def _all_kinds(seed: int) -> AugmentParameters:
     generator = torch.Generator().manual_seed(seed)
-    return augment.draw_parameters(AugmentOptions(**FURTHER), _centres(), (48, 40), generator)
+    options = AugmentOptions(**FURTHER)
+    return augment.draw_parameters(options, _centres(), (48, 40), generator, _cavities())
+
+
+def _cavities(count: int = 4) -> torch.Tensor:
+    return torch.cat([_centres(count), torch.full((count, 1), 9.0)], 1)
 
 
 def _same(one: AugmentParameters, other: AugmentParameters) -> bool:
@@ -193,13 +198,15 @@ def test_the_first_kinds_take_the_same_numbers_as_when_they_were_alone() -> None
 def test_a_further_kind_leaves_what_the_first_ones_draw_and_is_none_when_off() -> None:
     def once(**changes: Any) -> AugmentParameters:
         generator = torch.Generator().manual_seed(8)
-        return augment.draw_parameters(AugmentOptions(**changes), _centres(), (48, 40), generator)
+        return augment.draw_parameters(
+            AugmentOptions(**changes), _centres(), (48, 40), generator, _cavities()
+        )
 
     plain, further = once(), once(**FURTHER)
     for name in ("elastic", "gamma", "gain", "offset", "bias", "noise", "noise_seed", "blur"):
         assert _same(replace(plain, **{name: getattr(further, name)}), plain)
     names = [field.name for field in fields(AugmentParameters) if "None" in str(field.type)]
-    assert len(names) == 6
+    assert len(names) == 7
     assert all(getattr(plain, name) is None for name in names)
     assert all(getattr(further, name) is not None for name in names)
 
@@ -555,3 +562,42 @@ def test_upright_pictures_are_tilted_a_little_and_never_swapped() -> None:
     # the other 40 % lie that near in 40 of 360 degrees, and half of them are not swapped
     assert near.float().mean() == pytest.approx(0.6 + 0.4 * 40 / 360 / 2, abs=0.02)
     assert angles[near].abs().max() > 19
+
+
+@few
+@given(share=st.floats(0.4, 1.1), reach=st.floats(1.7, 2.5))
+def test_a_contraction_is_increasing_and_ends_where_it_says(share: float, reach: float) -> None:
+    reach = max(reach, share + augment._ROOM * (1 - share))
+    radius = torch.linspace(0, 4, 4001, dtype=torch.float64)
+    limits = torch.tensor(share).double(), torch.tensor(reach).double()
+    before = augment.contraction_source(radius, *limits)
+    assert (before.diff() > 0.2 * radius[1]).all()  # nowhere stretched more than fivefold
+    far = radius >= limits[1]
+    torch.testing.assert_close(before[far], radius[far])
+    inner = radius <= 0.7 * share
+    torch.testing.assert_close(before[inner], radius[inner] / share)
+
+
+def test_a_contracted_disc_is_smaller_by_the_share() -> None:
+    rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(80.0), indexing="ij")
+    radius = torch.hypot(rows - 50, columns - 38)
+    masks = torch.stack([(radius < 20).float(), (radius < 26).float()])[None]
+    contraction = torch.tensor([[50.0, 38.0, 20.0, 0.5, 2.4]])
+    drawn = replace(
+        augment.identity_parameters(torch.tensor([[50.0, 38.0]])), contraction=contraction
+    )
+    _, crops = augment.apply_spatial(drawn, masks[:, :1], masks, 80)
+    cavity, whole = (torch.sqrt(crops[0, i].sum() / torch.pi).item() for i in (0, 1))
+    assert cavity == pytest.approx(10, abs=0.8)
+    assert (whole - cavity) / cavity > 1.3 * 6 / 20  # the wall is thicker beside its cavity
+
+
+def test_an_image_without_cavity_does_not_contract() -> None:
+    images = torch.rand(1, 1, 48, 40, generator=torch.Generator().manual_seed(2))
+    plain = augment.identity_parameters(torch.tensor([[20.0, 18.0]]))
+    cavity = torch.tensor([[24.0, 20.0, 0.0, 0.5, 2.4]])
+    both = [
+        augment.apply_spatial(each, images, images, 32)[0]
+        for each in (plain, replace(plain, contraction=cavity))
+    ]
+    torch.testing.assert_close(*both)

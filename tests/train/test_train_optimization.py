@@ -74,3 +74,54 @@ def test_constant_stays_at_the_peak_after_the_warm_up() -> None:
 
     assert rates(4) == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
     assert set(rates(0)) == {0.01}
+
+
+def test_an_unknown_label_costs_nothing() -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(3, 2, 6, 5, generator=generator).requires_grad_()
+    target = (torch.rand(3, 2, 6, 5, generator=generator) > 0.5).float()
+    known = torch.tensor([[True, False], [True, True], [True, False]])
+    for over_batch in (False, True):
+        losses = []
+        for filling in (0.0, 1.0):
+            changed = torch.where(known[:, :, None, None], target, torch.tensor(filling))
+            losses.append(dice_cross_entropy(logits, changed, known=known, over_batch=over_batch))
+        assert losses[0].item() == pytest.approx(losses[1].item())
+        (gradient,) = torch.autograd.grad(losses[0], logits)
+        assert not gradient[~known].any()
+        assert gradient[known].any()
+
+
+def test_weights_of_labels_by_hand() -> None:
+    logits, target = torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2)
+    target[0, 1] = 1
+    # soft Dice with s = 1: 1 / (2 + 1) of the empty label, (4 + 1) / (2 + 4 + 1) of the full one
+    one, other = 1 - 1 / 3, 1 - 5 / 7
+    for over_batch in (False, True):
+        found = dice_cross_entropy(
+            logits, target, over_batch=over_batch, label_weights=(1.0, 0.5)
+        ).item()
+        assert found == pytest.approx((one + 0.5 * other) / 1.5 + math.log(2))
+
+
+def test_over_the_batch_a_small_structure_counts_by_its_pixels() -> None:
+    target = torch.zeros(2, 1, 8, 8)
+    target[0, 0, :4] = 1  # 32 pixels, all found
+    target[1, 0, 0, :2] = 1  # 2 pixels, missed
+    logits = torch.where(target > 0, 40.0, -40.0)
+    logits[1] = -40.0
+    exact = torch.nn.functional.binary_cross_entropy_with_logits(logits, target).item()
+    sample = dice_cross_entropy(logits, target).item() - exact
+    batch = dice_cross_entropy(logits, target, over_batch=True).item() - exact
+    assert sample == pytest.approx((0 + 1 - 1 / 3) / 2, abs=1e-5)
+    assert batch == pytest.approx(1 - (64 + 1) / (32 + 34 + 1), abs=1e-5)
+
+
+def test_the_plain_loss_is_the_weighted_one_with_equal_weights() -> None:
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(3, 2, 6, 5, generator=generator)
+    target = torch.rand(3, 2, 6, 5, generator=generator)
+    plain = dice_cross_entropy(logits, target).item()
+    assert dice_cross_entropy(logits, target, label_weights=(2.0, 2.0)).item() == pytest.approx(
+        plain
+    )

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
 from train_maker import larger_options, make_dataset, make_larger_dataset, make_three_splits  # noqa: E402
 
-from lvseg.errors import ModelError, UsageError  # noqa: E402
+from lvseg.errors import ModelError, ReadError, UsageError  # noqa: E402
+from lvseg.labels import Label  # noqa: E402
 from lvseg.manifest import DatasetFacts, write_dataset_facts  # noqa: E402
 from lvseg.predict import load_model  # noqa: E402
 from lvseg.train import checkpoint, trainer  # noqa: E402
@@ -59,6 +61,24 @@ def test_slices_carry_centres_and_empties(dataset: Path) -> None:
     assert slices.centres[0].tolist() == pytest.approx([20, 22])
     assert slices.centres[1].tolist() == [23.5, 19.5]  # the picture's centre
     assert len(set(slices.sha256)) == 9
+
+
+def test_masks_of_another_tool_train_by_what_is_said_of_their_values(
+    dataset: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(dataset, tmp_path / "other"))
+    for path in (other / "masks").iterdir():
+        mask = np.asarray(Image.open(path)) // 255 * 3
+        mask[0, :2] = 4  # what nobody named is background
+        Image.fromarray(mask.astype(np.uint8)).save(path)
+    with pytest.raises(ReadError, match="--label cavity=VALUE"):
+        load_slices(other, "training", OPTIONS)
+    said = OPTIONS.with_label_values({3: Label.LV_CAVITY})
+    assert said.label_values == {"LV_CAVITY": (3,)}
+    ours, theirs = load_slices(dataset, "training", OPTIONS), load_slices(other, "training", said)
+    assert torch.equal(ours.targets, theirs.targets)
+    with pytest.raises(ValueError, match="each of one label"):
+        TrainOptions(name="x", label_values={"LV_CAVITY": (3, 3)})
 
 
 def test_another_seed_gives_other_weights(dataset: Path, tmp_path: Path) -> None:

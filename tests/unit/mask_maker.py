@@ -1,29 +1,26 @@
-"""A mask with a label that :class:`lvseg.labels.Label` does not have."""
+"""Masks of a cavity and the myocardium around it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
-from lvseg.cine import Cine, Mask
-from lvseg.labels import LABELS, LabelInfo
-
-#: What lvseg.labels.LABELS would be with a second label.
-WALL = 2
-TWO_LABELS = {**LABELS, WALL: LabelInfo("wall", (60, 120, 230), None)}
+from lvseg.cine import Mask
+from lvseg.labels import Label
 
 
-class TwoLabelMask:
-    """What writers ask of a mask, on the grid and phases of a mask of one label.
+def cavity_alone(mask: Mask) -> Mask:
+    """The mask as a reader of the cavity alone would draw it."""
+    return replace(mask, labels=mask.of(Label.LV_CAVITY).astype(np.uint8))
 
-    :param labels: [F, Z, Y, X], 1 and :data:`WALL`.
-    """
 
-    def __init__(self, mask: Mask, labels: np.ndarray) -> None:
-        self.labels, self.phases, self.grid = labels, mask.phases, mask.grid
-        self.labels_present = tuple(np.unique(labels)[1:].tolist())
-
-    def of(self, label: int) -> np.ndarray:
-        return self.labels == label
-
-    def on(self, cine: Cine) -> None:
-        assert self.grid.same_place(cine.grid)
+def with_myocardium(mask: Mask, thickness_px: int = 4) -> Mask:
+    """The mask with a wall of so many pixels around the cavity of each frame."""
+    cavity = mask.of(Label.LV_CAVITY)
+    cross = ndimage.generate_binary_structure(2, 1)[None, None]
+    outer = ndimage.binary_dilation(cavity, cross, iterations=thickness_px)
+    labels: NDArray[np.uint8] = np.where(cavity, 1, np.where(outer, 2, 0)).astype(np.uint8)
+    return replace(mask, labels=labels)

@@ -24,8 +24,8 @@ from lvseg.read import read_study
 
 #: An orthonormal short-axis orientation: row cosines, column cosines (LPS).
 ROW = np.array([0.8, 0.6, 0.0])
-COLUMN = np.array([0.36, -0.48, -0.8])
-NORMAL = np.cross(ROW, COLUMN)  # (-0.48, 0.64, -0.6)
+COLUMN = np.array([-0.36, 0.48, -0.8])
+NORMAL = np.cross(ROW, COLUMN)  # (-0.48, 0.64, 0.6)
 SPACING = (1.5, 1.25)
 STEP_MM = 9.0
 SIDE = 32

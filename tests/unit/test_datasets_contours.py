@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lvseg.contours import area_px, centroid_px
-from lvseg.datasets.contours import CONTOUR_OFFSET_PX, coverage, fill, read_contour
+from lvseg.contours import area_px, centroid_px, coverage, fill
+from lvseg.datasets.contours import CONTOUR_OFFSET_PX, read_contour
 from lvseg.errors import DatasetError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from lvseg.datasets import prepare_images
 from lvseg.datasets.audit import metadata_kinds
 from lvseg.datasets.images import mask_values, patient_of
 from lvseg.errors import DatasetError, ReadError, UsageError
+from lvseg.labels import Label
 from lvseg.manifest import read_manifest
+from lvseg.read import picture_labels
 
 SHAPE = (12, 15)
 
@@ -64,15 +67,16 @@ def test_a_pattern_names_the_patient():
 
 
 def test_masks_of_0_and_1_and_of_0_and_255_mean_the_same():
-    assert mask_values(np.array([[0, 1]], np.float32)).tolist() == [[0, 255]]
-    assert mask_values(np.array([[0, 127, 128, 255]], np.float32)).tolist() == [[0, 0, 255, 255]]
-    assert mask_values(np.zeros((1, 2), np.float32)).tolist() == [[0, 0]]
+    for values in ([0, 1], [0, 255], [0, 128]):
+        grey = np.array([values], np.float32)
+        assert mask_values(picture_labels(grey, Path("m.png"))).tolist() == [[0, 255]]
+    assert mask_values(np.zeros((1, 2), np.uint8)).tolist() == [[0, 0]]
 
 
 def test_masks_of_several_labels_stay_as_they_are(folders, tmp_path, scar):
     both = blob() // 255
     both[0:2, 0:3] = scar
-    assert mask_values(both.astype(np.float32)).tolist() == both.tolist()
+    assert mask_values(both).tolist() == both.tolist()
     Image.fromarray(both).save(folders[1] / "p03_1_mask.png")
     report = prepare_images(*folders, tmp_path / "set")
     assert report.issues == ()
@@ -138,9 +142,22 @@ def test_a_pattern_that_misses_a_file_is_refused(folders, tmp_path):
         prepare_images(*folders, tmp_path / "set", patient="(")
 
 
+def test_masks_of_another_tool_are_asked_about_and_taken_by_what_is_said(folders, tmp_path):
+    both = blob() // 255 * 3
+    both[0:2, 0:3] = 4
+    Image.fromarray(both).save(folders[1] / "p03_1_mask.png")
+    with pytest.raises(ReadError, match=r"found 0, 3, 4 in .*p03_1_mask.*--label cavity=VALUE"):
+        prepare_images(*folders, tmp_path / "set")
+    said = {3: Label.LV_CAVITY, 255: Label.LV_CAVITY}
+    report = prepare_images(*folders, tmp_path / "set", label_values=said)
+    assert report.issues == ()
+    kept = np.asarray(Image.open(report.dataset / "masks" / "p03_1.png"))
+    assert (kept == np.where(both == 3, 255, 0)).all()
+
+
 def test_grey_masks_are_cut_and_reported(folders, tmp_path):
     soft = blob()
-    soft[4, 5:10] = 90
+    soft[4, 5:10] = [30, 60, 90, 110, 127]
     Image.fromarray(soft).save(folders[1] / "p03_1_mask.png")
     report = prepare_images(*folders, tmp_path / "set")
     assert [issue.code for issue in report.issues] == ["mask-values"]

@@ -16,7 +16,9 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from lvseg.datasets import prepare_sunnybrook
 from lvseg.datasets.sunnybrook import PAIRS, PATIENTS, canonical_id, to_8_bit
 from lvseg.errors import DatasetError, UsageError
+from lvseg.labels import Label
 from lvseg.manifest import read_dataset_facts, read_manifest
+from lvseg.outlines import outlines_path, read_outlines
 from lvseg.read.dicom import read_dicom_frame, read_frame_header
 
 PHASES, ROWS, COLUMNS = 4, 20, 24
@@ -116,8 +118,9 @@ def test_the_official_layout_becomes_a_data_set(official, tmp_path):
     assert (image == to_8_bit(pixels_of(8).astype(np.float32))).all()
     mask = np.asarray(Image.open(report.dataset / "masks" / samples[8].file))
     # Pixel centres 5..13 and 6..14; border pixels are half inside, corners a quarter.
-    assert (mask == 255).sum() == 9 * 9 - 4
-    assert mask[10, 5] == mask[14, 9] == 255
+    assert (mask == Label.LV_CAVITY).sum() == 9 * 9 - 4
+    assert mask[10, 5] == mask[14, 9] == Label.LV_CAVITY
+    assert {dict(sample.extra)["labels"] for sample in samples.values()} == {"cavity"}
     assert not np.asarray(Image.open(report.dataset / "masks" / samples[4].file)).any()
 
 
@@ -239,7 +242,10 @@ def test_one_dicom_image_is_read_with_its_plane(tmp_path):
 @pytest.mark.data
 def test_the_png_pairs_are_copied_byte_for_byte_with_empty_frames(data_dir, tmp_path):
     source = data_dir / "sunnybrook"
-    report = prepare_sunnybrook(source, tmp_path / "set", dicom=data_dir / "sunnybrook-dicom")
+    report = prepare_sunnybrook(
+        source, tmp_path / "set", dicom=data_dir / "sunnybrook-dicom", as_distributed=True
+    )
+    assert not (report.dataset / "outlines").exists()
     # 805 pairs; 6 + 8 + 0 frames without a contour in the three studies
     assert (report.images, report.patients, report.empty, report.with_spacing) == (819, 45, 14, 3)
     samples = read_manifest(report.dataset)
@@ -288,9 +294,68 @@ def test_the_official_layout_agrees_with_the_png_pairs(data_dir, tmp_path):
             for folder in (report.dataset, pairs)
         )
         assert (new[0] == old[0]).all()
-        a, b = old[1] > 0, new[1] > 0
+        a, b = old[1] > 0, new[1] == Label.LV_CAVITY
         dice.append(2 * (a & b).sum() / (a.sum() + b.sum()))
         offset.append(np.mean(np.nonzero(a), axis=1) - np.mean(np.nonzero(b), axis=1))
     # The PNG masks include the contour line: a rim of half a pixel all round.
     assert np.mean(dice) > 0.96
     assert np.abs(np.mean(offset, axis=0)).max() < 0.05
+
+
+@pytest.fixture(scope="module")
+def outlined(data_dir, tmp_path_factory):
+    """The PNG pairs of two patients as a data set with masks of the experts' outlines."""
+    source, pairs = tmp_path_factory.mktemp("pairs"), data_dir / "sunnybrook"
+    with (pairs / "manifest.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["patient_id"] in ("SC-N-06", "SC-N-03")]
+    for kind in ("images", "masks", "epi_masks"):
+        (source / kind).mkdir()
+        for row in rows:
+            if (pairs / kind / row["file"]).is_file():
+                shutil.copyfile(pairs / kind / row["file"], source / kind / row["file"])
+    shutil.copytree(pairs / "contours" / "SC-N-03", source / "contours" / "SC-N-03")
+    with (source / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return source, prepare_sunnybrook(source, tmp_path_factory.mktemp("set") / "set").dataset
+
+
+@pytest.mark.data
+def test_masks_hold_cavity_and_myocardium_without_the_line(outlined):
+    (source, dataset), excess, rims = outlined, [], []
+    for sample in read_manifest(dataset):
+        mask = np.asarray(Image.open(dataset / "masks" / sample.file))
+        drawn = np.asarray(Image.open(source / "masks" / sample.file)) > 0
+        labels = dict(sample.extra)["labels"]
+        assert labels == ("cavity+myocardium" if sample.phase == "ED" else "cavity")
+        assert (mask == Label.LV_MYOCARDIUM).any() == (sample.phase == "ED")
+        area = (mask == Label.LV_CAVITY).sum()
+        excess.append(drawn.sum() - area)
+        rims.append(np.sqrt(np.pi * area))  # half a pixel all round a disc
+    assert min(excess) > 0
+    assert np.mean(excess) == pytest.approx(np.mean(rims), rel=0.2)
+
+
+@pytest.mark.data
+def test_contour_files_go_before_recovered_outlines(outlined):
+    _, dataset = outlined
+    sources = {
+        (sample.patient_id, outline.source)
+        for sample in read_manifest(dataset)
+        for outline in read_outlines(outlines_path(dataset, sample.file))
+    }
+    assert sources == {("SC-N-03", "contour file"), ("SC-N-06", "recovered from the mask")}
+
+
+@pytest.mark.data
+def test_a_repair_moves_the_outlines_of_its_patient_and_says_so(outlined):
+    source, dataset = outlined
+    for sample in read_manifest(dataset):
+        said = dict(sample.extra).get("repair")
+        assert bool(said) == (sample.patient_id == "SC-N-06")
+        if said:
+            mask = np.asarray(Image.open(dataset / "masks" / sample.file)) == Label.LV_CAVITY
+            drawn = np.asarray(Image.open(source / "masks" / sample.file)) > 0
+            step = np.mean(np.nonzero(mask), axis=1) - np.mean(np.nonzero(drawn), axis=1)
+            assert step == pytest.approx([1, 12], abs=0.3)

@@ -168,7 +168,8 @@ def mask_of(pixels: tuple[int, ...] = PIXELS, **changes: Any) -> Mask:
 
 
 def codes(values: Any) -> list[str]:
-    return [issue.code for issue in values.issues]
+    """What was noticed, but for the wall that these masks do not have."""
+    return [issue.code for issue in values.issues if issue.code != "no-myocardium"]
 
 
 def test_rates_are_the_steepest_chords_over_two_steps() -> None:
@@ -189,7 +190,7 @@ def test_cardiac_output_and_rates_of_a_mask() -> None:
     # 0.036 x 500 and 0.036 x 450
     assert values.peak_ejection_rate_ml_s == pytest.approx(18.0)
     assert values.peak_filling_rate_ml_s == pytest.approx(16.2)
-    assert values.issues == ()
+    assert codes(values) == []
     assert "heart rate" in values.methods["cardiac_output"]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydicom.sr.codedict import codes
 
+from lvseg.cine import Mask
 from lvseg.labels import LABELS, Label, remap
 
 #: A public set that counts 1 = right ventricle, 2 = muscle, 3 = left ventricle.
@@ -37,3 +39,25 @@ def test_every_label_is_described_and_only_the_background_has_no_code():
     assert set(LABELS) == set(Label)
     assert [label for label in Label if LABELS[label].code is None] == [Label.BACKGROUND]
     assert len({info.colour for info in LABELS.values()}) == len(LABELS)
+
+
+def test_the_myocardium_has_the_code_of_the_standard_dictionary():
+    code, listed = LABELS[Label.LV_MYOCARDIUM].code, codes.SCT.LeftVentricleMyocardium
+    assert code is not None
+    assert (code.value, code.scheme, code.meaning) == (
+        listed.value,
+        listed.scheme_designator,
+        listed.meaning,
+    )
+
+
+def test_what_a_boundary_encloses_by_hand():
+    labels = np.zeros((1, 2, 3, 5), np.uint8)
+    labels[0, 0, 1] = [0, 2, 1, 2, 0]
+    labels[0, 1, 1] = [0, 0, 1, 0, 0]  # no wall in this slice
+    mask = Mask(labels, (0,))
+    assert mask.labels_present == (Label.LV_CAVITY, Label.LV_MYOCARDIUM)
+    assert mask.within(Label.LV_CAVITY)[0, :, 1].astype(int).tolist() == [[0, 0, 1, 0, 0]] * 2
+    found = mask.within(Label.LV_MYOCARDIUM)[0].astype(int)
+    assert found[:, 1].tolist() == [[0, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
+    assert found.sum() == 3

@@ -56,7 +56,13 @@ def test_volumes_are_areas_times_disc_thickness():
     assert values.phases.end_diastole == 0
     assert values.phases.end_systole == 2
     assert values.phases.how == "largest and smallest volume"
-    assert codes(values) == [("unknown-heart-rate", "info"), ("few-phases", "info")]
+    assert codes(values) == [
+        ("no-myocardium", "info"),
+        ("unknown-heart-rate", "info"),
+        ("few-phases", "info"),
+    ]
+    assert values.mass_g is values.wall_thickness_mm is None
+    assert not {"mass", "wall_thickness"} & set(values.methods)
 
 
 def test_areas_are_counted_and_scaled_slice_by_slice():
@@ -96,6 +102,76 @@ def test_slices_of_ed_leaves_out_what_is_empty_at_end_diastole():
     assert "end-diastole" in fixed.methods["base"]
 
 
+# The wall
+
+
+def ring(rows=30, columns=34, y=14, x=16, radius=5, wall=4):
+    """One slice of a cavity with a wall around it, uint8 [rows, columns]."""
+    away = np.hypot(*(np.mgrid[:rows, :columns] - np.array([y, x])[:, None, None]))
+    return np.where(away <= radius, 1, np.where(away <= radius + wall, 2, 0)).astype(np.uint8)
+
+
+def beating_rings():
+    """Two phases and three slices: the cavity shrinks, the wall is there in both."""
+    return np.stack([[ring(radius=r, wall=4) for r in (6, 5, 4)], [ring(radius=3, wall=6)] * 3])
+
+
+def test_mass_is_the_wall_at_end_diastole_times_its_density():
+    labels = beating_rings()
+    mask = Mask(labels, (3, 4), Grid.of(labels, planes=planes_at(0, 8, 18)))
+    values = measure(mask)
+    assert values.phases.end_diastole == 3
+    # slabs of 8.5, 9 and 9.5 mm as above; 1.05 g a millilitre
+    pixels = [int((frame == 2).sum()) for frame in labels[0]]
+    volume_mm3 = 1.8 * (pixels[0] * 8.5 + pixels[1] * 9 + pixels[2] * 9.5)
+    assert values.mass_g == pytest.approx(1.05 * volume_mm3 / 1000)
+    assert {"mass", "wall_thickness"} <= set(values.methods)
+    assert "no-myocardium" not in dict(codes(values))
+    # the cavity is measured as without a wall
+    alone = measure(Mask(np.where(labels == 1, labels, 0), (3, 4), mask.grid))
+    assert (values.volume_ml, values.area_mm2) == (alone.volume_ml, alone.area_mm2)
+
+
+def test_an_apical_slice_of_wall_alone_counts_and_has_no_thickness():
+    labels = beating_rings()
+    labels[:, 2] = np.where(labels[:, 2] > 0, 2, 0)
+    values = measure(Mask(labels, (0, 1), Grid.of(labels, planes=planes_at(0, 8, 16))))
+    # all slabs are 8 mm high
+    assert values.mass_g == pytest.approx(1.05 * 1.8 * 8 * (labels[0] == 2).sum() / 1000)
+    assert values.wall_thickness_mm is not None
+    assert values.wall_thickness_mm[2] is None
+    assert None not in values.wall_thickness_mm[:2]
+
+
+def test_thickness_needs_no_distance_between_slices_and_mass_does():
+    labels = beating_rings()
+    values = measure(Mask(labels, (0, 1), Grid.of(labels, pixel_spacing_mm=SPACING)))
+    assert values.mass_g is None
+    assert codes(values) == [("unknown-spacing", "warning")]
+    assert values.wall_thickness_mm is not None
+    assert None not in values.wall_thickness_mm
+    blind = measure(Mask(labels, (0, 1)))
+    assert blind.mass_g is blind.wall_thickness_mm is None
+
+
+def test_a_slice_without_wall_makes_the_mass_unknown_and_one_with_a_gap_its_thickness():
+    labels = beating_rings()
+    gap = labels.copy()
+    gap[0, 1, :14] = np.where(gap[0, 1, :14] == 2, 0, gap[0, 1, :14])  # open above row 14
+    planes = planes_at(0, 8, 18)
+    values = measure(Mask(gap, (0, 1), Grid.of(gap, planes=planes)))
+    assert values.mass_g is not None
+    assert values.wall_thickness_mm is not None
+    assert [each is None for each in values.wall_thickness_mm] == [False, True, False]
+    bare = labels.copy()
+    bare[0, 1] = bare[0, 1] == 1
+    values = measure(Mask(bare, (5, 6), Grid.of(bare, planes=planes)))
+    assert values.mass_g is None
+    (issue,) = (issue for issue in values.issues if issue.code == "incomplete-wall")
+    assert (issue.severity, issue.slice, issue.phase) == ("warning", 1, 5)
+    assert values.edv_ml is not None
+
+
 def test_phases_are_numbers_of_the_cine():
     labels = labels_of([[30, 30], [60, 60]])
     values = measure(Mask(labels, (7, 19), grid=Grid.of(labels, planes=planes_at(0, 8))))
@@ -121,7 +197,7 @@ def test_without_spacing_phases_follow_from_pixels_and_there_is_no_millilitre():
 
 def test_without_a_distance_between_slices_there_are_areas_and_no_millilitre():
     values = measure(mask_of(BEAT, pixel_spacing_mm=SPACING))
-    assert codes(values) == [("unknown-spacing", "warning")]
+    assert codes(values) == [("unknown-spacing", "warning"), ("no-myocardium", "info")]
     assert "distance between slices" in values.issues[0].text
     assert values.area_mm2 is not None
     assert values.volume_ml is None
@@ -130,7 +206,7 @@ def test_without_a_distance_between_slices_there_are_areas_and_no_millilitre():
 
 def test_one_slice_has_phases_and_no_volume():
     values = measure(mask_of([[60], [20]], planes=planes_at(0)))
-    assert codes(values) == [("one-slice", "info")]
+    assert codes(values) == [("one-slice", "info"), ("no-myocardium", "info")]
     assert values.phases.end_systole == 1
     assert values.volume_ml is values.ef_percent is None
 
@@ -158,7 +234,7 @@ def test_an_empty_mask_is_an_error_and_nothing_else():
 def test_slices_at_an_angle_have_no_volume():
     tilted = Plane((0.0, 0.0, 8.0), (0.0, 0.8, 0.6), (1.0, 0.0, 0.0), SPACING)
     values = measure(mask_of([[60, 50], [20, 10]], planes=(*planes_at(0), tilted)))
-    assert codes(values) == [("irregular-stack", "error")]
+    assert codes(values) == [("irregular-stack", "error"), ("no-myocardium", "info")]
     assert values.volume_ml is None
 
 

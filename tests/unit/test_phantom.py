@@ -10,6 +10,8 @@ import pytest
 from lvseg.cine import Cine, Mask
 from lvseg.errors import UsageError
 from lvseg.geometry import disc_thickness_mm, normal, slice_positions_mm
+from lvseg.labels import Label
+from lvseg.measurement import measure
 from lvseg.phantom import PhantomOptions, Truth, beating_ventricle
 
 SMALL = PhantomOptions(phases=4, rows=120, columns=100, pixel_spacing_mm=(2.0, 2.3))
@@ -21,10 +23,10 @@ def default() -> Simulated:
     return beating_ventricle()
 
 
-def _summed_ml(mask: Mask) -> np.ndarray:
+def _summed_ml(mask: Mask, label: Label = Label.LV_CAVITY) -> np.ndarray:
     assert mask.planes is not None
     rows_mm, columns_mm = mask.planes[0].pixel_spacing_mm
-    areas = mask.labels.sum(axis=(2, 3)) * (rows_mm * columns_mm)
+    areas = mask.of(label).sum(axis=(2, 3)) * (rows_mm * columns_mm)
     return (areas * disc_thickness_mm(mask.planes)).sum(axis=1) / 1000
 
 
@@ -45,6 +47,28 @@ def test_slabs_add_up_to_the_closed_form_in_every_phase(default: Simulated) -> N
     np.testing.assert_allclose(_summed_ml(mask), truth.volume_ml, rtol=0.01)
 
 
+def test_the_mass_is_that_of_the_shell_between_two_half_ellipsoids(default: Simulated) -> None:
+    # cavity: R = sqrt(3 x 140000 mm3 / (2 pi x 90 mm)) = 27.254 mm; epicardium at the base:
+    # 27.254 + 9.5 = 36.754 mm wide, 90 + 0.65 x 9.5 = 96.175 mm long:
+    # 2/3 pi x 36.754^2 x 96.175 mm3 = 272.09 ml; 1.05 g/ml x (272.09 - 140) ml = 138.7 g
+    _, mask, truth = default
+    assert truth.mass_g == pytest.approx(138.7, abs=0.1)
+    grams = 1.05 * _summed_ml(mask, Label.LV_MYOCARDIUM)
+    # the tip of the epicardium does not end on the border of a slab
+    np.testing.assert_allclose(grams, truth.mass_g, rtol=0.02)
+
+
+def test_the_wall_is_as_thick_as_the_option_says_and_closed(default: Simulated) -> None:
+    values = measure(default[1])
+    assert values.mass_g == pytest.approx(default[2].mass_g, rel=0.02)
+    assert values.wall_thickness_mm is not None
+    # the first slice below the base: circles of R sqrt(1 - (5 / 90)^2) = 27.21 mm and
+    # 36.754 sqrt(1 - (5 / 96.175)^2) = 36.70 mm, 9.49 mm apart
+    assert values.wall_thickness_mm[9] == pytest.approx(9.49, abs=0.2)
+    known = [each is not None for each in values.wall_thickness_mm]
+    assert known == [False] + [True] * 9 + [False] * 2  # one slice of wall alone at the apex
+
+
 def test_the_volume_has_one_maximum_and_one_minimum(default: Simulated) -> None:
     volumes = np.array(default[2].volume_ml)
     assert int(volumes.argmax()) == 0
@@ -56,19 +80,19 @@ def test_the_volume_has_one_maximum_and_one_minimum(default: Simulated) -> None:
 def test_sizes_are_those_of_a_heart(default: Simulated) -> None:
     cine, mask, truth = default
     middle = 6
-    areas = mask.labels[[0, truth.es_phase], middle].sum(axis=(1, 2)) * 1.37**2
+    areas = mask.of(Label.LV_CAVITY)[[0, truth.es_phase], middle].sum(axis=(1, 2)) * 1.37**2
     across = 2 * np.sqrt(areas / np.pi)
     assert 44 < across[0] < 52
     assert 28 < across[1] < 36
-    used = mask.labels.any(axis=(2, 3)).sum(axis=1)
+    used = mask.of(Label.LV_CAVITY).any(axis=(2, 3)).sum(axis=1)
     assert (used[0], used[truth.es_phase]) == (9, 8)  # 90 mm of 10 mm slabs, then one less
     assert cine.planes is not None
 
 
 def test_no_cavity_above_the_base_and_below_the_apex(default: Simulated) -> None:
-    labels = default[1].labels
-    assert not labels[:, -2:].any()  # two slices through the atria
-    assert not labels[:, 0].any()  # below the apex
+    mask = default[1]
+    assert not mask.labels[:, -2:].any()  # two slices through the atria
+    assert not mask.of(Label.LV_CAVITY)[:, 0].any()  # below the apex
 
 
 def test_tissues_stand_in_the_order_of_balanced_ssfp(default: Simulated) -> None:

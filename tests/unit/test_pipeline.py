@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mask_maker import cavity_alone
 
 from lvseg.cine import Cine, Source, Study
 from lvseg.errors import ModelInputError, NotACineError, UsageError
@@ -51,6 +52,7 @@ class Threshold:
 def ideal(options):
     """A cine that shows the cavity and nothing else, its mask and its truth."""
     cine, mask, truth = beating_ventricle(options)
+    mask = cavity_alone(mask)
     return replace(cine, frames=mask.labels.astype(np.float32) * 250), mask, truth
 
 

@@ -14,6 +14,7 @@ from lvseg.postprocess import (
     clean,
     drop_atrial_slices,
     drop_orphan_slices,
+    enclose,
     fill_holes,
     fill_short_gaps,
     keep_longest_runs,
@@ -248,3 +249,62 @@ def test_a_faint_cavity_is_drawn_in_a_picture_and_not_in_a_cine() -> None:
     assert to_mask(prediction_of(picture * 0.35), cine_of(picture.shape), options).labels.sum() == 0
     cine = np.repeat(picture, 10, axis=0)
     assert to_mask(prediction_of(cine), cine_of(cine.shape), options).labels.sum() == 0
+
+
+# Two structures
+
+
+def slices_of(*radii, y=20, x=24):
+    """One phase of discs, one a slice; 0 is an empty slice."""
+    return np.stack([disc(44, 48, y, x, radius if radius else -1) for radius in radii])[None]
+
+
+def test_the_epicardium_keeps_the_piece_around_the_cavity_and_nothing_beside_it():
+    cavity, outer = slices_of(6, 5, 4), slices_of(10, 9, 8)
+    found = outer.copy()
+    found[0, 1] |= disc(44, 48, 8, 40, 9)  # larger than the wall, and elsewhere
+    assert np.array_equal(enclose(found, cavity), outer)
+
+
+def test_a_cavity_beside_its_epicardium_becomes_part_of_it():
+    cavity, outer = slices_of(6, 5), slices_of(10, 3)
+    found = enclose(outer, cavity)
+    assert np.array_equal(found[0, 0], outer[0, 0])
+    assert np.array_equal(found[0, 1], cavity[0, 1])  # no wall at all in this slice
+
+
+def test_the_wall_goes_on_below_the_tip_of_the_cavity_and_not_above_the_base():
+    # the base is the end of the large slices; the wall has two slices more at either end
+    cavity, outer = slices_of(0, 0, 8, 6, 3, 0, 0, 0), slices_of(9, 10, 12, 10, 7, 4, 2, 0)
+    found = enclose(outer, cavity).any(axis=(0, 2, 3))
+    assert found.tolist() == [False, False, True, True, True, True, True, False]
+    turned = enclose(outer[:, ::-1], cavity[:, ::-1]).any(axis=(0, 2, 3))
+    assert turned.tolist() == found[::-1].tolist()
+
+
+def test_what_lies_below_the_apex_ends_at_the_first_slice_without_it():
+    cavity, outer = slices_of(8, 6, 0, 0, 0), slices_of(12, 10, 5, 0, 5)
+    assert enclose(outer, cavity).any(axis=(0, 2, 3)).tolist() == [True, True, True, False, False]
+    beside = slices_of(0, 0, 0, 3, 0, y=36, x=40)
+    assert not enclose(outer | beside, cavity)[0, 3].any()
+
+
+def test_a_closed_cavity_between_two_slices_keeps_its_wall():
+    cavity, outer = slices_of(8, 0, 4), slices_of(12, 10, 8)
+    assert np.array_equal(enclose(outer, cavity), outer)
+
+
+def test_nothing_tells_the_ends_of_a_cylinder_apart():
+    cavity, outer = slices_of(0, 6, 6, 0), slices_of(9, 10, 10, 9)
+    assert enclose(outer, cavity).any(axis=(0, 2, 3)).tolist() == [False, True, True, False]
+
+
+def test_two_structures_become_two_labels_one_around_the_other():
+    cavity, outer = stack(radius=6), stack(radius=10)
+    prediction = prediction_of(cavity.astype(np.float32), epicardium=outer.astype(np.float32))
+    labels = to_mask(prediction, cine_of(cavity.shape)).labels
+    assert np.array_equal(labels == 1, cavity)
+    assert np.array_equal(labels == 2, outer & ~cavity)
+    # a wall around nothing is no heart of ours
+    alone = prediction_of(np.zeros(cavity.shape, np.float32), epicardium=outer.astype(np.float32))
+    assert not to_mask(alone, cine_of(cavity.shape)).labels.any()

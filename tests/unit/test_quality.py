@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mask_maker import with_myocardium
+from seg_maker import card
 
 from lvseg import quality
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid, Plane
 from lvseg.issues import Issue, verdict_of
+from lvseg.modelcard import OutputSpec
 from lvseg.quality import Evidence, Limits
 from lvseg.results import LVMeasurements, Phases
 
@@ -65,6 +68,43 @@ def test_a_sound_study_passes():
     found = check(*study(beating()))
     assert codes(found) == []
     assert verdict_of(found) == "pass"
+
+
+# The wall
+
+
+def walled(bare=(), half=()):
+    """A sound study with a wall, missing in some frames (phase, slice), cut in half in others."""
+    cine, mask, measurements = study(beating())
+    labels = with_myocardium(mask, 2).labels.copy()
+    for phase, index in bare:
+        labels[phase, index][labels[phase, index] == 2] = 0
+    for phase, index in half:
+        labels[phase, index, 15:][labels[phase, index, 15:] == 2] = 0
+    return cine, replace(mask, labels=labels), measurements
+
+
+def test_a_closed_wall_passes_and_an_open_one_is_named():
+    assert codes(check(*walled())) == []
+    (issue,) = check(*walled(bare=[(0, 3)], half=[(0, 2), (9, 4)]))
+    assert (issue.code, issue.severity, issue.slice, issue.phase) == ("open-wall", "warning", 3, 0)
+    assert "In 2 frame(s)" in issue.text
+    assert "100 %" in issue.text
+
+
+def test_a_wall_open_in_systole_alone_is_a_note():
+    (issue,) = check(*walled(half=[(9, 4)]))
+    assert (issue.code, issue.severity) == ("open-wall-not-at-ed", "info")
+    assert (issue.slice, issue.phase) == (4, 9)
+    assert codes(check(*walled(half=[(9, 4)]), open_wall_share=0.9)) == []
+
+
+def test_a_model_of_two_structures_without_a_wall_asks_for_a_look():
+    cine, mask, measurements = study(beating())
+    both = card().model_copy(update={"output": OutputSpec(labels=("LV_CAVITY", "LV_MYOCARDIUM"))})
+    found = quality.check(Evidence(cine, mask, measurements, card=both))
+    assert [(issue.code, issue.severity) for issue in found] == [("wall-not-found", "warning")]
+    assert quality.check(Evidence(cine, mask, measurements, card=card())) == ()
 
 
 def test_an_apex_that_is_cut_off_asks_for_a_look():

@@ -119,18 +119,19 @@ def test_repeats_of_late_enhancement_are_refused() -> None:
     assert cine_of(stack(5, 2)).shape[:2] == (2, 5)
 
 
-def test_slices_of_another_size_that_continue_the_stack_are_reported() -> None:
+def test_slices_of_another_pixel_spacing_that_continue_the_stack_leave_it_incomplete() -> None:
     datasets = stack(5, 4)
     for dataset in datasets:
         if dataset.InstanceNumber > 300:  # the last two of five slices
             dataset.SeriesInstanceUID = "1.2.3.5"
             dataset.Rows, dataset.PixelData = 24, dataset.PixelData[: 24 * 32 * 2]
+            dataset.PixelSpacing = [2.0, 1.25]
     cine = cine_of(datasets)
     assert cine.shape[1] == 3
-    assert codes(cine)["slices-elsewhere"] == "warning"
+    assert not cine.complete
+    assert codes(cine)["slices-elsewhere"] == "error"
     (text,) = [f.text for f in cine.issues if f.code == "slices-elsewhere"]
-    assert "24 x 32 pixels" in text
-    assert "2 slice(s)" in text
+    assert "2 slice(s) of 24 x 32 pixels of 2 x 1.25 mm" in text
 
 
 def test_a_second_stack_elsewhere_does_not_continue_the_first() -> None:

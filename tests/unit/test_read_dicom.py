@@ -39,7 +39,7 @@ from lvseg.cine import Cine
 from lvseg.errors import InconsistentStackError, NotACineError, ReadError, UnsupportedEncodingError
 from lvseg.geometry import gaps, slice_positions_mm
 from lvseg.read import find_studies, headers, list_series, read_study
-from lvseg.read.frames import TIME_RULES, TimeRule
+from lvseg.read.rules import TIME_RULES, TimeRule
 
 
 def cine_of(datasets: list[Dataset]) -> Cine:
@@ -144,9 +144,9 @@ def test_a_vendors_own_element_is_one_more_row(monkeypatch: pytest.MonkeyPatch) 
     for dataset in datasets:
         phase = (int(dataset.InstanceNumber) - 1) % 100
         dataset.add_new(0x00191015, "DS", f"{0.3 - 0.1 * phase:.1f}")  # seconds, last phase first
-    row = TimeRule("TriggerTime", 0x00191015, lambda seconds: 1000 * seconds)
+    row = TimeRule("TriggerTime", 0x00191015, lambda seconds: 1000 * float(seconds))
     monkeypatch.setattr(headers, "TIME_RULES", (*TIME_RULES, row))
-    monkeypatch.setattr(headers, "_TAGS", [*headers._TAGS, row.tag])
+    monkeypatch.setattr(headers, "_TAGS", (*headers._TAGS, row.tag))
     cine = cine_of(datasets)
     assert cine.source.order_rule == "TriggerTime"
     assert cine.times_ms == (0, 100, 200, 300)
@@ -401,11 +401,25 @@ def test_a_reangled_slice_is_left_out_and_reported() -> None:
     assert "reangled-slice" in codes(cine)
 
 
-def test_two_frame_sizes_in_one_stack_are_refused() -> None:
+def test_two_pixel_spacings_in_one_series_are_refused() -> None:
     small = np.ones((24, 24), np.uint16)
-    odd = [image(t, 3, pixels=small + np.uint16(t)) for t in range(4)]
+    odd = [image(t, 3, pixels=small + np.uint16(t), PixelSpacing=[2.0, 1.5]) for t in range(4)]
     with pytest.raises(InconsistentStackError, match=r"32 x 32 pixels of .* and 24 x 24"):
         cine_of([*stack(), *odd])
+
+
+def test_a_smaller_slice_of_the_same_pixels_is_padded() -> None:
+    small = pixels(0, 3)[:24, :24]
+    odd = [image(t, 3, pixels=small + np.uint16(t)) for t in range(4)]
+    cine = cine_of([*stack(), *odd])
+    assert (cine.shape, cine.complete) == ((4, 4, 32, 32), True)
+    np.testing.assert_array_equal(cine.frames[1, 3, :24, :24], small + 1.0)
+    assert not cine.frames[:, 3, 24:].any()
+    assert not cine.frames[:, 3, :, 24:].any()
+    (issue,) = [f for f in cine.issues if f.code == "frame-adapted"]
+    assert "slice 3 (24 x 24 pixels) was cropped or padded" in issue.text
+    assert cine.source.instances is not None
+    assert [ref.same_pixels for ref in cine.source.instances[0]] == [True, True, True, False]
 
 
 REFUSED = {

@@ -53,7 +53,7 @@ def of(values: list[float], *shape: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("values", "listed"),
     [
-        ([0, 1, 2], "found 0, 1, 2 in"),
+        ([0, 1, 2, 3], "found 0, 1, 2, 3 in"),
         ([0, 3], "found 0, 3 in"),
         ([0, 1, 255], "found 0, 1, 255 in"),
         ([-1, 0], "found -1, 0 in"),
@@ -63,7 +63,7 @@ def of(values: list[float], *shape: int) -> np.ndarray:
 def test_labels_of_another_tool_are_listed_and_asked_about(
     tmp_path: Path, values: list[float], listed: str
 ) -> None:
-    with pytest.raises(ReadError, match="labels 0 and 1") as caught:
+    with pytest.raises(ReadError, match=r"labels 0, 1 \(cavity\), 2 \(myocardium\), ") as caught:
         read_mask(write(tmp_path / "m.nii", of(values, 20, 18, 3)))
     assert listed in str(caught.value)
     assert "say which value is the cavity with --label cavity=VALUE" in str(caught.value)

@@ -296,7 +296,6 @@ def two_parts(cine: Cine) -> np.ndarray:
     ("segments", "number"),
     [
         ([("a", CAVITY), ("b", VENTRICLE)], 1),
-        ([("wall", MYOCARDIUM), ("a", CAVITY)], 2),
         ([("a", RIGHT), ("b", VENTRICLE)], 2),
         ([("a", RIGHT), ("b", OLD_VENTRICLE)], 2),
         ([("LV_myocardium", VENTRICLE), ("LV blood pool", VENTRICLE)], 2),
@@ -317,6 +316,17 @@ def test_the_cavity_is_found_among_segments(
     held = pixels.any(axis=(1, 2))  # the file holds no frame of an empty slice
     np.testing.assert_array_equal(alone.labels[0], (pixels == number)[held])
     assert_planes(alone, [p for p, full in zip(planes(), held, strict=True) if full])
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_segment_coded_as_the_myocardium_is_read_beside_the_cavity(
+    tmp_path: Path, classic: Source, kind: str
+) -> None:
+    pixels = two_parts(classic[0])
+    segments = [("wall", MYOCARDIUM), ("a", CAVITY)]
+    path = foreign(tmp_path / "s.dcm", classic, segments, pixels, kind=kind)
+    expected = np.choose(pixels, [Label.BACKGROUND, Label.LV_MYOCARDIUM, Label.LV_CAVITY])
+    np.testing.assert_array_equal(read_mask(path, like=classic[0]).labels[0], expected)
 
 
 def test_a_lone_segment_needs_no_name_and_several_need_one(tmp_path: Path, classic: Source) -> None:

@@ -11,7 +11,7 @@ from read_maker import computed_tomography, image, save, stack, to_bytes
 
 from lvseg.errors import NotACineError, ReadError
 from lvseg.read import find_studies, list_series, read_study
-from lvseg.read.sources import label_of, sniff, stem
+from lvseg.read.sources import sniff, stem
 
 
 def refused(path: Path, *words: str) -> str:
@@ -195,8 +195,6 @@ def test_a_zip_inside_a_folder(tmp_path: Path) -> None:
 
 
 def test_names_are_safe() -> None:
-    assert label_of("..") == "study"
-    assert label_of("a/b\\c") == "a_b_c"
     assert stem("x.NII.GZ") == "x"
     assert stem("scan.2020") == "scan.2020"
 

@@ -11,9 +11,10 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from card_maker import KNOWN, card_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_maker import TWO_LABELS, WALL, TwoLabelMask
+from mask_maker import cavity_alone
 from PIL import Image
 
 from lvseg.cine import Cine, Mask, Source
@@ -29,6 +30,7 @@ from lvseg.report import to_html
 from lvseg.report.curve import curve, number, ticks
 from lvseg.report.page import figures, result_line
 from lvseg.report.sprites import frame_contours, sprite_sheets
+from lvseg.report.thickness import thickness_chart
 from lvseg.results import Confidence, LVMeasurements, Phases, StudyResult
 
 SMALL = PhantomOptions(
@@ -44,7 +46,7 @@ def result_of(cine: Cine, mask: Mask, **more) -> StudyResult:
 @pytest.fixture(scope="module")
 def phantom() -> StudyResult:
     cine, mask, _ = beating_ventricle(SMALL)
-    return result_of(cine, mask, seconds={"read": 1.0, "predict": 2.5})
+    return result_of(cine, cavity_alone(mask), seconds={"read": 1.0, "predict": 2.5})
 
 
 @pytest.fixture(scope="module")
@@ -406,28 +408,82 @@ def test_a_hole_has_its_own_contour():
     assert areas == pytest.approx([400, -64], rel=0.1)
 
 
-def test_every_label_has_contours_in_its_colour(phantom, page, monkeypatch):
+def test_every_label_has_its_outer_boundary_in_its_colour(phantom, page):
     assert "swatch" not in page.split("</style>")[1]
-    monkeypatch.setattr("lvseg.report.page.LABELS", TWO_LABELS)
     labels = phantom.mask.labels.copy()
-    labels[:, 3, 20:70, 20:70] += (labels[:, 3, 20:70, 20:70] == 0) * np.uint8(WALL)
-    text = to_html(replace(phantom, mask=TwoLabelMask(phantom.mask, labels)))
+    labels[:, 3, 20:70, 20:70] += (labels[:, 3, 20:70, 20:70] == 0) * np.uint8(Label.LV_MYOCARDIUM)
+    text = to_html(replace(phantom, mask=replace(phantom.mask, labels=labels)))
     wall, cavity = player_of(text)["contours"]
-    assert (cavity["colour"], wall["colour"]) == (None, "rgb(60 120 230)")
-    assert len(wall["frames"][0][3]) == 2  # around the square and around its hole
+    assert (cavity["colour"], wall["colour"]) == (None, "rgb(70 190 255)")
+    assert len(wall["frames"][0][3]) == 1  # around the square, with no hole for the cavity
     assert wall["frames"][0][2] == []
     styles = [
         attributes.get("style")
         for tag, attributes in Elements(text).found
         if attributes.get("class") == "contour"
     ]
-    assert styles.count("stroke: rgb(60 120 230)") == 4  # two at each moment
+    assert styles.count("stroke: rgb(70 190 255)") == 2  # one at each moment
     assert styles.count(None) == sum(
         phantom.measurements.area_px[phase][index] > 0
         for phase in (player_of(text)["ed"], player_of(text)["es"])
         for index in range(7)
     )
-    assert "Colours: left ventricle cavity, wall." in words_of(text)
+    assert "Colours: left ventricle cavity, left ventricle myocardium." in words_of(text)
+
+
+# The wall, and intervals
+
+
+@pytest.fixture(scope="module")
+def walled() -> StudyResult:
+    cine, mask, _ = beating_ventricle(SMALL)
+    return result_of(cine, mask)
+
+
+def test_a_wall_has_a_mass_among_the_main_numbers_and_a_chart(walled):
+    text, values = to_html(walled), walled.measurements
+    assert f"Mass {values.mass_g:.1f} g" in result_line(walled)
+    (mass,) = (each for each in figures(walled) if each.name == "Mass")
+    assert (mass.main, mass.unit, mass.interval) == (True, "g", "")
+    found = thickness_chart(walled)
+    assert found is not None
+    assert [bar.slice for bar in found.bars] == list(range(7))
+    assert [bool(bar.words) for bar in found.bars] == [
+        each is not None for each in values.wall_thickness_mm
+    ]
+    known = [bar for bar in found.bars if bar.words]
+    tall = {bar.words: bar.height for bar in known}
+    for words, height in tall.items():  # bars are as high as their number
+        assert height / known[0].height == pytest.approx(float(words) / float(known[0].words), 0.02)
+    assert all(bar.y + bar.height == pytest.approx(found.bottom, abs=0.2) for bar in known)
+    assert found.ends == ("apex", "base")
+    words = words_of(text)
+    assert "Wall thickness in mm at end-diastole" in words
+    assert "Sectors are not shown" in words
+    assert text.count('class="bar"') == len(known)
+
+
+def test_a_cavity_alone_has_no_chart_and_says_why_there_is_no_mass(phantom, page):
+    assert thickness_chart(phantom) is None
+    assert "Wall thickness" not in words_of(page)
+    (mass,) = (each for each in figures(phantom) if each.name == "Mass")
+    assert (mass.main, mass.value, mass.why) == (False, None, "no myocardium outlined")
+    assert "Mass" not in result_line(phantom)
+
+
+def test_intervals_stand_below_their_values_with_their_coverage(walled, page):
+    values = replace(
+        walled.measurements, ef_percent_interval=(52.04, 61.0), edv_ml_interval=(1111.1, 1222.2)
+    )
+    made_by = card_with(KNOWN)
+    text = to_html(replace(walled, measurements=values, card=made_by))
+    found = {each.name: each.interval for each in figures(replace(walled, measurements=values))}
+    assert found["EF"] == "52.0 to 61.0"
+    assert found["EDV"] == "1\u202f111.1 to 1\u202f222.2"
+    assert (found["ESV"], found["SV"]) == ("", "")
+    assert text.count('class="interval"') == 2
+    assert "where the true one lies, with 90 % confidence" in words_of(text)
+    assert "confidence" not in words_of(page)
 
 
 # The curve

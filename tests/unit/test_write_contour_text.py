@@ -10,7 +10,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from lvseg.cine import Cine, InstanceRef, Mask, Source
-from lvseg.datasets.contours import fill, read_contour
+from lvseg.contours import area_px, fill
+from lvseg.datasets.contours import read_contour
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid
 from lvseg.read import read_picture, read_source_headers, read_study
@@ -66,6 +67,18 @@ def test_one_pixel_is_a_diamond_of_its_own_area(tmp_path):
         "2.25 3.96",
         "2.96 3.25",
     ]
+
+
+def test_the_epicardium_is_a_file_of_its_own_where_there_is_one(tmp_path):
+    labels = block((1, 2, 9, 10))  # the cavity has 4 rows and 4 columns in both slices
+    labels[0, 1, 1:7, 2:8] += 2 * (labels[0, 1, 1:7, 2:8] == 0).astype(np.uint8)
+    ((inner, second, outer), issues) = write_contour_text(*drawn(labels), tmp_path)
+    assert issues == ()
+    assert [inner.name[8:21], second.name[8:21]] == ["0001-icontour", "0002-icontour"]
+    assert outer.name == "IM-0001-0002-ocontour-auto.txt"
+    # one outline around wall and cavity together, 6 x 6 pixels
+    assert area_px(read_contour(outer)) == pytest.approx(36, abs=0.05)
+    assert area_px(read_contour(second)) == pytest.approx(16, abs=0.05)
 
 
 def test_images_are_counted_slice_by_slice_where_nothing_names_them(tmp_path):

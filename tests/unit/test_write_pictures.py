@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from mask_maker import TWO_LABELS, WALL, TwoLabelMask
+from mask_maker import with_myocardium
 from PIL import Image
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError
+from lvseg.labels import Label
 from lvseg.write.pictures import (
     montage,
     picture_overlay,
@@ -127,17 +130,25 @@ def test_a_phase_or_grid_that_does_not_fit_is_refused():
         montage(cine, study(rows=91)[1], phase=0)
 
 
-def test_every_label_is_drawn_in_its_colour(monkeypatch):
+def test_every_outer_boundary_is_drawn_in_the_colour_of_its_label():
     cine, mask = study(1, 1, format_="picture")
     labels = mask.labels.copy()
-    labels[0, 0, 50:80, 40:65] = WALL  # below the cavity, which ends at row 49
-    monkeypatch.setattr("lvseg.write.pictures.LABELS", TWO_LABELS)
-    pixels = picture_overlay(cine, TwoLabelMask(mask, labels)).astype(int)
+    labels[0, 0, 50:80, 40:65] = Label.LV_MYOCARDIUM  # below the cavity, which ends at row 49
+    pixels = picture_overlay(cine, replace(mask, labels=labels)).astype(int)
     blue = pixels[..., 2] - pixels[..., 0] > 60
     assert red(pixels)[28:51].any()
     assert not red(pixels)[55:].any()
     assert blue[78:82].any()
+    # the epicardium goes round the cavity too, under the line of the cavity
     assert not blue[:45].any()
-    # the border of both belongs to the inner label
     assert red(pixels)[48:52, 45:60].any()
     assert not blue[48:52, 45:60].any()
+
+
+def test_a_wall_all_around_has_two_outlines_and_no_third():
+    cine, mask = study(1, 1, format_="picture")
+    both = picture_overlay(cine, with_myocardium(mask, 8)).astype(int)
+    line = both[40]  # a row through both structures
+    blue, reds = line[:, 2] - line[:, 0] > 60, red(both)[40]
+    strokes = lambda on: int((np.diff(on.astype(int)) == 1).sum())  # noqa: E731
+    assert (strokes(blue), strokes(reds)) == (2, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,16 +15,18 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from card_maker import card_with
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from read_maker import NAME, enhanced, stack, study_of
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid
+from lvseg.intervals import with_intervals
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.measurement import measure
-from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
+from lvseg.modelcard import InputSpec, Intervals, ModelCard, OutputSpec, TrainingData
 from lvseg.read import read_source_headers, read_study
 from lvseg.results import StudyResult
 from lvseg.write.dicom import attributes, code_of, coded_entry
@@ -63,6 +65,26 @@ def result_of(cine: Cine, **changes: Any) -> StudyResult:
     noticed = changes.pop("findings", ())
     whole = StudyResult(cine, mask, values, (*values.issues, *noticed), CARD)
     return replace(whole, **changes)
+
+
+def walled(cine: Cine) -> StudyResult:
+    """A result with a wall, by a model whose card states the errors of its values.
+
+    Cavities of 6 x 6 pixels at phase 0, 4 x 6 later, in walls of 2 pixels: 10 x 10 - 6 x 6 = 64.
+    """
+    plain = result_of(cine)
+    labels = np.zeros(cine.shape, np.uint8)
+    labels[:, :, 4:14, 5:15] = 2
+    labels[0, :, 6:12, 7:13] = 1
+    labels[1:, :, 7:11, 7:13] = 1
+    intervals = Intervals(
+        edv_percent=(-10.0, 25.0), ef_points=(2.0, 8.0), mass_percent=(-20.0, 25.0), studies=44
+    )
+    made_by = card_with(intervals)
+    mask = replace(plain.mask, labels=labels)
+    values = measure(mask, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm)
+    values, _ = with_intervals(values, made_by, ())
+    return replace(plain, mask=mask, measurements=values, issues=values.issues, card=made_by)
 
 
 def headers(**changes: Any) -> list[Dataset]:
@@ -137,6 +159,7 @@ def test_the_codes_are_those_of_the_dictionary() -> None:
         "esv_ml": codes.cid3469.LeftVentricularESVolume,
         "sv_ml": codes.cid3835.StrokeVolume,
         "ef_percent": codes.cid3833.LeftVentricularEjectionFractionByMR,
+        "mass_g": codes.cid12203.LeftVentricleMass,
         "heart_rate_bpm": codes.LN.HeartRate,
         "cardiac_output_l_min": codes.cid12239.CardiacOutput,
         "peak_ejection_rate_ml_s": codes.DCM.PeakEjectionRate,
@@ -299,16 +322,19 @@ def test_an_enhanced_source_is_referred_to_once(tmp_path: Path) -> None:
     assert evidence(dataset) == {"1.2.3.4": {"1.2.3.77": "1.2.840.10008.5.1.4.1.1.4.1"}}
 
 
-def segmentation(file: Path, number: int) -> Path:
+def segmentation(file: Path, number: int, labels: Sequence[Label] = (Label.LV_CAVITY,)) -> Path:
     """What the report needs of a DICOM SEG: who it is, and what its segments are."""
     dataset = Dataset()
     dataset.SOPClassUID = SEGMENTATION
     dataset.SOPInstanceUID = f"1.2.3.900.{number}"
     dataset.StudyInstanceUID = "1.2.3"
     dataset.SeriesInstanceUID = f"1.2.3.900{number}"
-    kind = coded_entry(code_of(Label.LV_CAVITY))
-    segment = attributes(SegmentNumber=1, SegmentedPropertyTypeCodeSequence=[kind])
-    dataset.SegmentSequence = [segment]
+    dataset.SegmentSequence = [
+        attributes(
+            SegmentNumber=place, SegmentedPropertyTypeCodeSequence=[coded_entry(code_of(label))]
+        )
+        for place, label in enumerate(labels, start=1)
+    ]
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     dataset.save_as(file, enforce_file_format=True)
@@ -352,6 +378,57 @@ def test_segments_of_end_diastole_and_end_systole_have_their_own_volume(tmp_path
     assert numbers(systole)["126073", "DCM"] == (4, "1")
     assert len([item for item in items(curve) if name(item) == ("118565006", "SCT")]) == 8
     assert set(evidence(dataset)) == {"1.2.3.4", "1.2.3.9001", "1.2.3.9002"}
+
+
+BOTH = (Label.LV_CAVITY, Label.LV_MYOCARDIUM)
+
+
+def test_the_mass_is_told_and_belongs_to_its_segment(tmp_path: Path) -> None:
+    cine, source_headers = cine_of(headers())
+    file = segmentation(tmp_path / "segmentation.dcm", 1, BOTH)
+    write_structured_report(walled(cine), tmp_path / "a.dcm", source_headers, [file])
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    function, volumes, wall = groups(dataset)
+    # 64 pixels of 1.875 mm2 in three slabs of 9 mm: 3.24 ml; 1.05 g/ml: 3.402 g
+    assert numbers(function)["18087-7", "LN"] == (3.40, "g")
+    assert numbers(wall)["18087-7", "LN"] == (3.40, "g")
+    assert references(volumes) == [("1.2.3.900.1", 1)]
+    assert references(wall) == [("1.2.3.900.1", 2)]
+    assert numbers(wall)["126073", "DCM"] == (1, "1")  # end-diastole is phase 0
+    assert ("18087-7", "LN") not in numbers(volumes)
+
+
+def test_the_mass_goes_with_the_segment_of_end_diastole_alone(tmp_path: Path) -> None:
+    cine, source_headers = cine_of(headers())
+    files = [segmentation(tmp_path / f"s_{m}.dcm", n, BOTH) for n, m in ((1, "ed"), (2, "es"))]
+    write_structured_report(walled(cine), tmp_path / "a.dcm", source_headers, files)
+    found = [group for group in groups(pydicom.dcmread(tmp_path / "a.dcm")) if references(group)]
+    assert [references(group)[0] for group in found if ("18087-7", "LN") in numbers(group)] == [
+        ("1.2.3.900.1", 2)
+    ]
+
+
+def test_intervals_stand_beside_their_values_and_in_words(tmp_path: Path) -> None:
+    cine, source_headers = cine_of(headers())
+    result = walled(cine)
+    write_structured_report(result, tmp_path / "a.dcm", source_headers)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    reach = {
+        name(item): [numbers(item).get((code, "SCT")) for code in ("371885007", "371886008")]
+        for item in items(groups(dataset)[0])
+        if item.ValueType == "NUM" and "ContentSequence" in item
+    }
+    # EDV 36 px x 0.050625 ml = 1.8225 ml: from 1.8225 / 1.25 = 1.458 to 1.8225 / 0.9 = 2.025
+    assert reach["8821-1", "LN"] == [(0.36, "ml"), (0.20, "ml")]
+    # 3.402 g: from 3.402 / 1.25 = 2.7216 to 3.402 / 0.8 = 4.2525
+    assert reach["18087-7", "LN"] == [(0.68, "g"), (0.85, "g")]
+    # EF 33.33 %, too large by 2 to 8 points: 25.33 to 31.33 % does not hold it, words alone tell
+    assert ("8811-2", "LN") not in reach
+    (told,) = [text for text in texts(dataset, "121106") if "intervals, from" in text]
+    assert told.startswith("90 % intervals, from the errors on 44 studies: ")
+    assert "25.33 to 31.33 %" in told
+    assert "1.46 to 2.02 ml" in told or "1.46 to 2.03 ml" in told
+    assert reach.get(("8823-7", "LN"), [None, None]) == [None, None]  # the card states none of ESV
 
 
 def test_images_of_several_series_are_named_one_by_one(tmp_path: Path) -> None:
@@ -452,7 +529,9 @@ def complaints(program: str, package: str, *arguments: str) -> tuple[str, ...]:
     return tuple(line for line in lines if line.startswith(("Error", "E:", "F:")))
 
 
-@pytest.fixture(scope="module", params=["images", "cine segment", "ed and es", "no volumes"])
+@pytest.fixture(
+    scope="module", params=["images", "cine segment", "ed and es", "no volumes", "wall"]
+)
 def any_report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("any")
     cine, source_headers = cine_of(headers())
@@ -464,6 +543,8 @@ def any_report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         files = []
     noticed = (Issue("uneven-stack", "warning", "One slice differs.", 2, 5),)
     result = result_of(cine, issues=noticed, complete=request.param != "no volumes")
+    if request.param == "wall":
+        files, result = [segmentation(folder / "segmentation.dcm", 1, BOTH)], walled(cine)
     write_structured_report(result, folder / "report.dcm", source_headers, files)
     return folder / "report.dcm"
 

@@ -208,7 +208,7 @@ class Kind:
 
 PHANTOMS = {
     "plain": Kind(_SMALL),
-    "tilted": Kind(replace(_SMALL, tilt_degrees=(17.0, -23.0, 41.0), seed=1)),
+    "tilted": Kind(replace(_SMALL, tilt_degrees=(17.0, -9.0, 14.0), seed=1)),
     "gapped": Kind(replace(_SMALL, thickness_mm=5.0, gap_mm=9.0, slices=7, seed=2)),
     "anisotropic": Kind(replace(_SMALL, pixel_spacing_mm=(1.4, 2.9), rows=120, columns=58, seed=3)),
     "enhanced": Kind(replace(_SMALL, tilt_degrees=(0.0, 12.0, -5.0), seed=4), write=_enhanced),

@@ -7,7 +7,6 @@ next is read.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lvseg.cli.output import Output, finding_lines, one_line, volumes_text
 from lvseg.errors import LabelMapError, NotACineError, ReadError, UsageError
 from lvseg.issues import Issue
+from lvseg.names import readable, told_apart
 from lvseg.output import OutputOptions, check_free, write_study
 
 if TYPE_CHECKING:
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
 #: Exit status of a batch in which some studies failed.
 BATCH_FAILED = 4
-#: File systems stop at 255 bytes; suffixes and a number must fit too.
-LONGEST_NAME = 100
-#: Names that Windows keeps for devices.
-RESERVED = frozenset(
-    {"con", "prn", "aux", "nul"} | {f"{device}{i}" for device in ("com", "lpt") for i in range(10)}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,57 +75,42 @@ class Entry:
 Planned = tuple[Entry, Exception | None]
 
 
-def safe_name(name: str) -> str:
-    """Make a name that every file system takes as one path component.
-
-    Letters and digits of any script, ``.``, ``_`` and ``-`` stay; the rest becomes ``_``. Dots at
-    either end go, so a name is never hidden, ``.`` or ``..``. An empty name becomes ``study``.
-
-    >>> safe_name("../My study: 1")
-    '_My_study_1'
-    """
-    text = re.sub(r"[^\w.-]+", "_", name)[:LONGEST_NAME].strip(".")
-    if text.strip("_-") == "":
-        return "study"
-    return f"{text}_" if text.split(".")[0].casefold() in RESERVED else text
-
-
-def unique(name: str, taken: set[str]) -> str:
-    """Return the name, or the name with -2, -3, ... if it is taken in any letter case; takes it.
-
-    >>> taken = {"a"}
-    >>> unique("A", taken), unique("a", taken)
-    ('A-2', 'a-3')
-    """
-    candidate, number = name, 1
-    while candidate.casefold() in taken:
-        number += 1
-        candidate = f"{name}-{number}"
-    taken.add(candidate.casefold())
-    return candidate
-
-
-def plan(sources: Iterable[Path], root: Path) -> Iterator[Planned]:
+def plan(
+    sources: Iterable[Path], root: Path, pair: tuple[Path, Path] | None = None
+) -> list[Planned]:
     """Every study of every source with the folder it will get, in the order given.
 
-    A source in which nothing is found gives one entry with its error, and the exception.
-    """
-    from lvseg.read import find_studies
+    Folders are named by as much of the paths of the studies as tells them apart. A source in which
+    nothing is found gives one entry with its error, and the exception.
 
-    taken: set[str] = set()
+    :param pair: files of end-diastole and end-systole, which are a study after the others.
+    """
+    from lvseg.read import find_studies, pair_ref
+
+    planned: list[Planned] = []
     for source in sources:
+        shown = readable(str(source))
         try:
             studies = find_studies(source)
         except OSError as error:
-            yield Entry(str(source)), unreadable(source, error)
+            planned.append((Entry(shown), unreadable(source, error)))
         except Exception as error:
-            yield Entry(str(source)), error
+            planned.append((Entry(shown), error))
         else:
-            for study in studies:
-                folder = root / unique(safe_name(study.name), taken)
-                alone = len(studies) == 1
-                shown = str(source) if alone else study.location or str(source)
-                yield Entry(shown, study, folder, alone), None
+            alone = len(studies) == 1
+            planned += [
+                (Entry(shown if alone else each.location or shown, each, alone=alone), None)
+                for each in studies
+            ]
+    if pair is not None:
+        ref = pair_ref(*pair)
+        planned.append((Entry(ref.location, ref), None))
+    found = [entry.study.parts or (entry.study.name,) for entry, _ in planned if entry.study]
+    names = iter(told_apart(found))
+    return [
+        (replace(entry, folder=root / next(names)) if entry.study else entry, error)
+        for entry, error in planned
+    ]
 
 
 def open_root(root: Path) -> None:

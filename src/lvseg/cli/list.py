@@ -28,8 +28,8 @@ def list_source(
     """
     from lvseg.read import list_series
 
-    with out.progress("reading"):
-        found = list_series(source)
+    with out.progress("reading") as bar:
+        found = list_series(source, progress=lambda done, total: bar("", done, total))
     out.result({"source": source, "series": found}, series_table(found))
     if any(each.chosen for each in found):
         return 0

@@ -31,6 +31,7 @@ def measure(
     In a NIfTI or picture 0 and 1, or 0 and 255, are background and cavity; other values need
     --label.
     """
+    from lvseg.intervals import with_intervals
     from lvseg.measurement import measure as measure_mask
     from lvseg.pipeline import assess
     from lvseg.read import read_mask, read_study
@@ -41,7 +42,7 @@ def measure(
         like = None if cine is None else read_study(cine).short_axis()
         labels = read_mask(mask, like=like, label_values=values_of)
     if like is None:
-        values = measure_mask(labels, chosen.measurement)
+        values, _ = with_intervals(measure_mask(labels, chosen.measurement), None, ())
         noticed = values.issues
     else:
         result = assess(like, labels, settings=chosen)
@@ -68,4 +69,7 @@ def measure_text(values: LVMeasurements, noticed: tuple[Issue, ...]) -> str:
             lines.append(f"{name}: {value:.1f} {unit}")
     if values.volume_ml is not None:
         lines.append("ml by phase: " + " ".join(f"{volume:.1f}" for volume in values.volume_ml))
+    if values.wall_thickness_mm is not None:
+        known = ("-" if each is None else f"{each:.1f}" for each in values.wall_thickness_mm)
+        lines.append("wall thickness by slice at end-diastole, mm: " + " ".join(known))
     return "\n".join([*lines, *finding_lines(noticed)])

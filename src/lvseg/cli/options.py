@@ -149,6 +149,24 @@ def load_settings(path: Path | None, *, flips: bool | None = None) -> Settings:
     return settings if flips is None else replace(settings, flips=flips)
 
 
+def pair_files(given: Sequence[str] | None) -> tuple[Path, Path] | None:
+    """Read what ``--pair`` says: the files of end-diastole and end-systole; None = not given.
+
+    :raises UsageError: not NAME=FILE, or not each of ED and ES once.
+    """
+    from lvseg.names import PHASES
+
+    if not given:
+        return None
+    named = [text.partition("=") for text in given]
+    files = {name.upper(): Path(file) for name, _, file in named if file}
+    if len(given) != len(PHASES) or set(files) != set(PHASES):
+        raise UsageError(
+            f"expected --pair ED=FILE and --pair ES=FILE, once each, found {', '.join(given)}"
+        )
+    return files["ED"], files["ES"]
+
+
 def label_values(given: Sequence[str] | None) -> Mapping[int, Label] | None:
     """Read what ``--label`` says: value of the other tool -> our label; None = not given.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lvseg.errors import LvsegError
 from lvseg.issues import Issue
 from lvseg.json_text import json_text
+from lvseg.names import readable
 
 if TYPE_CHECKING:
     from lvseg.results import LVMeasurements
@@ -33,7 +34,7 @@ def staged(bar: Bar, stage: str = "") -> Callable[[int, int], None]:
 
 def one_line(text: object) -> str:
     """Put a text on one line: every run of white space becomes one blank."""
-    return " ".join(str(text).split())
+    return " ".join(readable(str(text)).split())
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -84,14 +85,22 @@ def evaluation_text(document: Mapping[str, Any], issues: Iterable[Issue]) -> str
 
 
 def volumes_text(values: LVMeasurements) -> str:
-    """EDV, ESV and EF with their units; what is not known says so."""
+    """EDV, ESV and EF with their units and intervals; what is not known says so.
+
+    The mass stands there where it is known.
+    """
     parts = []
-    for name, value, unit in (
-        ("EDV", values.edv_ml, "ml"),
-        ("ESV", values.esv_ml, "ml"),
-        ("EF", values.ef_percent, "%"),
+    for name, value, unit, interval in (
+        ("EDV", values.edv_ml, "ml", values.edv_ml_interval),
+        ("ESV", values.esv_ml, "ml", values.esv_ml_interval),
+        ("EF", values.ef_percent, "%", values.ef_percent_interval),
+        ("mass", values.mass_g, "g", values.mass_g_interval),
     ):
-        parts.append(f"{name} unknown" if value is None else f"{name} {value:.1f} {unit}")
+        if value is None:
+            parts += [] if name == "mass" else [f"{name} unknown"]
+            continue
+        where = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
+        parts.append(f"{name} {value:.1f} {unit}{where}")
     return ", ".join(parts)
 
 
@@ -127,7 +136,7 @@ class Output:
     def note(self, text: str) -> None:
         """Tell on stderr what is going on; nothing with ``--quiet``."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            print(readable(text), file=sys.stderr, flush=True)  # noqa: T201
 
     def warn(self, text: object) -> None:
         """Tell an error or a warning in one line on stderr, always."""
@@ -191,7 +200,7 @@ class Output:
 
     def _stdout(self, text: str) -> None:
         try:
-            print(text, flush=True)  # noqa: T201
+            print(readable(text), flush=True)  # noqa: T201
         except BrokenPipeError:
             # The reader has gone (`| head`): stop quietly, also when Python flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

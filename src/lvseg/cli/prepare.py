@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lvseg.cli.app import command, prepare_app
-from lvseg.cli.options import NewDataset, ReplaceDataset
+from lvseg.cli.options import LabelValues, NewDataset, ReplaceDataset, label_values
 from lvseg.cli.output import Output, finding_lines, staged
 from lvseg.errors import UsageError
 
@@ -29,17 +29,29 @@ def sunnybrook(
     dicom: Annotated[
         Path | None, typer.Option(help="DICOM folders by patient: spacings, empty frames.")
     ] = None,
+    as_distributed: Annotated[
+        bool,
+        typer.Option(
+            "--as-distributed", help="Keep the public masks, which are too large by their line."
+        ),
+    ] = False,
     overwrite: ReplaceDataset = False,
 ) -> int:
     """Make a data set of the Sunnybrook data.
 
-    The splits are its official sets. DICOM folders supply spacings and frames without a cavity.
+    The splits are its official sets. Masks are filled from the experts' outlines. DICOM folders
+    supply spacings and frames without a cavity.
     """
     from lvseg.datasets import prepare_sunnybrook
 
     with out.progress("preparing") as bar:
         report = prepare_sunnybrook(
-            source, output, dicom=dicom, overwrite=overwrite, progress=staged(bar)
+            source,
+            output,
+            dicom=dicom,
+            as_distributed=as_distributed,
+            overwrite=overwrite,
+            progress=staged(bar),
         )
     out.result(report.document(), report_text(report))
     return 0
@@ -80,6 +92,7 @@ def images(
     outline_rule: Annotated[
         str | None, typer.Option(metavar="TEXT", help="How a contour became a mask.")
     ] = None,
+    label: LabelValues = None,
     overwrite: ReplaceDataset = False,
 ) -> int:
     """Make a data set of pictures and masks.
@@ -95,7 +108,7 @@ def images(
     facts = DatasetFacts.from_dict({**said, "limits": limit or []})
     chosen: dict[str, Any] = {} if splits is None else {"fractions": fractions(splits)}
     chosen |= {"patient": patient, "spacing_mm": spacing, "seed": seed, "overwrite": overwrite}
-    chosen |= {"facts": facts}
+    chosen |= {"facts": facts, "label_values": label_values(label)}
     with out.progress("preparing") as bar:
         report = prepare_images(pictures, masks, output, progress=staged(bar), **chosen)
     out.result(report.document(), report_text(report))

@@ -21,6 +21,7 @@ from lvseg.cli.options import (
     Threads,
     load_predictor,
     load_settings,
+    pair_files,
 )
 from lvseg.cli.output import Output
 from lvseg.errors import UsageError
@@ -52,10 +53,18 @@ class Engine(StrEnum):
 @command("segment", example="lvseg segment dicom_folder -o out")
 def segment(
     out: Output,
-    sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE", help="DICOM, zip, NIfTI, picture, or folders.")
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets one folder a study.")],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SOURCE", help="DICOM, archive, NIfTI, picture, or folders."),
+    ] = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PHASE=FILE",
+            help="Two NIfTI files of one heart: --pair ED=FILE --pair ES=FILE.",
+        ),
+    ] = None,
     model: Model = None,
     spacing: Annotated[
         float | None, typer.Option(metavar="MM", help="In-plane spacing of pictures.")
@@ -92,6 +101,9 @@ def segment(
         raise UsageError("--engine ray is not available in this version; use --engine local")
     if spacing is not None and not 0 < spacing < float("inf"):
         raise UsageError(f"expected --spacing above 0 mm, found {spacing:g}")
+    both = pair_files(pair)
+    if not sources and both is None:
+        raise UsageError("expected a SOURCE, or --pair ED=FILE --pair ES=FILE, found neither")
     fractional = seg_type is SegType.fractional
     options = OutputOptions(chosen_formats(formats), seg_phases.value, fractional)
     chosen = load_settings(settings, flips=flips)
@@ -99,7 +111,7 @@ def segment(
     batch.open_root(output)
     predictor = load_predictor(model, runtime, threads)
     with out.progress("looking for studies"):
-        planned = list(batch.plan(sources, output))
+        planned = batch.plan(sources or (), output, both)
     studies = batch.Batch(out, predictor, chosen, options, spacing, overwrite)
     entries: list[batch.Entry] = []
     for entry in studies.run(planned):

@@ -17,7 +17,9 @@ from lvseg.cli.options import (
     DatasetOption,
     Device,
     DeviceOption,
+    LabelValues,
     Preset,
+    label_values,
     optional_libraries,
     recipe,
 )
@@ -31,6 +33,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")],
     preset: Preset = None,
     config: Config = None,
+    label: LabelValues = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     start: Annotated[
         Path | None, typer.Option(help="A finished run whose weights to start from.")
@@ -53,6 +56,9 @@ def train(
         from lvseg.train.trainer import fit
 
         options = recipe(preset, config)
+    values = label_values(label)
+    if values is not None:
+        options = options.with_label_values(values)
     if deterministic:
         options = options.model_copy(update={"deterministic": True})
     leads = os.environ.get("RANK", "0") == "0"  # of torchrun: one process speaks

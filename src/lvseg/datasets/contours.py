@@ -17,29 +17,27 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lvseg.contours import Polygon
 from lvseg.errors import DatasetError, GeometryError
 from lvseg.geometry import Plane, slice_spacing_mm, sort_order
+from lvseg.labels import Label
 from lvseg.read.dicom import read_frame_header
 from lvseg.read.frames import FrameInfo
 from lvseg.write.contours import CONTOUR_OFFSET_PX
 
-FloatArray = NDArray[np.float64]
 PhaseName = Literal["ED", "ES"]
-_CONTOUR_NAME = re.compile(r"^IM-\d+-(\d+)-icontour-manual\.txt$", re.IGNORECASE)
+#: Contour files are named ``IM-0001-NNNN-icontour-manual.txt`` (endocardium) and ``ocontour``
+#: (epicardium).
+_CONTOUR_KIND = {Label.LV_CAVITY: "i", Label.LV_MYOCARDIUM: "o"}
 _LAST_NUMBER = re.compile(r"(\d+)$")
 
-#: A pixel belongs to the cavity when at least this share of it lies inside the contour.
-INSIDE_SHARE = 0.5
 
-
-def read_contour(path: Path) -> FloatArray:
+def read_contour(path: Path) -> Polygon:
     """Points [N, 2] (x, y) of a contour file with one ``x y`` pair a line, pixel-centre convention.
 
     :raises DatasetError: unreadable, not two finite numbers a line, or fewer than three points.
@@ -58,60 +56,7 @@ def read_contour(path: Path) -> FloatArray:
             f"expected at least three finite points 'x y', found an array {points.shape} "
             f"in {path.name}: repair or remove the contour file"
         )
-    result: FloatArray = points + CONTOUR_OFFSET_PX
-    return result
-
-
-def _split(start: FloatArray, end: FloatArray) -> FloatArray:
-    """Points on an edge, both ends included, so that no piece crosses a line of the pixel grid."""
-    cuts = [np.array([0.0, 1.0])]
-    for axis in (0, 1):
-        low, high = sorted((start[axis], end[axis]))
-        lines = np.arange(np.floor(low) + 1, np.ceil(high))
-        if len(lines):
-            cuts.append((lines - start[axis]) / (end[axis] - start[axis]))
-    steps = np.unique(np.clip(np.concatenate(cuts), 0, 1))
-    points: FloatArray = start + steps[:, None] * (end - start)
-    points[-1] = end
-    return points
-
-
-def coverage(polygon: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """Share of each pixel inside a closed polygon [N, 2], exact, float64 [Y, X] in 0..1.
-
-    Edges are cut at the pixel grid; every piece adds its height to all pixels on its right and
-    the trapezoid beside it to its own pixel (Green's theorem). What lies outside the image is cut
-    off. Parts that a self-crossing contour encloses more than once count once.
-    """
-    rows, columns = shape
-    corners = np.asarray(polygon, np.float64) + 0.5  # pixel (0, 0) now covers 0..1
-    ring = np.concatenate([corners, corners[:1]])
-    pieces = [_split(a, b) for a, b in pairwise(ring)]
-    first = np.concatenate([piece[:-1] for piece in pieces])
-    last = np.concatenate([piece[1:] for piece in pieces])
-    middle = (first + last) / 2
-    row = np.floor(middle[:, 1]).astype(np.intp)
-    kept = (row >= 0) & (row < rows)
-    row, x = row[kept], np.clip(middle[kept, 0], 0, columns)
-    height = (last[:, 1] - first[:, 1])[kept]
-    column = np.floor(x).astype(np.intp)
-    own = height * (1 - (x - column))
-    steps = np.zeros((rows, columns + 2))
-    np.add.at(steps, (row, column), own)
-    np.add.at(steps, (row, column + 1), height - own)
-    share: FloatArray = np.clip(np.abs(np.cumsum(steps, axis=1)[:, :columns]), 0, 1)
-    return share
-
-
-def fill(polygon: FloatArray, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Mask [Y, X] of a closed polygon [N, 2]: 1 where at least half of the pixel lies inside.
-
-    >>> square = np.array([[0.5, 0.5], [2.5, 0.5], [2.5, 1.5], [0.5, 1.5]])
-    >>> fill(square, (3, 4)).tolist()
-    [[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
-    """
-    # A little slack: an edge through the middle of a pixel must not depend on rounding.
-    result: NDArray[np.uint8] = (coverage(polygon, shape) >= INSIDE_SHARE - 1e-9).astype(np.uint8)
+    result: Polygon = points + CONTOUR_OFFSET_PX
     return result
 
 
@@ -227,22 +172,33 @@ def endocardial_contours(folder: Path) -> dict[int, Path]:
 
     :raises DatasetError: no such file, or two for one image.
     """
+    found = contour_files(folder, Label.LV_CAVITY)
+    if not found:
+        raise DatasetError(
+            f"expected contour files IM-0001-NNNN-icontour-manual.txt, found none in {folder}"
+        )
+    return found
+
+
+def contour_files(folder: Path, label: Label) -> dict[int, Path]:
+    """Image number -> file with the outer boundary of a label, at any depth; none is no error.
+
+    :raises DatasetError: two for one image.
+    """
+    kind = _CONTOUR_KIND[label]
+    named = re.compile(rf"^IM-\d+-(\d+)-{kind}contour-manual\.txt$", re.IGNORECASE)
     found: dict[int, Path] = {}
     for path in sorted(folder.rglob("*.txt")):
-        match = _CONTOUR_NAME.match(path.name)
+        match = named.match(path.name)
         if match is None:
             continue
         number = int(match.group(1))
         if number in found:
             raise DatasetError(
-                f"expected one endocardial contour an image, found two for image {number} "
+                f"expected one contour of the {label.word} an image, found two for image {number} "
                 f"in {folder}: name the folder of one reader"
             )
         found[number] = path
-    if not found:
-        raise DatasetError(
-            f"expected contour files IM-0001-NNNN-icontour-manual.txt, found none in {folder}"
-        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Writing a data set folder: ``images``, ``masks``, ``manifest.csv`` and ``dataset.json``."""
+"""Writing a data set folder: images, masks, outlines, ``manifest.csv`` and ``dataset.json``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lvseg.errors import DatasetError
 from lvseg.issues import Issue
 from lvseg.json_text import jsonable
 from lvseg.manifest import MANIFEST, DatasetFacts, Sample, write_dataset_facts, write_manifest
+from lvseg.outlines import Outline, outlines_path, write_outlines
 from lvseg.write.pictures import write_picture
 
 Progress = Callable[[int, int], None]
@@ -23,11 +24,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImagePair:
-    """One image with its mask, on disk (copied byte for byte) or in memory (uint8 [Y, X])."""
+    """One image with its mask, on disk (copied byte for byte) or in memory (uint8 [Y, X]).
+
+    :param outlines: the polygons behind the mask; None = not known.
+    """
 
     sample: Sample
     image: Path | NDArray[np.uint8]
     mask: Path | NDArray[np.uint8]
+    outlines: tuple[Outline, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,8 @@ def write_dataset(
         for index, pair in enumerate(ordered):
             _place(pair.image, folder / "images" / pair.sample.file)
             _place(pair.mask, folder / "masks" / pair.sample.file)
+            if pair.outlines is not None:
+                write_outlines(pair.outlines, outlines_path(folder, pair.sample.file))
             if progress is not None:
                 progress(index + 1, len(ordered))
         write_manifest([pair.sample for pair in ordered], folder)

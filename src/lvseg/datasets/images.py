@@ -16,7 +16,7 @@ from lvseg.errors import DatasetError, UsageError
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.manifest import DatasetFacts, Sample, split_by_patient
-from lvseg.read import read_picture
+from lvseg.read import picture_labels, read_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType(
@@ -44,16 +44,11 @@ def patient_of(stem: str, pattern: re.Pattern[str] | None = None) -> str | None:
     return (match.group(1) if pattern.groups else match.group(0)) or None
 
 
-def mask_values(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Mask to store of an image [Y, X].
-
-    A mask of our labels (:class:`lvseg.labels.Label`) stays as it is. A cavity alone becomes 0 and
-    255: inside from 128 on, from 1 on if it holds only 0 and 1.
-    """
-    if 1 < pixels.max(initial=0) <= max(Label):
-        return pixels.astype(np.uint8)
-    inside = pixels >= (1 if pixels.max(initial=0) <= 1 else 128)
-    return np.where(inside, 255, 0).astype(np.uint8)
+def mask_values(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mask to store of our labels [Y, X]: a cavity alone as 0 and 255, several as they are."""
+    if labels.max(initial=0) > Label.LV_CAVITY:
+        return labels
+    return np.where(labels > 0, 255, 0).astype(np.uint8)
 
 
 def _by_stem(folder: Path, *, masks: bool) -> dict[str, Path]:
@@ -103,17 +98,18 @@ def _eight_bit(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _read_pair(
-    stem: str, image: Path, mask: Path
+    stem: str, image: Path, mask: Path, label_values: Mapping[int, Label] | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
     """Image and mask as 8 bit, and whether the mask was cut from more than two values."""
-    pixels, labels = read_picture(image), read_picture(mask)
-    if pixels.shape != labels.shape:
+    pixels, grey = read_picture(image), read_picture(mask)
+    if pixels.shape != grey.shape:
         raise DatasetError(
             f"expected a mask of the size {pixels.shape[::-1]} of its image, found "
-            f"{labels.shape[::-1]} for {stem}: export the mask at full size"
+            f"{grey.shape[::-1]} for {stem}: export the mask at full size"
         )
-    cut = len(np.unique(labels)) > 2 and labels.max() > max(Label)
-    return _eight_bit(pixels), mask_values(labels), cut
+    labels = picture_labels(grey, mask, label_values)
+    cut = label_values is None and len(np.unique(grey)) > 2 and grey.max() > max(Label)
+    return _eight_bit(pixels), mask_values(labels), bool(cut)
 
 
 def prepare_images(
@@ -126,13 +122,14 @@ def prepare_images(
     seed: int = 0,
     spacing_mm: float | None = None,
     facts: DatasetFacts | None = None,
+    label_values: Mapping[int, Label] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PrepareReport:
     """Make a data set folder of images and their masks, split by patient.
 
     Images are written anew as grey 8-bit PNG, so metadata in the source files does not follow.
-    Masks: our labels as they are; else inside from grey 128 on.
+    Masks: our labels as they are, or by ``label_values``; a black-and-white one from grey 128 on.
 
     :param images: folder of PNG, JPEG or TIFF images.
     :param masks: folder of masks with the same names; an ending ``_mask`` or ``-mask`` is ignored.
@@ -142,9 +139,11 @@ def prepare_images(
     :param seed: which patients go to which split.
     :param spacing_mm: pixel spacing of all images; None = unknown.
     :param facts: what is known of the data set; None = nothing.
+    :param label_values: what the values of masks of another tool mean; others are background.
     :raises DatasetError: unmatched files (listed), sizes that differ, a name the pattern misses.
     :raises UsageError: a broken pattern, or the data set folder exists.
-    :raises ReadError: an image that cannot be read, or is in colour.
+    :raises ReadError: an image that cannot be read, or is in colour; a mask with values that
+        nobody explained.
     """
     if spacing_mm is not None and not spacing_mm > 0:
         raise UsageError(f"expected a positive pixel spacing in mm, found {spacing_mm}")
@@ -157,7 +156,7 @@ def prepare_images(
     for index, (sample, (stem, (image, mask))) in enumerate(
         zip(samples, pairs.items(), strict=True)
     ):
-        pixels, labels, many = _read_pair(stem, image, mask)
+        pixels, labels, many = _read_pair(stem, image, mask, label_values)
         made.append(ImagePair(sample, pixels, labels))
         if many:
             grey.append(mask.name)

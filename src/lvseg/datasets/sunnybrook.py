@@ -6,8 +6,7 @@ Project). Each patient has a name in the contour files (``SC-HF-I-01``) and one 
 
 The PNG pairs come with a manifest. The official layout is DICOM folders (``SCD0000101`` or
 ``SC-HF-I-01``, any nesting) and folders of contour files (``SC-HF-I-01/.../IM-0001-0048-icontour-
-manual.txt``, any nesting); pairs are found by patient and image number. Masks made here from
-contours are about half a pixel narrower all round than the PNG masks, which include the line.
+manual.txt``, any nesting); pairs are found by patient and image number.
 """
 
 from __future__ import annotations
@@ -24,21 +23,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.contours import area_px
+from lvseg.contours import area_px, fill
 from lvseg.datasets.contours import (
     ImageIndex,
     PhaseName,
+    contour_files,
     empty_frames,
     endocardial_contours,
-    fill,
     index_images,
     label_phases,
     read_contour,
 )
 from lvseg.datasets.folder import ImagePair, PrepareReport, Progress, write_dataset
-from lvseg.errors import DatasetError
+from lvseg.errors import DatasetError, UsageError
 from lvseg.issues import Issue
-from lvseg.manifest import DatasetFacts, Sample, parse_manifest
+from lvseg.labels import Label
+from lvseg.manifest import LABELS_COLUMN, DatasetFacts, Sample, parse_manifest
+from lvseg.outlines import Outline, recover_outline
+from lvseg.read import read_mask, read_picture
 from lvseg.read.dicom import read_dicom_frame
 
 Row = dict[str, str]
@@ -61,11 +63,36 @@ PAIRS = DatasetFacts(
     outline_rule="polygon filled with its outline, coordinates cut to whole pixels "
     "(OpenCV fillPoly)",
 )
-#: Made here from the official contours: the line is not part of these masks.
-OFFICIAL = replace(
+#: Masks made here from the experts' polygons: the line is not part of them.
+OUTLINED = replace(
     PAIRS,
-    limits=tuple(limit for limit in PAIRS.limits if "contour line" not in limit),
-    outline_rule="pixel inside where at least half of it lies in the polygon",
+    limits=(
+        *(limit for limit in PAIRS.limits if "contour line" not in limit),
+        "Epicardial contours exist at end-diastole only.",
+    ),
+    outline_rule="pixel inside where at least half of it lies in the expert's polygon, which was "
+    "recovered from the distributed mask where its contour file is not public",
+)
+
+
+class Repair(NamedTuple):
+    """Contours of a patient that belong to another placement, and the move that mends them."""
+
+    columns_px: int
+    rows_px: int
+    evidence: str
+
+
+#: What is moved before anything is learnt from it; ``as_distributed`` leaves it alone.
+REPAIRS: Mapping[str, Repair] = MappingProxyType(
+    {
+        "SC-N-06": Repair(
+            12,
+            1,
+            "all 13 slices of both kinds of contour lie beside the heart, by the same distance; "
+            "moved together they lie on it",
+        )
+    }
 )
 
 _SPELLING = re.compile(r"^SC-(HF-NI|HF-I|HYP|N)-(\d{1,2})$", re.IGNORECASE)
@@ -127,18 +154,26 @@ def prepare_sunnybrook(
     *,
     dicom: Path | None = None,
     negatives: bool = True,
+    as_distributed: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> PrepareReport:
     """Make a data set folder of the Sunnybrook set, split as the official sets.
 
+    Masks hold cavity and, at end-diastole, myocardium, filled from the experts' polygons: those of
+    their contour files where there are any, else recovered from the public masks
+    (:func:`lvseg.outlines.recover_outline`), moved where :data:`REPAIRS` says so. The polygons
+    stand beside the masks, in ``outlines``.
+
     Extra columns: ``scd_id``, ``image_number``, and where empty frames are added ``empty`` (1 =
     the experts left this frame without a contour) and ``distance_from_contoured`` (slices).
-    Images of the PNG pairs are copied byte for byte.
+    Images of the PNG pairs are copied byte for byte. Column ``labels`` says which structures a
+    mask shows.
 
     :param source: the PNG pairs (``manifest.csv``, ``images``, ``masks``) or the official layout.
     :param dicom: DICOM folders by patient; for the official layout default ``source``. For the
         PNG pairs they supply the spacings and the empty frames.
+    :param as_distributed: of the PNG pairs: the public masks of the cavity, byte for byte.
     :param negatives: add the frames at ED and ES without a contour of patients whose DICOM images
         are there, with empty masks.
     :raises DatasetError: neither layout, or parts that do not fit together.
@@ -149,10 +184,14 @@ def prepare_sunnybrook(
         raise DatasetError(f"expected a folder with the Sunnybrook set, found none at {source}")
     if all((source / name).is_dir() for name in ("images", "masks")):
         pairs, issues = _from_pairs(source, dicom, negatives)
-        layout, facts = "png-pairs", PAIRS
+        layout, facts = "png-pairs", PAIRS if as_distributed else OUTLINED
+        if not as_distributed:
+            pairs = _outlined(source, pairs)
     else:
+        if as_distributed:
+            raise UsageError("the official layout has contours, not masks: leave as-distributed")
         pairs, issues = _from_official(source, dicom or source, negatives)
-        layout, facts = "official", OFFICIAL
+        layout, facts = "official", OUTLINED
     return write_dataset(
         dataset,
         pairs,
@@ -300,6 +339,54 @@ def _patient_pairs(
     return pairs
 
 
+def _outlined(source: Path, pairs: list[ImagePair]) -> list[ImagePair]:
+    """The PNG pairs with masks made from the experts' polygons, repaired where that is known."""
+    result = []
+    for pair in pairs:
+        sample = pair.sample
+        masks = {Label.LV_CAVITY: source / "masks" / sample.file}
+        if ("empty", "1") in sample.extra:
+            result.append(_with_outlines(pair, (), {}))
+            continue
+        epicardial = source / "epi_masks" / sample.file
+        if epicardial.is_file():
+            masks[Label.LV_MYOCARDIUM] = epicardial
+        number = int(dict(sample.extra)["image_number"])
+        files = {
+            label: contour_files(source / "contours" / sample.patient_id, label) for label in masks
+        }
+        outlines = []
+        for label, mask in masks.items():
+            drawn = files[label].get(number)
+            if drawn is not None:
+                outlines.append(Outline(label, read_contour(drawn), "contour file"))
+            else:
+                inside = read_mask(mask).of(Label.LV_CAVITY)[0, 0]
+                outlines.append(Outline(label, recover_outline(inside), "recovered from the mask"))
+        result.append(_with_outlines(pair, tuple(outlines), REPAIRS))
+    return result
+
+
+def _with_outlines(
+    pair: ImagePair, outlines: tuple[Outline, ...], repairs: Mapping[str, Repair]
+) -> ImagePair:
+    """A pair whose mask is filled from outlines, moved as the repair of its patient says."""
+    sample, repair = pair.sample, repairs.get(pair.sample.patient_id)
+    if repair is not None:
+        step = np.array([repair.columns_px, repair.rows_px])
+        outlines = tuple(replace(each, points=each.points + step) for each in outlines)
+        said = f"contours moved by {repair.columns_px} columns and {repair.rows_px} rows"
+        sample = replace(sample, extra=(*sample.extra, ("repair", said)))
+    shape = read_picture(pair.image).shape if isinstance(pair.image, Path) else pair.image.shape
+    mask = np.zeros((shape[0], shape[1]), np.uint8)
+    for outline in reversed(outlines):  # the innermost last
+        mask[fill(outline.points, (shape[0], shape[1])) > 0] = outline.label
+    known = [Label.LV_CAVITY, *(each.label for each in outlines[1:])]
+    words = "+".join(label.word for label in known)
+    sample = replace(sample, extra=(*sample.extra, (LABELS_COLUMN, words)))
+    return ImagePair(sample, pair.image, mask, outlines)
+
+
 def _people(source: Path) -> dict[str, Row]:
     """Patient id -> scd_id, pathology, sex, age, from a table in the source; else from our own."""
     people = {patient: {"scd_id": facts.scd_id} for patient, facts in PATIENTS.items()}
@@ -404,13 +491,18 @@ def _patient_official(
     areas = {number: area_px(polygon) for number, polygon in polygons.items()}
     names = label_phases(areas, index.place)
     common = _with_spacings(_person_sample(patient, person), index)
+    epicardial = contour_files(contours, Label.LV_MYOCARDIUM)
     pairs = []
     for number, polygon in polygons.items():
         image = to_8_bit(read_dicom_frame(index.files[number])[0])
-        shape = (image.shape[0], image.shape[1])
         file = f"{patient}-IM-0001-{number:04d}.png"
         sample = _sample_of(common, file, names[number], number, index.place[number][0])
-        pairs.append(ImagePair(sample, image, fill(polygon, shape) * np.uint8(255)))
+        outlines = [Outline(Label.LV_CAVITY, polygon, "contour file")]
+        if number in epicardial:
+            outer = read_contour(epicardial[number])
+            outlines.append(Outline(Label.LV_MYOCARDIUM, outer, "contour file"))
+        pairs.append(_with_outlines(ImagePair(sample, image, image), tuple(outlines), REPAIRS))
     if negatives:
-        pairs += _empty_pairs(index, names, common, f"{patient}-IM-0001")
+        empty = _empty_pairs(index, names, common, f"{patient}-IM-0001")
+        pairs += [_with_outlines(pair, (), {}) for pair in empty]
     return pairs

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from lvseg import manifest
 from lvseg.cine import Mask
 from lvseg.errors import DatasetError, GeometryMismatchError, ReadError
 from lvseg.evaluate.rows import (
-    PHASES,
     Evaluation,
     ImageRow,
     compare_slice,
@@ -26,8 +24,10 @@ from lvseg.formats import FORMATS
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.manifest import Sample
+from lvseg.names import split_phase
 from lvseg.read import read_mask
 from lvseg.read.segmentation import is_segmentation
+from lvseg.resampling import onto_grid
 
 #: What a mask file may end in, any case; the longest first.
 EXTENSIONS = (".nii.gz", ".nii", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -78,7 +78,11 @@ def compare(
         that has none of them and only labels of ours is taken as it is, which becomes an issue.
     :param progress: called with (pairs done, pairs). :param seed: of the bootstrap.
     :raises DatasetError: nothing to compare, or nothing matched.
-    :raises ReadError: a file is no mask. GeometryMismatchError: grids of different shape.
+    :raises ReadError: a file is no mask. GeometryMismatchError: grids of different shape, or at
+        different places.
+
+    Two masks that know their place are compared in patient space: the prediction is brought onto
+    the grid of the reference (:func:`lvseg.resampling.onto_grid`). Else pixel by pixel.
 
     Files without a counterpart are issues.
     """
@@ -241,11 +245,9 @@ def _patient_and_phase(key: str) -> tuple[str, str | None]:
     (('p05', 'ED'), ('p05', 'ES'), ('p05', None))
     """
     folder, _, name = key.rpartition("/")
-    words = re.split(r"[_\-. ]", name)
-    phase = next((word.upper() for word in words if word.upper() in PHASES), None)
+    phase, bare = split_phase(name)
     if phase is None:
         return key, None
-    bare = "_".join(word for word in words if word.upper() != phase)
     return (folder or bare or name), phase
 
 
@@ -257,13 +259,16 @@ def _rows(
     issues: list[Issue],
 ) -> list[ImageRow]:
     reference, prediction = masks
+    placed = reference.planes is not None and prediction.planes is not None
+    spacing = _spacing(key, reference, prediction, issues, placed=placed)
+    if placed:
+        prediction = _in_place(key, prediction, reference, issues)
     shapes = reference.labels.shape, prediction.labels.shape
     if shapes[0] != shapes[1]:
         raise GeometryMismatchError(
             f"expected both masks of '{key}' on one grid, found [phase, slice, row, column] "
             f"{shapes[0]} in {files[0]} and {shapes[1]} in {files[1]}"
         )
-    spacing = _spacing(key, reference, prediction, issues)
     if spacing is None and sample is not None and sample.pixel_spacing_mm is not None:
         spacing = (sample.pixel_spacing_mm, sample.pixel_spacing_mm)
     patient, phase_name = (sample.patient_id, sample.phase) if sample else _patient_and_phase(key)
@@ -310,32 +315,31 @@ def _annotated(key: str, label: Label, holds: NDArray[np.bool_], issues: list[Is
     return chosen
 
 
+def _in_place(key: str, prediction: Mask, reference: Mask, issues: list[Issue]) -> Mask:
+    """The prediction at the pixels of the reference; what that cost becomes an issue."""
+    try:
+        moved = onto_grid(replace(prediction, issues=()), reference.grid)
+    except GeometryMismatchError as error:
+        raise GeometryMismatchError(f"'{key}': {error}") from error
+    issues += [replace(each, text=f"'{key}': {each.text}") for each in moved.issues]
+    return moved
+
+
 def _spacing(
-    key: str, reference: Mask, prediction: Mask, issues: list[Issue]
+    key: str, reference: Mask, prediction: Mask, issues: list[Issue], *, placed: bool
 ) -> tuple[float, float] | None:
     """In-plane spacing of a pair: the reference's, else the prediction's, else unknown."""
     own, other = reference.pixel_spacing_mm, prediction.pixel_spacing_mm
+    if placed:
+        return own
     if own and other and not np.allclose(own, other, rtol=SPACING_TOLERANCE):
         text = (
             f"'{key}': pixel spacing {own[0]:.4g} x {own[1]:.4g} mm in the reference and "
             f"{other[0]:.4g} x {other[1]:.4g} mm in the prediction: the reference's is used"
         )
         issues.append(Issue("spacing-differs", "warning", text))
-    if reference.planes and prediction.planes and not _same_place(reference, prediction):
-        text = (
-            f"'{key}': the two masks lie at different places or are turned; they are compared "
-            "index by index"
-        )
-        issues.append(Issue("planes-differ", "warning", text))
+    if (reference.planes is None) != (prediction.planes is None):
+        which = "reference" if reference.planes is None else "prediction"
+        text = f"'{key}': the {which} states no place: compared pixel by pixel as they are counted"
+        issues.append(Issue("place-unknown", "warning", text))
     return own or other
-
-
-def _same_place(reference: Mask, prediction: Mask) -> bool:
-    """Whether the first pixels lie within a pixel of each other and the axes agree."""
-    for a, b in zip(reference.planes or (), prediction.planes or (), strict=True):
-        if not np.allclose(a.origin_mm, b.origin_mm, atol=max(a.pixel_spacing_mm)):
-            return False
-        directions = (*a.row_step, *a.column_step), (*b.row_step, *b.column_step)
-        if not np.allclose(*directions, atol=0.01):
-            return False
-    return True

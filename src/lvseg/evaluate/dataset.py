@@ -14,7 +14,6 @@ from lvseg import manifest, pipeline
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError, GeometryMismatchError
 from lvseg.evaluate.rows import (
-    PHASES,
     Evaluation,
     ImageRow,
     compare_slice,
@@ -26,6 +25,7 @@ from lvseg.geometry import Grid
 from lvseg.issues import Issue
 from lvseg.manifest import Sample
 from lvseg.modelcard import TrainingData
+from lvseg.names import PHASES
 from lvseg.predict import Predictor
 from lvseg.read import read_mask, read_picture
 from lvseg.settings import Settings
@@ -47,7 +47,7 @@ def evaluate(
     """Judge a model on the samples of a split.
 
     Each image goes full frame through :func:`lvseg.pipeline.segment_mask`, with the spacing that
-    the manifest states for it, or none.
+    the manifest states for it, or none. A label is judged where the mask says where it is.
 
     :param split: split names joined by '+', or 'all'. :param seed: of the bootstrap.
     :param by_patient: the images of a patient go together, as a study of two phases: the heart is
@@ -81,6 +81,7 @@ def evaluate(
                         pathology=sample.pathology,
                     )
                     for label in foreground()
+                    if manifest.labelled(sample, label)
                 ]
             if progress is not None:
                 progress(len(rows), len(chosen))

@@ -11,6 +11,7 @@ from lvseg import metrics
 from lvseg.evaluate.rows import HEADLINE, REGIONS, SCORES, Evaluation, ImageRow, PatientRow
 from lvseg.json_text import jsonable
 from lvseg.metrics import Summary
+from lvseg.names import PHASES
 
 _HEADER = ("over", "images", "Dice", "95 % CI", "Jaccard", "APD", "HD95", "good %")
 _DASH = "-"
@@ -40,10 +41,15 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "labelled_only": _group([row for row in images if row.reference_px], seed),
         "without_cavity": _without_cavity(images),
         "per_patient": [
-            {**_values(row), "dice_3d": [{"phase": at, "dice": value} for at, value in row.dice_3d]}
+            {
+                **_values(row),
+                "dice_3d": [{"phase": at, "dice": value} for at, value in row.dice_3d],
+                "volume_ratio": [{"phase": at, "ratio": value} for at, value in row.volume_ratio],
+            }
             for row in patients
         ],
         "per_image": [{**_values(row), "good": row.good} for row in images],
+        "by_phase": _by_phase(evaluation),
         "by_region": {
             region: _group([row for row in images if row.region == region], seed)
             for region in REGIONS
@@ -75,7 +81,27 @@ def _group(rows: Sequence[ImageRow], seed: int) -> dict[str, Any]:
         values = [getattr(row, name) for row in rows]
         result[name] = _summary(metrics.summarise(values, who, seed=seed))
     result["good_contours_percent"] = 100 * sum(good) / len(good) if good else None
+    result["n_below_half"] = sum(row.dice < 0.5 for row in rows)
     return result
+
+
+def _by_phase(evaluation: Evaluation) -> dict[str, Any]:
+    """At ED and at ES, label by label: slices, 3D Dice and ratio of volumes over patients."""
+    found: dict[str, Any] = {}
+    for phase in PHASES:
+        for label in evaluation.labels:
+            part = evaluation.of(label)
+            rows = [row for row in part.images if row.phase == phase]
+            if not rows:
+                continue
+            seed = evaluation.seed
+            group = _group([row for row in rows if row.reference_px], seed)
+            for name in ("dice_3d", "volume_ratio"):
+                values = [dict(getattr(row, name)).get(phase) for row in part.patients]
+                known = [value for value in values if value is not None]
+                group[name] = _summary(metrics.summarise(known, seed=seed))
+            found.setdefault(phase, {})[label.name] = group
+    return found
 
 
 def _over_patients(rows: Sequence[PatientRow], seed: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,8 +20,6 @@ HEADLINE = Label.LV_CAVITY
 
 Region = Literal["base", "mid", "apex"]
 REGIONS: tuple[Region, ...] = ("base", "mid", "apex")
-#: Names of the two phases: what the manifest calls them, or a word of a file name.
-PHASES = ("ED", "ES")
 #: Figures of a row that are summed up over slices.
 SCORES = ("dice", "jaccard", "apd_mm", "hd95_mm", "apd_px", "hd95_px")
 
@@ -65,6 +63,8 @@ class PatientRow:
     """Means over the slices of one patient for one label, overlap of whole phases, and EF.
 
     :param dice_3d: (phase, Dice over all slices of that phase together).
+    :param volume_ratio: (phase, predicted over reference volume, from areas summed over slices);
+        NaN where the reference holds nothing.
     :param ef_reference_percent: from areas summed over slices; None without two phases.
     """
 
@@ -79,6 +79,7 @@ class PatientRow:
     apd_px: float
     hd95_px: float
     dice_3d: tuple[tuple[str | int | None, float], ...]
+    volume_ratio: tuple[tuple[str | int | None, float], ...]
     ef_reference_percent: float | None
     ef_prediction_percent: float | None
 
@@ -203,7 +204,7 @@ def _areas(rows: Sequence[ImageRow], side: str) -> dict[str | int | None, int]:
     return areas
 
 
-def _phase_named(areas: dict[str | int | None, int], name: str) -> str | int | None:
+def _phase_named(areas: Mapping[str | int | None, object], name: str) -> str | int | None:
     return next((key for key in areas if isinstance(key, str) and key.upper() == name), None)
 
 
@@ -246,6 +247,10 @@ def _patient(rows: Sequence[ImageRow]) -> PatientRow:
         2 * shared[phase] / total if (total := reference[phase] + prediction[phase]) else 1.0
         for phase in phases
     ]
+    ratios = [
+        prediction[phase] / reference[phase] if reference[phase] else float("nan")
+        for phase in phases
+    ]
     ef = _ejection_fractions(reference, prediction)
     return PatientRow(
         patient_id=rows[0].patient_id,
@@ -254,6 +259,7 @@ def _patient(rows: Sequence[ImageRow]) -> PatientRow:
         n_images=len(rows),
         **{name: _mean(getattr(row, name) for row in rows) for name in SCORES},
         dice_3d=tuple(zip(phases, pooled, strict=True)),
+        volume_ratio=tuple(zip(phases, ratios, strict=True)),
         ef_reference_percent=ef[0],
         ef_prediction_percent=ef[1],
     )

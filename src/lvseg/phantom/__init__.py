@@ -1,4 +1,4 @@
-"""A beating left ventricle with volumes known in closed form, inside a thorax.
+"""A beating left ventricle with volumes and mass known in closed form, inside a thorax.
 
 The images look like balanced-SSFP cine in short axis: bright blood, dark muscle, darker lungs,
 bright fat with black outlines, coil shading and Rician noise. Nothing in them comes from a patient.
@@ -33,12 +33,12 @@ _WINDOW_MM = 92.0
 
 
 def beating_ventricle(options: PhantomOptions | None = None) -> tuple[Cine, Mask, Truth]:
-    """Simulate a short-axis cine study, the mask of its cavity and the true volumes.
+    """Simulate a short-axis cine study, the mask of its cavity and wall, and the true figures.
 
     :returns: cine ``[T, Z, Y, X]`` of whole non-negative numbers, planes ordered from apex to base;
-        mask of every phase: a pixel is cavity when its centre is (papillary muscles and trabeculae
-        count as cavity); truth, which does not depend on pixels or slices. The same options give
-        the same bytes; leaving out slices changes nothing in the others.
+        mask of every phase: a pixel is cavity, or myocardium, when its centre is (papillary
+        muscles and trabeculae count as cavity); truth, which does not depend on pixels or slices.
+        The same options give the same bytes; leaving out slices changes nothing in the others.
     :raises UsageError: options that make no heart (raised when they are built).
     """
     options = options or PhantomOptions()
@@ -48,8 +48,12 @@ def beating_ventricle(options: PhantomOptions | None = None) -> tuple[Cine, Mask
     frames, labels = np.empty(shape, np.float32), np.zeros(shape, np.uint8)
     for place, index in enumerate(kept):
         grid = slice_grid(options, index)
-        radius = heart.cavity_radius_mm(grid.depth_mm).astype(np.float32)
-        labels[:, place] = (grid.reach[None] < radius[:, None, None]) * np.uint8(Label.LV_CAVITY)
+        for label, radius in (
+            (Label.LV_MYOCARDIUM, heart.outer_radius_at_mm(grid.depth_mm)),
+            (Label.LV_CAVITY, heart.cavity_radius_mm(grid.depth_mm)),
+        ):
+            inside = grid.reach[None] < radius.astype(np.float32)[:, None, None]
+            np.copyto(labels[:, place], np.uint8(label), where=inside)
         frames[:, place] = _frames(grid, heart, options)
     cycle_ms = 60000 / options.heart_rate_bpm
     times = tuple(cycle_ms * phase / options.phases for phase in range(options.phases))

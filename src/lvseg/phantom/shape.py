@@ -3,7 +3,8 @@
 The cavity is a half ellipsoid that stands on the base plane: at depth ``s`` below the base its
 cross-section has the area ``pi R^2 (1 - s^2 / L^2)``, its volume is ``2/3 pi R^2 L``. Shearing the
 axis, shifting slices and giving the outline an angular wobble of unchanged area leave that volume
-as it is (Cavalieri), so the truth stays closed form.
+as it is (Cavalieri), so the truth stays closed form. The epicardium is a longer and wider half
+ellipsoid on the same plane; what lies between both is the myocardium.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from lvseg.errors import UsageError
 from lvseg.geometry import Plane, Vec3, vector
+from lvseg.wall import DENSITY_G_ML
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -111,12 +113,16 @@ def _check(true: bool, expected: str, found: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a perfect measurement of the phantom finds; ``volume_ml`` of each phase, [T]."""
+    """What a perfect measurement of the phantom finds; ``volume_ml`` of each phase, [T].
+
+    :param mass_g: of the myocardium, the same in all phases.
+    """
 
     volume_ml: tuple[float, ...]
     edv_ml: float
     esv_ml: float
     ef_percent: float
+    mass_g: float
     ed_phase: int
     es_phase: int
 
@@ -172,10 +178,12 @@ class Ventricle:
         return _section(self.outer_radius_mm, self.outer_length_mm, depth_mm - self.base_mm)
 
     def truth(self) -> Truth:
-        """Closed-form volumes."""
+        """Closed-form volumes and mass."""
         edv, esv = float(self.volume_ml[0]), float(self.volume_ml[self.es_phase])
         volumes = tuple(float(v) for v in self.volume_ml)
-        return Truth(volumes, edv, esv, 100 * (edv - esv) / edv, 0, self.es_phase)
+        outer_ml = 2 / 3 * np.pi * self.outer_radius_mm[0] ** 2 * self.outer_length_mm[0] / 1000
+        mass_g = DENSITY_G_ML * (float(outer_ml) - edv)
+        return Truth(volumes, edv, esv, 100 * (edv - esv) / edv, mass_g, 0, self.es_phase)
 
 
 def _section(radius: FloatArray, length: FloatArray, depth: FloatArray) -> FloatArray:

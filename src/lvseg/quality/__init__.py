@@ -47,10 +47,12 @@ def _check_mask(evidence: Evidence) -> tuple[Issue, ...]:
         *checks.uneven_stack(evidence),
         *checks.breathing_shift(evidence),
         *checks.odd_outlines(evidence),
+        *checks.open_wall(evidence),
         *checks.blood_pool_contrast(evidence),
         *checks.empty_phases(evidence),
         *jumped,
         *finer,
         *checks.plausible_values(evidence),
         *checks.end_systole_timing(evidence),
+        *checks.exchanged_phases(evidence),
     )

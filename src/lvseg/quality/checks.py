@@ -11,10 +11,12 @@ import numpy as np
 from scipy import ndimage
 
 from lvseg.cine import base_first
-from lvseg.geometry import POSITION_TOLERANCE_MM, are_parallel, gaps, slice_positions_mm
+from lvseg.geometry import POSITION_TOLERANCE_MM, Box, are_parallel, gaps, slice_positions_mm
 from lvseg.issues import Issue
+from lvseg.labels import Label
 from lvseg.quality.evidence import BoolArray, Evidence, FloatArray, IntArray
 from lvseg.runs import smooth_cycle
+from lvseg.wall import open_shares
 
 #: Side neighbours within a frame; frames do not touch each other.
 _IN_PLANE = np.array([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
@@ -26,8 +28,9 @@ def missing_slices(evidence: Evidence) -> Iterator[Issue]:
     reported = any(issue.code == "missing-slice" for issue in evidence.cine.issues)
     if reported or planes is None or not are_parallel(planes):
         return
-    wide = gaps(planes, evidence.limits.missing_slice_ratio)
-    distances = np.abs(np.diff(slice_positions_mm(planes)))
+    at_px = evidence.mask.grid.centre_px
+    wide = gaps(planes, evidence.limits.missing_slice_ratio, at_px)
+    distances = np.abs(np.diff(slice_positions_mm(planes, at_px)))
     if not wide or float(np.median(distances)) < POSITION_TOLERANCE_MM:
         return
     usual = float(np.median(distances))
@@ -167,7 +170,7 @@ def off_line_mm(evidence: Evidence) -> FloatArray | None:
     if planes is not None:
         if not are_parallel(planes):
             return None
-        heights = slice_positions_mm(planes)
+        heights = slice_positions_mm(planes, evidence.mask.grid.centre_px)
         axes = np.array([planes[0].row_step, planes[0].column_step])
         places = places + np.array([plane.origin_mm for plane in planes]) @ axes.T
     steps = np.diff(heights)
@@ -287,6 +290,38 @@ def _hull_area(y: IntArray, left: IntArray, right: IntArray) -> float:
     rows = np.tile(np.concatenate([y, y + 1]), 2)
     corners = np.column_stack([rows, np.concatenate([left, left, right, right])])
     return float(ConvexHull(corners).volume)  # in the plane: its area
+
+
+def open_wall(evidence: Evidence) -> Iterator[Issue]:
+    """A cavity that the myocardium does not surround; the worst slice is named.
+
+    Judged at end-diastole, where the mass is measured, and only if that is closed in the other
+    phases. A mask of a cavity alone has nothing to judge, unless its model knows the myocardium.
+    """
+    mask, card, features = evidence.mask, evidence.card, evidence.features
+    if Label.LV_MYOCARDIUM not in mask.labels_present:
+        if card is not None and Label.LV_MYOCARDIUM in card.labels:
+            text = "The model knows the myocardium and found none: there is no mass."
+            yield Issue("wall-not-found", "warning", text)
+        return
+    held = Box.around(mask.labels > 0) or Box(0, 0, 1, 1)
+    cavity, wall = (held.crop(mask.of(each)) for each in (Label.LV_CAVITY, Label.LV_MYOCARDIUM))
+    bare = np.nan_to_num(open_shares(cavity, wall))
+    frames = bare > evidence.limits.open_wall_share
+    at_ed = bool(frames[features.ed].any())
+    if not frames.any():
+        return
+    if at_ed:
+        frames[np.arange(len(frames)) != features.ed] = False
+    row, index = divmod(int(np.where(frames, bare, 0).argmax()), bare.shape[1])
+    text = (
+        f"In {int(frames.sum())} frame(s) the myocardium does not surround the cavity: in the "
+        f"worst {100 * bare[row, index]:.0f} % of the border have none beside it."
+    )
+    if at_ed:
+        yield Issue("open-wall", "warning", text, index, mask.phases[row])
+    else:
+        yield Issue("open-wall-not-at-ed", "info", text, index, mask.phases[row])
 
 
 def blood_pool_contrast(evidence: Evidence) -> Iterator[Issue]:
@@ -494,3 +529,14 @@ def end_systole_timing(evidence: Evidence) -> Iterator[Issue]:
             f"(phase {ed}); {100 * low:.0f} to {100 * high:.0f} % is usual."
         )
         yield Issue("odd-phase", "warning", text, phase=es)
+
+
+def exchanged_phases(evidence: Evidence) -> Iterator[Issue]:
+    """The source calls a phase end-diastole that is not the one with the largest volume."""
+    names, found = evidence.cine.source.phase_names, evidence.measurements.phases.end_diastole
+    if "ED" in names and found is not None and names[found] != "ED":
+        text = (
+            f"The largest volume is in the phase that the source calls {names[found]}, not in ED: "
+            "the two may be exchanged."
+        )
+        yield Issue("phases-exchanged", "warning", text, phase=found)

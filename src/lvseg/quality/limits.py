@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lvseg.geometry import GAP_FACTOR
+from lvseg.wall import OPEN_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class Limits:
 
     outline_from_px: int = 50
     """Below this many pixels the outline is a matter of pixels."""
+
+    open_wall_share: float = OPEN_SHARE
+    """Share of the border of the cavity without myocardium beside it. A boundary that passes one
+    pixel inside the cavity here and there stays below; a wall that ends does not."""
 
     darker_ring_share: float = 0.8
     """Median over frames of the share of ring pixels that are darker than the middle value of the

@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, SeriesSummary, Study
-from lvseg.errors import LabelMapError, ReadError, UsageError
+from lvseg.errors import GeometryError, LabelMapError, ReadError, UsageError
 from lvseg.issues import Issue
-from lvseg.read.mask import label_map_values, read_mask, shown
+from lvseg.read.mask import label_map_values, picture_labels, read_mask, shown
 from lvseg.read.sources import Blob, Files, Progress
-from lvseg.read.studies import StudyRef, read_source_headers, scan
+from lvseg.read.studies import StudyRef, pair_ref, read_source_headers, scan
 
 __all__ = [
     "StudyRef",
     "find_studies",
     "list_series",
+    "pair_ref",
+    "picture_labels",
     "read_mask",
     "read_picture",
     "read_source_headers",
@@ -117,32 +119,46 @@ def _read(
 
 
 def _read_file(ref: StudyRef, blob: Blob, files: Files, spacing_mm: float | None) -> Cine:
-    cine = _cine_of_file(ref, blob, files, spacing_mm)
+    """The cine of a study in one file, or in two."""
+    if ref.pair is None:
+        return _image(ref.format, blob, files, ref.name, ref.location, spacing_mm)
+    from lvseg.read.pairs import joined
+
+    ed, es = (
+        _image("nifti", each, files, ref.name, each.label, None)
+        for each in (ref.pair.ed, ref.pair.es)
+    )
+    return joined(ed, es, name=ref.name, location=ref.location)
+
+
+def _image(
+    kind: str, blob: Blob, files: Files, name: str, location: str, spacing_mm: float | None
+) -> Cine:
+    content = files.read(blob)
+    if kind == "picture":
+        from lvseg.read.picture import cine_from_picture
+
+        cine = cine_from_picture(content, name=name, location=location, spacing_mm=spacing_mm)
+    else:
+        cine = _nifti(content, name, location)
     values = label_map_values(cine.frames)
     if values:
         raise LabelMapError(
-            f"expected an image, found a label map (values {shown(values)}) in {ref.location}: "
+            f"expected an image, found a label map (values {shown(values)}) in {location}: "
             "give the image, or measure the mask with lvseg measure"
         )
     return cine
 
 
-def _cine_of_file(ref: StudyRef, blob: Blob, files: Files, spacing_mm: float | None) -> Cine:
-    content = files.read(blob)
-    if ref.format == "picture":
-        from lvseg.read.picture import cine_from_picture
-
-        return cine_from_picture(
-            content, name=ref.name, location=ref.location, spacing_mm=spacing_mm
-        )
+def _nifti(content: bytes, name: str, location: str) -> Cine:
     from lvseg.read.nifti import cine_from_nifti
 
-    cine = cine_from_nifti(content, name=ref.name, location=ref.location)
+    cine = cine_from_nifti(content, name=name, location=location)
     rows, columns = cine.shape[2:]
     if min(rows, columns) < SMALLEST_SIDE_PX:
         raise ReadError(
             f"expected images of at least {SMALLEST_SIDE_PX} pixels a side, found "
-            f"{columns} x {rows} in {ref.location}: the image is too small"
+            f"{columns} x {rows} in {location}: the image is too small"
         )
     return cine
 
@@ -156,7 +172,7 @@ def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
         series_uid=ref.name,
         description=ref.name,
         modality=kind,
-        files=1,
+        files=1 if ref.pair is None else 2,
         rows=rows,
         columns=columns,
         slices=slices,
@@ -165,21 +181,22 @@ def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
         slice_spacing_mm=None if step_mm is None else round(step_mm, 6),
         view=cine.view,
         score=1.0,
-        reason=f"a {kind} is taken as it is",
+        reason=f"a {kind} is taken as it is" if ref.pair is None else cine.source.order_rule,
         chosen=True,
     )
 
 
-def list_series(source: Path) -> tuple[SeriesSummary, ...]:
+def list_series(source: Path, *, progress: Progress | None = None) -> tuple[SeriesSummary, ...]:
     """Every series of a source, those without images included; ``chosen`` on the one to be used.
 
     A NIfTI file or a picture is one row; one that cannot be read has score 0 and says why.
 
+    :param progress: called with (done, total) after each file.
     :raises ReadError: nothing there, nothing readable, no permission, a broken archive.
     """
     rows: list[SeriesSummary] = []
     with Files() as files:
-        for ref in scan(Path(source), files):
+        for ref in scan(Path(source), files, progress):
             if ref.blob is None:
                 from lvseg.read.dicom import summaries
 
@@ -187,7 +204,7 @@ def list_series(source: Path) -> tuple[SeriesSummary, ...]:
                 continue
             try:
                 rows.append(_row(ref, _read_file(ref, ref.blob, files, None)))
-            except ReadError as error:
+            except (ReadError, GeometryError) as error:
                 rows.append(_unreadable_row(ref, str(error)))
     return tuple(rows)
 

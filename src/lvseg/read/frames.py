@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lvseg.geometry import PARALLEL_TOLERANCE, POSITION_TOLERANCE_MM, Plane, normal
+from lvseg.geometry import Plane
 from lvseg.issues import Issue
+from lvseg.read.rules import TIMED_RULES
 
 if TYPE_CHECKING:
     from lvseg.read.pixels import Instance
@@ -21,45 +20,21 @@ if TYPE_CHECKING:
 LARGEST_RATE_SPREAD = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class TimeRule:
-    """One element that may say which phase of the cardiac cycle a frame shows.
-
-    :param name: what phases ordered by it are ordered by (``Source.order_rule``).
-    :param tag: keyword of the element, or the number of a private one.
-    :param value: its number in the unit of the rule: ms after the R wave, or a count.
-    """
-
-    name: str
-    tag: str | int
-    value: Callable[[float], float]
-
-
-#: What orders phases, best first; of rows of one name the first that a header has. A vendor's own
-#: element is one more row.
-TIME_RULES = (
-    TimeRule("TriggerTime", "TriggerTime", float),
-    TimeRule("TriggerTime", "NominalCardiacTriggerDelayTime", float),
-    TimeRule("TemporalPositionIdentifier", "TemporalPositionIndex", math.trunc),
-    TimeRule("TemporalPositionIdentifier", "TemporalPositionIdentifier", math.trunc),
-    TimeRule("InstanceNumber", "InstanceNumber", math.trunc),
-)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameInfo:
     """One frame; numbers that the header does not give are None. Never a name or a birth date.
 
     :param frame: 1-based number within a multi-frame instance, None for a single-frame one.
+    :param frame_of_reference_uid: positions of one frame of reference can be compared.
     :param acquired: date and time of acquisition as one sortable text, "" where unknown.
-    :param times: name of a rule -> its value (:data:`TIME_RULES`); the number of the frame counts
-        as instance number in a multi-frame object.
-    :param pulse_sequence: how it was acquired (scanning sequence, variant, name): slices of one
-        stack agree in it.
+    :param times: name of a rule -> its value (:data:`lvseg.read.rules.TIME_RULES`); the number of
+        the frame counts as instance number in a multi-frame object.
+    :param pulse_sequence: how it was acquired (scanning sequence, variant, name).
     :param echo_inversion_ms: echo and inversion time, 0 where the header gives none: they are the
         same in all phases of a cine.
     :param component: "phase" for velocity and phase images, otherwise "magnitude".
     :param rejected_because: why this image can be no part of a stack, "" if it can.
+    :param notes: what the header says that cannot be true (:data:`lvseg.read.headers.NOTES`).
     :param heart_rate_bpm: beats a minute while it was acquired.
     """
 
@@ -71,6 +46,7 @@ class FrameInfo:
     sop_class_uid: str
     sop_uid: str
     frame: int | None
+    frame_of_reference_uid: str
     rows: int
     columns: int
     plane: Plane | None
@@ -84,12 +60,16 @@ class FrameInfo:
     intercept: float
     rejected_because: str
     instance: Instance
+    notes: tuple[str, ...] = ()
     heart_rate_bpm: float | None = None
 
     @property
     def trigger_ms(self) -> float | None:
-        """Time after the R wave."""
-        return self.times.get("TriggerTime")
+        """Time after the R wave, or after the first frame of its object."""
+        for rule in TIMED_RULES:
+            if rule in self.times:
+                return self.times[rule]
+        return None
 
     @property
     def instance_number(self) -> float:
@@ -109,63 +89,19 @@ def canonical(frame: FrameInfo) -> tuple[str, int, float, float, tuple[float, ..
     return (frame.sop_uid, frame.frame or 0, frame.instance_number, frame.trigger_ms or 0.0, origin)
 
 
-def recency(frames: Sequence[FrameInfo]) -> tuple[str, int, int, float, str]:
-    """A sort key that puts the later acquisition last."""
+def moment(frames: Sequence[FrameInfo]) -> tuple[str, int, int, float]:
+    """When frames were acquired, as far as their headers tell, as a sort key."""
     return (
         max(frame.acquired for frame in frames),
         max(frame.acquisition_number or 0 for frame in frames),
         max(frame.series_number or 0 for frame in frames),
         max(frame.instance_number for frame in frames),
-        max(frame.series_uid for frame in frames),
     )
 
 
-def by_orientation(frames: Sequence[FrameInfo]) -> list[list[FrameInfo]]:
-    """Frames in groups of one orientation.
-
-    Half of the tolerance of :func:`lvseg.geometry.are_parallel`, so that any two of a group pass.
-    """
-
-    def directions(frame: FrameInfo) -> tuple[float, ...]:
-        return (*frame.placed().row_step, *frame.placed().column_step)
-
-    groups: list[tuple[NDArray[np.float64], list[FrameInfo]]] = []
-    seen: dict[tuple[float, ...], int] = {}
-    for frame in sorted(frames, key=lambda item: (directions(item), canonical(item))):
-        key = directions(frame)
-        if key not in seen:
-            found = [
-                index
-                for index, (first, _) in enumerate(groups)
-                if np.abs(first - np.array(key)).max() <= PARALLEL_TOLERANCE / 2
-            ]
-            if not found:
-                groups.append((np.array(key), []))
-            seen[key] = found[0] if found else len(groups) - 1
-        groups[seen[key]][1].append(frame)
-    return [members for _, members in groups]
-
-
-def by_position(frames: Sequence[FrameInfo]) -> list[list[FrameInfo]]:
-    """Parallel frames in groups of one position along the normal, ascending.
-
-    The position is the part of ImagePositionPatient along the normal (PS3.3 C.7.6.2.1.1);
-    SliceLocation is not used: it has no defined axis.
-    """
-    if not frames:
-        return []
-    first = min(frames, key=canonical).placed()
-    axis = normal(first)
-    at = [float(np.asarray(frame.placed().origin_mm) @ axis) for frame in frames]
-    order = sorted(range(len(frames)), key=lambda i: (at[i], canonical(frames[i])))
-    groups: list[list[FrameInfo]] = []
-    last = -np.inf
-    for index in order:
-        if at[index] - last > POSITION_TOLERANCE_MM:
-            groups.append([])
-        groups[-1].append(frames[index])
-        last = at[index]
-    return groups
+def recency(frames: Sequence[FrameInfo]) -> tuple[str, int, int, float, str]:
+    """A sort key that puts the later acquisition last."""
+    return (*moment(frames), max(frame.series_uid for frame in frames))
 
 
 def time_values(frames: Sequence[FrameInfo], rule: str) -> list[float] | None:

@@ -1,7 +1,8 @@
-"""DICOM headers to :class:`FrameInfo`: single-frame and Enhanced multi-frame MR.
+"""DICOM headers to :class:`FrameInfo`: single-frame, classic and Enhanced multi-frame MR.
 
 Only the elements named here are read. The patient's name is among them for one purpose: to strike
-it out of the description of a series. It is not kept.
+it out of the description of a series. It is not kept. Sources that can be held against each other
+are: what a header says that cannot be true is a note of the frame (:data:`NOTES`).
 """
 
 from __future__ import annotations
@@ -9,47 +10,70 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable
-from functools import cache
-from typing import Any, BinaryIO
+from functools import cache, lru_cache
+from typing import Any, BinaryIO, TypeAlias
 
+import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedMRImageStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     LegacyConvertedEnhancedMRImageStorage,
     MediaStorageDirectoryStorage,
     MRImageStorage,
 )
 
 from lvseg.errors import GeometryError
-from lvseg.geometry import Plane
+from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.frames import TIME_RULES, FrameInfo
+from lvseg.read.elements import CHUNK_BYTES, Elements, plain_header
+from lvseg.read.encoding import plain_syntax, real_syntax
+from lvseg.read.frames import FrameInfo
 from lvseg.read.pixels import Instance
+from lvseg.read.rules import PLACE_RULES, PLAUSIBLE_PIXEL_MM, TIME_RULES
 from lvseg.read.sources import Blob
+
+#: Where an element is looked for: a header read by us, or a data set of pydicom.
+Part: TypeAlias = Elements | Dataset
 
 _ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 _IMAGE_CLASSES = (MRImageStorage, *_ENHANCED)
 _UNDEFINED = 0xFFFFFFFF
-_TAGS: list[int | str | tuple[int, int]] = [
+_TAGS: tuple[int | str, ...] = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
     *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "SeriesDate", "SeriesTime"),
-    *("EchoTime", "InversionTime", "PatientName"),
+    *("EchoTime", "InversionTime", "PatientName", "SpecificCharacterSet", "FrameOfReferenceUID"),
     *("HeartRate", "NominalInterval", "CardiacRRIntervalSpecified"),
     *("AcquisitionNumber", "ScanningSequence", "SequenceVariant", "SequenceName"),
-    *("PulseSequenceName", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("SliceThickness", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
+    *("PulseSequenceName", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
+    *("FrameIncrementPointer", "FrameTimeVector"),
     *(rule.tag for rule in TIME_RULES),
+    *(rule.tag for rule in PLACE_RULES),
     *("BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation"),
     *("RescaleSlope", "RescaleIntercept", "DimensionIndexSequence"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-]
+)
+_FRAME_TIME, _FRAME_TIME_VECTOR = 0x00181063, 0x00181065
+#: What a header may say that cannot be true: a note of a frame -> the finding and its sentence.
+NOTES = {
+    "modality": (
+        "modality-contradicted",
+        "no Modality or another than MR, but are of the class MR image: the class was believed",
+    ),
+    "cosines": (
+        "cosines-rounded",
+        "direction cosines that were rounded; the nearest ones at right angles were taken",
+    ),
+    "syntax": (
+        "transfer-syntax-contradicted",
+        "a transfer syntax that their data contradict; they were read as the data are",
+    ),
+}
+#: Cosines rounded to two decimals are off unit length and right angles by less than this.
+_ROUNDED = 0.02
 #: Heart rates outside are typing errors or placeholders, not hearts.
 _SLOWEST_BPM, _FASTEST_BPM = 20.0, 250.0
 _FLOW_WORDS = {"P", "PHASE", "VELOCITY", "PHASE MAP", "PHASE CONTRAST"}
@@ -59,16 +83,43 @@ class BrokenHeaderError(Exception):
     """A file that looks like DICOM cannot be used; the text says why."""
 
 
-def read_headers(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
+def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameInfo]:
     """The frames of one file, pixels unread; nothing for a DICOMDIR.
 
     A file without preamble is accepted if it holds a dataset with a SOPClassUID.
 
+    :param head: its first bytes, where they have been read from the stream.
     :raises BrokenHeaderError: no DICOM, or cut short.
     """
+    plain = plain_header(stream, head or stream.read(CHUNK_BYTES), _numbers_of_tags(_TAGS))
+    if plain is not None and plain.meta_class not in (*_ENHANCED, MediaStorageDirectoryStorage):
+        part = plain.elements
+        if text(part, "SOPClassUID") and text(part, "SOPClassUID") not in _ENHANCED:
+            stated = plain.syntax or plain_syntax(not plain.explicit, little=True)
+            try:
+                real = real_syntax(
+                    stated,
+                    plain_syntax(not plain.explicit, little=True),
+                    stream,
+                    (plain.offset, plain.length),
+                    _frame_bytes(part),
+                )
+                return _frames(part, blob, stated, real, plain.offset, plain.length)
+            except Exception as error:  # a broken value can fail anywhere
+                raise BrokenHeaderError("its DICOM header is broken") from error
+    stream.seek(0)
+    return _read_by_pydicom(stream, blob)
+
+
+@cache
+def _numbers_of_tags(tags: tuple[int | str, ...]) -> frozenset[int]:
+    return frozenset(int(Tag(tag)) for tag in tags)
+
+
+def _read_by_pydicom(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
     suppress_pydicom_warnings()
     try:
-        dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
         meta_class = dataset.file_meta.get("MediaStorageSOPClassUID")
         if meta_class == MediaStorageDirectoryStorage:
             return []
@@ -79,7 +130,12 @@ def read_headers(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
         is_image = dataset.get("Rows") is not None or dataset.get("SOPClassUID") in _IMAGE_CLASSES
         if is_image and not found:
             raise BrokenHeaderError("it ends before its pixel data: it is cut short")
-        return _frames(dataset, blob, syntax, offset, length)
+        real = syntax
+        if offset is not None:
+            implicit, little = dataset.original_encoding
+            plain = plain_syntax(bool(implicit), bool(little))
+            real = real_syntax(syntax, plain, stream, (offset, length), _frame_bytes(dataset))
+        return _frames(dataset, blob, syntax, real, offset, length)
     except BrokenHeaderError:
         raise
     except Exception as error:  # a broken file can fail anywhere in the parser
@@ -89,12 +145,9 @@ def read_headers(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
 def transfer_syntax(dataset: Dataset) -> str:
     """The transfer syntax that a file states, else the one it was read with."""
     stated = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
-    if stated:
-        return stated
-    implicit, little = dataset.original_encoding
-    if implicit is False:
-        return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
-    return str(ImplicitVRLittleEndian)
+    return stated or plain_syntax(
+        dataset.original_encoding[0] is not False, bool(dataset.original_encoding[1])
+    )
 
 
 def _pixel_place(
@@ -105,7 +158,7 @@ def _pixel_place(
         return None, None, True
     start = stream.tell()
     head = stream.read(12)
-    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    order = "<" if dataset.original_encoding[1] else ">"
     if len(head) < 12 or struct.unpack(f"{order}HH", head[:4]) != (0x7FE0, 0x0010):
         return None, None, False
     if dataset.original_encoding[0]:  # implicit VR: tag, 4-byte length (PS3.5 section 7.1.3)
@@ -115,8 +168,14 @@ def _pixel_place(
     return offset, None if length == _UNDEFINED else length, True
 
 
+def _frame_bytes(part: Part) -> int:
+    sizes = [whole_number(part, name) or 0 for name in ("Rows", "Columns", "BitsAllocated")]
+    samples, frames = whole_number(part, "SamplesPerPixel"), whole_number(part, "NumberOfFrames")
+    return sizes[0] * sizes[1] * sizes[2] // 8 * (samples or 1) * (frames or 1)
+
+
 def _frames(
-    dataset: Dataset, blob: Blob, syntax: str, offset: int | None, length: int | None
+    dataset: Part, blob: Blob, stated: str, syntax: str, offset: int | None, length: int | None
 ) -> list[FrameInfo]:
     """The frames that a header describes; one without size for objects that are no images."""
     frames = whole_number(dataset, "NumberOfFrames") or 1
@@ -124,6 +183,7 @@ def _frames(
     instance = Instance(
         blob=blob,
         transfer_syntax=syntax,
+        stated_syntax=stated,
         rows=whole_number(dataset, "Rows") or 0,
         columns=whole_number(dataset, "Columns") or 0,
         frames=frames,
@@ -135,15 +195,43 @@ def _frames(
         offset=offset,
         length=length,
     )
-    groups = dataset.get("PerFrameFunctionalGroupsSequence")
-    if dataset.get("SOPClassUID") in _ENHANCED and groups and len(groups) == frames:
-        pointer = _temporal_pointer(dataset)
-        return [
-            _frame(dataset, instance, [*parts, dataset], place, "", pointer)
-            for place, parts in enumerate(frame_parts(dataset), start=1)
-        ]
-    rejected_because = "multi-frame without a place for each frame" if frames > 1 else ""
-    return [_frame(dataset, instance, [dataset], None, rejected_because)]
+    if isinstance(dataset, Dataset):
+        groups = dataset.get("PerFrameFunctionalGroupsSequence")
+        if dataset.get("SOPClassUID") in _ENHANCED and groups and len(groups) == frames:
+            pointer = _temporal_pointer(dataset)
+            return [
+                _frame(dataset, instance, [*parts, dataset], place, "", pointer=pointer)
+                for place, parts in enumerate(frame_parts(dataset), start=1)
+            ]
+    if frames == 1:
+        return [_frame(dataset, instance, [dataset], None, "")]
+    times = _frame_times_ms(dataset, frames)
+    if times is None:
+        rejected_because = "multi-frame without a place for each frame"
+        return [_frame(dataset, instance, [dataset], None, rejected_because)]
+    return [
+        _frame(dataset, instance, [dataset], place, "", frame_ms=time)
+        for place, time in enumerate(times, start=1)
+    ]
+
+
+def _frame_times_ms(dataset: Part, frames: int) -> list[float] | None:
+    """The time of each frame of a classic cine of one place after the first (PS3.3 C.7.6.5)."""
+    pointer = find([dataset], "FrameIncrementPointer")
+    if pointer is not None and _pointer_tag(pointer) not in (_FRAME_TIME, _FRAME_TIME_VECTOR):
+        return None
+    steps = [float(step) for step in listed(find([dataset], "FrameTimeVector"))]
+    if len(steps) == frames:
+        return [sum(steps[1 : index + 1]) for index in range(frames)]
+    step_ms = number([dataset], "FrameTime")
+    if step_ms is None or step_ms <= 0:
+        return None
+    return [step_ms * index for index in range(frames)]
+
+
+def _pointer_tag(value: Any) -> int:
+    """The tag in an element of representation AT: a number, or its four bytes as text."""
+    return int(value) if isinstance(value, int) else 0
 
 
 def _temporal_pointer(dataset: Dataset) -> int | None:
@@ -156,37 +244,53 @@ def _temporal_pointer(dataset: Dataset) -> int | None:
 
 
 def _frame(
-    dataset: Dataset,
+    dataset: Part,
     instance: Instance,
-    parts: list[Dataset],
+    parts: list[Part],
     place: int | None,
     rejected_because: str,
+    *,
     pointer: int | None = None,
+    frame_ms: float | None = None,
 ) -> FrameInfo:
-    """One frame, number ``place`` of its object; ``parts`` are searched in order."""
+    """One frame, number ``place`` of its object; ``parts`` are searched in order.
+
+    :param pointer: which dimension index counts phases; :param frame_ms: its time in a classic
+        multi-frame object.
+    """
     kinds = [*listed(find(parts, "FrameType")), *listed(find(parts, "ImageType"))]
     words = {str(kind).upper() for kind in kinds}
     words.add(str(find(parts, "ComplexImageComponent") or "").upper())
     if not rejected_because and instance.samples != 1:
         rejected_because = "colour images"
+    plane: Plane | None = None
+    notes: tuple[str, ...] = ()
+    if not rejected_because:
+        plane, rejected_because, notes = _place(parts)
+    modality, sop_class = text(dataset, "Modality"), text(dataset, "SOPClassUID")
+    if modality != "MR" and sop_class in _IMAGE_CLASSES:
+        modality, notes = "MR", (*notes, "modality")
+    if instance.transfer_syntax != instance.stated_syntax:
+        notes = (*notes, "syntax")
     acquisition = number(parts, "FrameAcquisitionNumber") or number([dataset], "AcquisitionNumber")
     return FrameInfo(
         study_uid=text(dataset, "StudyInstanceUID"),
         series_uid=text(dataset, "SeriesInstanceUID"),
         series_number=whole_number(dataset, "SeriesNumber"),
         description=_description(dataset),
-        modality=text(dataset, "Modality") or "unknown",
-        sop_class_uid=text(dataset, "SOPClassUID"),
+        modality=modality or "unknown",
+        sop_class_uid=sop_class,
         sop_uid=text(dataset, "SOPInstanceUID"),
         frame=place,
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         rows=instance.rows,
         columns=instance.columns,
-        plane=None if rejected_because else plane_of(parts),
-        times=_times(parts, place, pointer),
+        plane=plane,
+        times=_times(parts, place, pointer, frame_ms),
         acquisition_number=None if acquisition is None else int(acquisition),
         acquired=str(find(parts, "FrameAcquisitionDateTime") or "") or _acquired(dataset),
         pulse_sequence=tuple(
-            "/".join(str(word) for word in listed(dataset.get(name)))
+            "/".join(str(word) for word in listed(find([dataset], name)))
             for name in ("ScanningSequence", "SequenceVariant", "SequenceName", "PulseSequenceName")
         ),
         echo_inversion_ms=(
@@ -198,26 +302,36 @@ def _frame(
         intercept=_or(number(parts, "RescaleIntercept"), 0.0),
         rejected_because=rejected_because,
         instance=instance,
+        notes=notes,
         heart_rate_bpm=_heart_rate_bpm(parts),
     )
 
 
-def _times(parts: list[Dataset], place: int | None, pointer: int | None) -> dict[str, float]:
-    """What the frame says about its time, by the name of the rule (:data:`TIME_RULES`)."""
+def _times(
+    parts: list[Part], place: int | None, pointer: int | None, frame_ms: float | None
+) -> dict[str, float]:
+    """What the frame says about its time, by the name of the rule (``TIME_RULES``)."""
     times: dict[str, float] = {}
     for rule in TIME_RULES:
-        value = None if rule.name in times else number(parts, rule.tag)
+        if rule.name in times or rule.name == "FrameTime":
+            continue
+        value = find(parts, rule.tag)
         if value is not None:
-            times[rule.name] = rule.value(value)
+            try:
+                times[rule.name] = rule.value(value)
+            except (TypeError, ValueError):
+                continue
     indices = listed(find(parts, "DimensionIndexValues"))
     if pointer is not None and pointer < len(indices):
         times.setdefault("TemporalPositionIdentifier", float(indices[pointer]))
+    if frame_ms is not None:
+        times = {"FrameTime": frame_ms}  # the rest holds for the object as a whole
     if place is not None:
         times["InstanceNumber"] = float(place)
     return times
 
 
-def _inversion_ms(parts: list[Dataset]) -> float:
+def _inversion_ms(parts: list[Part]) -> float:
     """Inversion time; of several pulses (Enhanced MR, PS3.3 C.8.13.5.6) the first."""
     several = listed(find(parts, "InversionTimes"))
     try:
@@ -226,7 +340,7 @@ def _inversion_ms(parts: list[Dataset]) -> float:
         return 0.0
 
 
-def _heart_rate_bpm(parts: list[Dataset]) -> float | None:
+def _heart_rate_bpm(parts: list[Part]) -> float | None:
     """Heart rate, else 60000 / the R-R interval in ms; None where all are absent or implausible.
 
     HeartRate and NominalInterval: PS3.3 C.8.3.1. R-R intervals of Enhanced MR: C.7.6.16.2.7 for
@@ -240,7 +354,7 @@ def _heart_rate_bpm(parts: list[Dataset]) -> float | None:
     return plausible[0] if plausible else None
 
 
-def _description(dataset: Dataset) -> str:
+def _description(dataset: Part) -> str:
     """The description of the series without the words of the patient's name."""
     told = text(dataset, "SeriesDescription")
     words = [word for word in re.split(r"[\W_]+", text(dataset, "PatientName")) if len(word) > 1]
@@ -249,7 +363,7 @@ def _description(dataset: Dataset) -> str:
     return re.sub("|".join(map(re.escape, words)), "***", told, flags=re.IGNORECASE)
 
 
-def _acquired(dataset: Dataset) -> str:
+def _acquired(dataset: Part) -> str:
     stamp = text(dataset, "AcquisitionDateTime")
     if stamp:
         return stamp
@@ -278,21 +392,22 @@ def _first_items(groups: Dataset) -> list[Dataset]:
     return [item for element in groups if element.VR == "SQ" for item in element.value[:1]]
 
 
-def find(parts: Iterable[Dataset], tag: str | int) -> Any:
+def find(parts: Iterable[Part], tag: str | int) -> Any:
     """The first value of an element that is there and not empty; None where there is none.
 
     :param tag: its keyword, or its number.
     """
+    code = _tag(tag)
     for part in parts:
-        value = _value(part, tag)
+        value = part.value(code) if isinstance(part, Elements) else _value(part, code)
         if value is not None and value != "":
             return value
     return None
 
 
-def _value(part: Dataset, tag: str | int) -> Any:
+def _value(part: Dataset, tag: BaseTag) -> Any:
     try:
-        element = part.get(_tag(tag))
+        element = part.get(tag)
         return None if element is None else element.value
     except Exception:  # an element that breaks its own type can fail anywhere in the parser
         return None
@@ -303,7 +418,7 @@ def _tag(name: str | int) -> BaseTag:
     return Tag(name)
 
 
-def number(parts: Iterable[Dataset], tag: str | int) -> float | None:
+def number(parts: Iterable[Part], tag: str | int) -> float | None:
     """The first value of an element as a number; None where it is absent or no number."""
     try:
         value = find(parts, tag)
@@ -312,15 +427,15 @@ def number(parts: Iterable[Dataset], tag: str | int) -> float | None:
         return None
 
 
-def whole_number(dataset: Dataset, tag: str | int) -> int | None:
+def whole_number(dataset: Part, tag: str | int) -> int | None:
     """A whole number of a dataset; None where it is absent or no number."""
-    value = number([dataset], tag)
+    value = number((dataset,), tag)
     return None if value is None else int(value)
 
 
-def text(dataset: Dataset, tag: str | int) -> str:
+def text(dataset: Part, tag: str | int) -> str:
     """A value of a dataset as text; "" where it is absent."""
-    value = _value(dataset, tag)
+    value = find((dataset,), tag)
     return "" if value is None else str(value).strip()
 
 
@@ -331,27 +446,61 @@ def listed(value: Any) -> list[Any]:
     return list(value)
 
 
-def plane_of(parts: Iterable[Dataset]) -> Plane | None:
-    """The plane of ImagePositionPatient, ImageOrientationPatient and PixelSpacing.
+def plane_of(parts: Iterable[Part]) -> Plane | None:
+    """The plane of the elements of :data:`lvseg.read.rules.PLACE_RULES`.
 
     None where one is absent or they make no plane; a thickness of 0 is unknown. Source: PS3.3
     C.7.6.2.1.1, where the first three cosines are the direction in which the column index grows.
     """
-    position = _numbers(find(parts, "ImagePositionPatient"), 3)
-    cosines = _numbers(find(parts, "ImageOrientationPatient"), 6)
-    spacing = _numbers(find(parts, "PixelSpacing"), 2)
-    if position is None or cosines is None or spacing is None:
-        return None
+    return _place(list(parts))[0]
+
+
+def _place(parts: list[Part]) -> tuple[Plane | None, str, tuple[str, ...]]:
+    """The plane, why there is none although the header gives one, and notes about it."""
+    found: dict[str, tuple[float, ...]] = {}
+    for rule in PLACE_RULES:
+        if rule.part not in found:
+            numbers = _numbers(listed(find(parts, rule.tag)), rule.numbers)
+            if numbers is not None:
+                found[rule.part] = numbers
+    if not {"position", "orientation", "spacing"} <= set(found):
+        return None, "", ()
+    spacing = found["spacing"]
+    least, most = PLAUSIBLE_PIXEL_MM
+    if not all(least <= value <= most for value in spacing):
+        why = (
+            f"pixel spacing of {spacing[0]:.6g} x {spacing[1]:.6g} mm where {least:g} to {most:g} "
+            "mm are plausible"
+        )
+        return None, why, ()
     try:
-        return Plane(
-            origin_mm=(position[0], position[1], position[2]),
-            row_step=(cosines[3], cosines[4], cosines[5]),
-            column_step=(cosines[0], cosines[1], cosines[2]),
+        directions, rounded = _directions(found["orientation"])
+        plane = Plane(
+            origin_mm=(found["position"][0], found["position"][1], found["position"][2]),
+            row_step=directions[1],
+            column_step=directions[0],
             pixel_spacing_mm=(spacing[0], spacing[1]),
-            thickness_mm=number(parts, "SliceThickness") or None,
+            thickness_mm=found.get("thickness", (0.0,))[0] or None,
         )
     except GeometryError:
-        return None
+        return None, "direction cosines that are no directions at right angles", ()
+    return plane, "", ("cosines",) if rounded else ()
+
+
+@lru_cache(maxsize=4096)
+def _directions(cosines: tuple[float, ...]) -> tuple[tuple[Vec3, Vec3], bool]:
+    """The directions in which column and row index grow, and whether they had to be mended.
+
+    Cosines that an export rounded to two decimals are replaced by the nearest orthonormal pair
+    (the polar factor of the 3 x 2 matrix: Higham, SIAM J Sci Stat Comput 1986;7:1160).
+    """
+    pair = np.array(cosines, np.float64).reshape(2, 3)
+    off = np.abs(pair @ pair.T - np.eye(2)).max() if np.isfinite(pair).all() else 0.0
+    if PARALLEL_TOLERANCE < off <= 2 * _ROUNDED:
+        left, _, right = np.linalg.svd(pair, full_matrices=False)
+        pair = left @ right
+        return (vector(pair[0]), vector(pair[1])), True
+    return (vector(pair[0]), vector(pair[1])), False
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

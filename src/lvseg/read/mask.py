@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError
+from lvseg.issues import Issue
 from lvseg.labels import Label, remap
-from lvseg.read.sources import HEAD_BYTES, Blob, Files, sniff
+from lvseg.read.sources import HEAD_BYTES, Files, blob_of, sniff
+from lvseg.resampling import onto_grid
 
 #: Labels that went through floating point may be off by rounding.
 LABEL_TOLERANCE = 1e-3
@@ -32,14 +34,15 @@ SAMPLE_PIXELS = 4096
 def read_mask(
     path: Path, *, like: Cine | None = None, label_values: Mapping[int, Label] | None = None
 ) -> Mask:
-    """Read a mask of the left ventricle, 1 = cavity (:class:`lvseg.labels.Label`).
+    """Read a mask of the left ventricle, 1 = cavity, 2 = myocardium (:class:`lvseg.labels.Label`).
 
     NIfTI of two to four dimensions with our labels, or of 0 and 255 = cavity; DICOM Segmentation
     of any type; a picture of our labels, or a black-and-white one. An empty mask is read as such.
 
-    :param like: the cine that the mask belongs to; its geometry is taken over, its sizes must fit.
-        A mask of one phase counts as phase 0 of it, but a DICOM Segmentation says itself which
-        image each frame was drawn on.
+    :param like: the cine that the mask belongs to. Where both know their place the mask is
+        brought onto its grid (:func:`lvseg.resampling.onto_grid`), else pixels are taken as they
+        are counted and the sizes must fit. A mask of one phase counts as phase 0, but a DICOM
+        Segmentation says itself which image each frame was drawn on.
     :param label_values: what the values of another tool's NIfTI or picture mean; all others are
         background. A DICOM Segmentation says itself what its segments are.
     :raises ReadError: unreadable, or other labels. GeometryMismatchError: it does not fit.
@@ -47,7 +50,7 @@ def read_mask(
     """
     if path.is_dir():
         raise ReadError(f"expected a mask file, found a folder at {path}: name the file")
-    blob = Blob(path)
+    blob = blob_of(path)
     with Files() as files:
         content = files.read(blob)
     kind = sniff(content[:HEAD_BYTES], blob.name)
@@ -59,8 +62,10 @@ def read_mask(
         raise ReadError(
             f"expected a NIfTI, DICOM SEG or picture mask, found something else at {path}"
         )
-    read = _from_picture if kind == "picture" else _from_nifti
-    mask = read(content, path, label_values)
+    if kind == "picture":
+        mask = _from_picture(content, path, label_values)
+    else:
+        mask = _from_nifti(content, path, label_values, like)
     return mask if like is None else _fitted(mask, like, path)
 
 
@@ -83,10 +88,13 @@ def shown(values: Iterable[float]) -> str:
     return ", ".join(texts[:SHOWN_VALUES]) + (", ..." if len(texts) > SHOWN_VALUES else "")
 
 
-def _from_nifti(content: bytes, path: Path, label_values: Mapping[int, Label] | None) -> Mask:
+def _from_nifti(
+    content: bytes, path: Path, label_values: Mapping[int, Label] | None, like: Cine | None
+) -> Mask:
     from lvseg.read.nifti import cine_from_nifti
 
-    volume = cine_from_nifti(content, name=path.name, location=str(path))
+    source = None if like is None else like.source
+    volume = cine_from_nifti(content, name=path.name, location=str(path), like=source)
     values = np.rint(volume.frames)
     if np.abs(values - volume.frames).max() > LABEL_TOLERANCE:
         raise ReadError(
@@ -94,16 +102,26 @@ def _from_nifti(content: bytes, path: Path, label_values: Mapping[int, Label] | 
             "save the mask without interpolation, and probabilities cut at one half"
         )
     labels = _labels(values, path, label_values)
-    return Mask(labels, tuple(range(labels.shape[0])), volume.grid)
+    return Mask(labels, tuple(range(labels.shape[0])), volume.grid, volume.issues)
 
 
 def _from_picture(content: bytes, path: Path, label_values: Mapping[int, Label] | None) -> Mask:
     from lvseg.read.picture import decode
 
     values, _ = decode(content, str(path))
+    return Mask(labels=picture_labels(values, path, label_values)[None, None], phases=(0,))
+
+
+def picture_labels(
+    values: NDArray[np.float32], path: Path, label_values: Mapping[int, Label] | None = None
+) -> NDArray[np.uint8]:
+    """Labels ``[Y, X]`` of the greys of a picture, by the table given, or as our own.
+
+    :param path: for the message. :raises ReadError: values that nobody explained.
+    """
     if label_values is None and _is_black_and_white(values):
         values = np.where(values >= WHITE, np.float32(PURE_WHITE), np.float32(0))
-    return Mask(labels=_labels(values, path, label_values)[None, None], phases=(0,))
+    return _labels(values, path, label_values)
 
 
 def _is_black_and_white(values: NDArray[np.float32]) -> bool:
@@ -122,19 +140,29 @@ def _labels(
         return values.astype(np.uint8)
     if found <= {0, PURE_WHITE}:
         return remap(values, {PURE_WHITE: Label.LV_CAVITY})
-    ours = " and ".join(f"{label:d} ({label.word})" for label in Label if label)
+    ours = ", ".join(f"{label:d} ({label.word})" for label in Label if label)
     word = Label.LV_CAVITY.word
     raise ReadError(
-        f"expected the labels 0 and {ours}, found {shown(sorted(found))} in {path}: "
+        f"expected the labels 0, {ours}, found {shown(sorted(found))} in {path}: "
         f"say which value is the {word} with --label {word}=VALUE"
     )
 
 
 def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
+    """The mask on the grid of a cine; what was noticed about a geometry of its own is moot."""
     phases = mask.labels.shape[0]
-    if mask.labels.shape[1:] != like.shape[1:] or phases not in (1, like.shape[0]):
+    placed = mask.planes is not None and like.planes is not None
+    fits = placed or mask.labels.shape[1:] == like.shape[1:]
+    if not fits or phases not in (1, like.shape[0]):
         raise GeometryMismatchError(
             f"expected a mask of {like.shape} [phase, slice, row, column] like the cine, found "
             f"{mask.labels.shape} in {path}: use the mask of this cine"
         )
-    return replace(mask, grid=like.grid)
+    if not placed:
+        text = "the mask or its cine states no place: pixels are matched as they are counted"
+        noticed = () if mask.planes is like.planes else (Issue("place-unknown", "info", text),)
+        return replace(mask, grid=like.grid, issues=noticed)
+    try:
+        return onto_grid(replace(mask, issues=()), like.grid)
+    except GeometryMismatchError as error:
+        raise GeometryMismatchError(f"{error} ({path})") from error

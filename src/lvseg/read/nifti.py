@@ -5,37 +5,35 @@ Fields of the header: NIfTI-1.1, nifti1.h (R. W. Cox, 2004), https://nifti.nimh.
 
 from __future__ import annotations
 
-import gzip
 import warnings
-import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Source
-from lvseg.errors import GeometryError, IrregularStackError, ReadError
-from lvseg.geometry import (
-    POSITION_TOLERANCE_MM,
-    Grid,
-    Plane,
-    lps_to_ras,
-    planes_from_affine,
-    slice_positions_mm,
-)
-from lvseg.issues import Issue
+from lvseg.errors import ReadError
+from lvseg.geometry import Grid
+from lvseg.read.archives import inflated
+from lvseg.read.nifti_geometry import Axes, geometry_of
 
-_TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _TO_MS = {"sec": 1000.0, "msec": 1.0, "usec": 0.001}
 
 
-def cine_from_nifti(content: bytes, *, name: str, location: str) -> Cine:
+def cine_from_nifti(
+    content: bytes, *, name: str, location: str, like: Source | None = None
+) -> Cine:
     """A NIfTI file of two to four dimensions; its view is unknown because NIfTI does not say it.
 
+    Whichever axis holds the slices, frames are ``[T, Z, Y, X]``; ``source.axes`` says how they lie
+    in the file.
+
     :param content: the bytes of the file, gzipped or not; :param location: its path.
+    :param like: of the NIfTI cine that a mask belongs to; a mask of the same shape that states no
+        place has its axes.
     :raises ReadError: broken, colour, complex, more than four dimensions, NaN or infinity.
     """
-    image, pixdim = _image(_inflated(content, location), location)
+    image, pixdim = _image(inflated(content, location), location)
     shape = tuple(int(size) for size in image.shape)
     sizes = list(shape)
     while len(sizes) > 4 and sizes[-1] == 1:
@@ -56,29 +54,38 @@ def cine_from_nifti(content: bytes, *, name: str, location: str) -> Cine:
         raise ReadError(
             f"expected finite pixel values, found NaN or infinity in {location}: repair the image"
         )
+    dimensions = min(len(shape), 3)
     sizes += [1] * (4 - len(sizes))
-    data = np.ascontiguousarray(values.reshape(sizes, order="A").transpose(3, 2, 1, 0))
-    grid, times_ms, issues = _placed(image, pixdim, data, len(shape))
+    header, volume = image.header, (sizes[0], sizes[1], sizes[2])
+    steps = [*pixdim[:dimensions], *[1.0] * (3 - dimensions)]
+    found = geometry_of(header, steps, volume)
+    if like is not None and found.planes is None and shape[:3] == (like.shape or ())[:3]:
+        found = geometry_of(header, steps, volume, like.axes)
+    data = _frames(values.reshape(sizes, order="A"), found.axes)
     source = Source(
         format="nifti",
         name=name,
         location=location,
         affine_ras=np.asarray(image.affine, np.float64),
         shape=shape,
+        axes=found.axes,
         nifti_header=bytes(image.header.binaryblock),
     )
-    return Cine(data, source, grid=grid, times_ms=times_ms, issues=issues)
+    grid = Grid.of(
+        data,
+        planes=found.planes,
+        pixel_spacing_mm=found.pixel_spacing_mm,
+        slice_spacing_mm=found.slice_spacing_mm,
+    )
+    times = _times(pixdim[3], _to_ms(header), float(header["toffset"]), data.shape[0])
+    return Cine(data, source, grid=grid, times_ms=times, issues=found.issues)
 
 
-def _inflated(content: bytes, label: str) -> bytes:
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReadError(
-            f"expected an intact .nii.gz, found broken gzip data in {label}: copy it again"
-        ) from error
+def _frames(values: NDArray[np.float32], axes: Axes) -> NDArray[np.float32]:
+    """[T, Z, Y, X] of the array of a file whose axes are these."""
+    backwards = tuple(abs(axis) - 1 for axis in axes if axis < 0)
+    column, row, place = (abs(axis) - 1 for axis in axes)
+    return np.ascontiguousarray(np.flip(values, backwards).transpose(3, place, row, column))
 
 
 def _broken(label: str) -> ReadError:
@@ -106,81 +113,12 @@ def _image(content: bytes, label: str) -> tuple[Any, list[float]]:
         raise _broken(label) from error
 
 
-def _units(header: Any) -> tuple[float, float | None, tuple[Issue, ...]]:
-    """(millimetres per unit of length, milliseconds per unit of time or None, issues)."""
+def _to_ms(header: Any) -> float | None:
+    """Milliseconds of a unit of time; None = not stated."""
     try:
-        length, time = header.get_xyzt_units()
+        return _TO_MS.get(header.get_xyzt_units()[1])
     except (KeyError, ValueError):
-        length, time = "unknown", "unknown"
-    issues: tuple[Issue, ...] = ()
-    if length not in _TO_MM:
-        text = "the file states no unit of length; millimetres are assumed"
-        issues = (Issue("unit-assumed", "info", text),)
-    return _TO_MM.get(length, 1.0), _TO_MS.get(time), issues
-
-
-def _placed(
-    image: Any, pixdim: list[float], data: NDArray[np.float32], dimensions: int
-) -> tuple[Grid, tuple[float, ...] | None, tuple[Issue, ...]]:
-    """Geometry and times, as far as the header states them, and what was noticed."""
-    header = image.header
-    scale, to_ms, issues = _units(header)
-    zooms = pixdim[: min(dimensions, 3)]
-    by_quaternion = int(header["qform_code"]) > 0 and min(zooms) > 0  # needs the sizes as well
-    planes, spacing, step = None, None, None
-    if int(header["sform_code"]) > 0 or by_quaternion:
-        matrix = np.array(image.affine, np.float64)
-        matrix[:3] *= scale
-        planes, spacing, step, noticed = _from_affine(matrix, data.shape[1])
-        issues += noticed
-    else:
-        spacing, step, noticed = _from_zooms(zooms, scale)
-        issues = (*issues, *noticed) if spacing else noticed
-    grid = Grid.of(
-        data,
-        planes=planes,
-        pixel_spacing_mm=spacing,
-        slice_spacing_mm=step if data.shape[1] > 1 else None,
-    )
-    return grid, _times(pixdim[3], to_ms, float(header["toffset"]), data.shape[0]), issues
-
-
-_Geometry = tuple[
-    tuple[Plane, ...] | None, tuple[float, float] | None, float | None, tuple[Issue, ...]
-]
-
-
-def _from_affine(matrix: NDArray[np.float64], slices: int) -> _Geometry:
-    """(planes, pixel spacing, slice spacing where there are no planes, issues)."""
-    try:
-        planes = planes_from_affine(lps_to_ras(matrix), slices)
-        if slices > 1 and abs(float(np.diff(slice_positions_mm(planes[:2]))[0])) < (
-            POSITION_TOLERANCE_MM
-        ):
-            raise IrregularStackError("the slices lie in one plane")
-        return planes, planes[0].pixel_spacing_mm, None, ()
-    except GeometryError:
-        lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-        if not np.isfinite(lengths).all() or (lengths <= 0).any():
-            text = "the affine of the file is broken: no spacing is known"
-            return None, None, None, (Issue("broken-affine", "warning", text),)
-        text = "the affine of the file is sheared: its spacing is used, its places are not"
-        spacing = (float(lengths[1]), float(lengths[0]))
-        found = Issue("sheared-affine", "warning", text)
-        return None, spacing, float(lengths[2]), (found,)
-
-
-def _from_zooms(
-    zooms: list[float], scale: float
-) -> tuple[tuple[float, float] | None, float | None, tuple[Issue, ...]]:
-    """Spacings of a file that states no place; sizes that are all 1 are a default, not a fact."""
-    meant = all(np.isfinite(size) and size > 0 for size in zooms) and any(s != 1.0 for s in zooms)
-    if not meant:
-        text = "the file states no spacing: no millimetres are known"
-        return None, None, (Issue("no-spacing", "warning", text),)
-    note = Issue("no-orientation", "info", "the file states sizes of pixels but no place")
-    step = zooms[2] * scale if len(zooms) > 2 else None
-    return (zooms[1] * scale, zooms[0] * scale), step, (note,)
+        return None
 
 
 def _times(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lvseg.read.frames import TIME_RULES, FrameInfo, canonical, recency, time_values
+from lvseg.read.frames import FrameInfo, canonical, recency, time_values
+from lvseg.read.rules import CLOCK_RULES, TIME_RULES, TIMED_RULES, clock_ms
 
 SamePixels = Callable[[FrameInfo, FrameInfo], bool]
 
@@ -29,21 +29,31 @@ STEP_FROM_PHASES = 6
 FEWEST_UNTIMED = 4
 #: Times (echo, inversion) of one protocol may be rounded; those of a map differ by more.
 CONTRAST_TOLERANCE_MS = (0.5, 20.0)
+#: Clock times of one beat are evenly spaced: no step is longer than so many usual ones.
+_EVEN_STEP = 3.0
+#: Instance numbers mean something if at least this share of their steps is the usual one. Of
+#: numbers drawn at random fewer than a fifth are.
+_REGULAR_SHARE = 0.5
+#: Phases times their distance is one R-R interval within this share, if a slice shows it whole.
+_WHOLE_BEAT = 0.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ordered:
-    """The phases of every slice position under one rule.
+    """The phases of every part under one rule.
 
-    :param slices: per position, its frames in order of time.
-    :param repeated: positions that were acquired more than once (the last one was kept).
+    :param acquisitions: per part, its acquisitions, the latest last; of each its frames in order
+        of time.
     :param usual: the usual number of phases.
+    :param contradicted: what the order goes against, for a reason; "" where nothing is.
+    :param doubt: why the order may be wrong, "" where it is sure.
     """
 
     rule: str
-    slices: tuple[tuple[FrameInfo, ...], ...]
-    repeated: tuple[int, ...]
+    acquisitions: tuple[tuple[tuple[FrameInfo, ...], ...], ...]
     usual: int
+    contradicted: str = ""
+    doubt: str = ""
 
 
 def usual_count(counts: Sequence[int]) -> int:
@@ -90,28 +100,99 @@ def _times(frames: Sequence[FrameInfo]) -> list[tuple[float, ...]]:
     return [(float(index),) for index in range(len(frames))]
 
 
-def order_phases(positions: Sequence[Sequence[FrameInfo]]) -> Ordered | None:
-    """Order the phases of every position by the first of :data:`RULES` that works everywhere.
+def order_phases(parts: Sequence[Sequence[FrameInfo]]) -> Ordered | None:
+    """Order the phases of every part (images of one place) by the first rule that works everywhere.
 
-    A rule works if each frame has a value and the values within one acquisition differ. Where a
-    position was acquired repeatedly the last acquisition with the usual number of phases is
-    kept. None: no rule works.
+    A rule works if each frame has a value and the values within one acquisition differ. Instance
+    numbers are only labels: they are held against the clock and against chance. None: no rule
+    works.
     """
     for rule in RULES:
-        parted = [_acquisitions(frames, rule, None) for frames in positions]
-        if any(parts is None for parts in parted):
-            continue
-        usual = usual_count([max(map(len, parts)) for parts in parted if parts])
-        slices, repeated = [], []
-        for index, frames in enumerate(positions):
-            parts = _acquisitions(frames, rule, usual) or parted[index] or []
-            if len(parts) > 1:
-                repeated.append(index)
-            whole = [part for part in parts if len(part) == usual]
-            chosen = whole[-1] if whole else max(parts, key=len)
-            slices.append(tuple(_sorted(chosen, rule)))
-        return Ordered(rule, tuple(slices), tuple(repeated), usual)
+        ordered = _under(rule, parts)
+        if ordered is not None:
+            return _held_to_clock(ordered, parts) if rule == "InstanceNumber" else ordered
     return None
+
+
+def best_rule(parts: Sequence[Sequence[FrameInfo]]) -> str:
+    """The rule that would order some parts, "" if none does."""
+    return next((rule for rule in RULES if _under(rule, parts) is not None), "")
+
+
+def _under(rule: str, parts: Sequence[Sequence[FrameInfo]]) -> Ordered | None:
+    parted = [_acquisitions(frames, rule, None) for frames in parts]
+    if any(found is None for found in parted):
+        return None
+    usual = usual_count([max(map(len, found)) for found in parted if found])
+    again = [
+        _acquisitions(frames, rule, usual) or found or []
+        for frames, found in zip(parts, parted, strict=True)
+    ]
+    return Ordered(
+        rule,
+        tuple(tuple(tuple(_sorted(frames, rule)) for frames in found) for found in again),
+        usual,
+    )
+
+
+def _held_to_clock(ordered: Ordered, parts: Sequence[Sequence[FrameInfo]]) -> Ordered:
+    """An order by instance numbers, or by the clock where that contradicts it and is plausible.
+
+    Times of acquisition that are evenly spaced within one heartbeat in every slice do not come
+    about by chance; numbers that contradict them were given by whoever exported the images.
+    """
+    for clock in CLOCK_RULES:
+        timed = _under(clock, parts)
+        if timed is None:
+            continue
+        if _same_order(ordered, timed):
+            return ordered
+        if all(_even(frames, clock) for found in timed.acquisitions for frames in found):
+            return replace(timed, contradicted="InstanceNumber")
+        if clock == CLOCK_RULES[0]:
+            return replace(ordered, doubt="instance numbers and acquisition times contradict")
+    if not _regular(ordered):
+        return replace(ordered, doubt="nothing but instance numbers orders them, which are random")
+    return ordered
+
+
+def _same_order(one: Ordered, other: Ordered) -> bool:
+    def identities(ordered: Ordered) -> list[list[int]]:
+        return [[id(f) for frames in found for f in frames] for found in ordered.acquisitions]
+
+    return identities(one) == identities(other)
+
+
+def _even(frames: Sequence[FrameInfo], clock: str) -> bool:
+    values = time_values(frames, clock) or []
+    steps = np.diff(values)
+    if len(steps) == 0:
+        return True
+    return bool(
+        values[-1] - values[0] <= LONGEST_CYCLE_MS and steps.max() <= _EVEN_STEP * np.median(steps)
+    )
+
+
+def _regular(ordered: Ordered) -> bool:
+    """Whether instance numbers go up in steps, as those of every scanner do."""
+    steps: Counter[float] = Counter()
+    for found in ordered.acquisitions:
+        for frames in found:
+            steps.update(np.diff(time_values(frames, "InstanceNumber") or []).tolist())
+    return not steps or max(steps.values()) >= _REGULAR_SHARE * steps.total()
+
+
+def covers_one_beat(frames: Sequence[FrameInfo], rule: str) -> bool:
+    """Whether the phases of a slice, in order, show one whole heartbeat, as far as is known.
+
+    Their number times their usual distance is then one R-R interval.
+    """
+    times, rates = time_values(frames, rule), [frame.heart_rate_bpm for frame in frames]
+    known = [rate for rate in rates if rate is not None]
+    if rule not in TIMED_RULES or times is None or len(times) < 2 or not known:
+        return False
+    whole_ms = len(times) * (times[-1] - times[0]) / (len(times) - 1)
+    return abs(whole_ms * float(np.median(known)) / 60000 - 1) <= _WHOLE_BEAT
 
 
 def _sorted(frames: Sequence[FrameInfo], rule: str) -> list[FrameInfo]:
@@ -247,11 +328,7 @@ def acquired_ms(frames: Sequence[FrameInfo]) -> list[float] | None:
 
 
 def _moment_ms(text: str) -> float | None:
-    """YYYYMMDDHHMMSS[.F][+ZZZZ], or HHMMSS[.F] alone (PS3.5 section 6.2, DT and TM)."""
-    whole, _, fraction = text.partition("+")[0].partition("-")[0].partition(".")
-    stamp = {14: whole, 6: f"20000101{whole}"}.get(len(whole), "")
     try:
-        moment = datetime.strptime(stamp, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-        return 1000 * (moment.timestamp() + float(f"0.{fraction or 0}"))
+        return clock_ms(text)
     except ValueError:
         return None

@@ -26,12 +26,14 @@ from lvseg.read.sources import Blob, Files
 class Instance:
     """Where the pixels of one DICOM instance are and how they are stored (PS3.5 section 8).
 
+    :param transfer_syntax: the real one; :param stated_syntax: the one the file names.
     :param offset: place of the pixel value in the file; None in a deflated one.
     :param length: its length as declared; None = undefined, which means encapsulated.
     """
 
     blob: Blob
     transfer_syntax: str
+    stated_syntax: str
     rows: int
     columns: int
     frames: int

@@ -1,37 +1,68 @@
-"""Sources of images: folders, zip archives and single files.
+"""Sources of images: folders, archives, discs with a DICOMDIR, and single files.
 
-Nothing is ever extracted: members of an archive are read in memory, so the names in it are only
-names. Kinds are told by content first and by file name second.
+Kinds are told by content first and by file name second.
 """
 
 from __future__ import annotations
 
 import os
-import re
+import struct
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import BinaryIO, Literal, Self
 
 from lvseg.errors import ReadError
 from lvseg.formats import MEASUREMENTS, is_result_file
+from lvseg.names import readable
+from lvseg.read.archives import (
+    MAX_DEPTH,
+    MAX_HELD_BYTES,
+    TAR_NAMES,
+    ZIP_NAMES,
+    Archive,
+    inflated,
+    inflated_head,
+    is_archive_name,
+    no_permission,
+    open_archive,
+)
 
 Kind = Literal["dicom", "nifti", "picture"]
 Progress = Callable[[int, int], None]
 
 #: Enough to see the DICOM prefix at 128 and the NIfTI magic at 344.
 HEAD_BYTES = 352
-#: A larger member of an archive is not a study but an accident or an attack.
-MAX_MEMBER_BYTES = 4 * 1024**3
+#: Index of a disc (PS3.10 section 8.6: its name is always this).
+DICOMDIR = "DICOMDIR"
+#: Other kinds by the ending of a name -> what it is and what to do.
+FOREIGN = MappingProxyType(
+    {
+        (".7z", ".rar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".bz2", ".xz", ".zst"): (
+            "an archive that lvseg does not look into: unpack it, or pack it as zip or tar.gz"
+        ),
+        (".iso", ".dmg", ".vhd"): "the image of a disc: open it and give the folder",
+        (".img", ".img.gz"): "an .img without the .hdr beside it: give both",
+        (".par", ".rec"): "a PAR/REC export: export DICOM, or convert it to NIfTI",
+        (".nrrd", ".nhdr", ".mha", ".mhd", ".vtk", ".mgz", ".mnc", ".h5", ".mat", ".npy"): (
+            "images in a format that lvseg does not read: save them as NIfTI"
+        ),
+        (".avi", ".mp4", ".mov", ".gif", ".bmp", ".pdf"): (
+            "pictures or films without geometry: export the DICOM images"
+        ),
+    }
+)
 
 _NIFTI_NAMES = (".nii", ".nii.gz")
 _PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
+_HEADER_NAMES, _IMAGE_NAMES = (".hdr", ".hdr.gz"), (".img", ".img.gz")
+#: Bytes of a NIfTI-1 header; a file of header and image has four more before the image.
+_NIFTI_HEADER = 348
 _PICTURE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 _HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
 #: What is in the first bytes of the measurements of a study written by ``lvseg segment``.
@@ -40,27 +71,49 @@ _RESULT_SIGN = b'"lvseg"'
 
 @dataclass(frozen=True, slots=True, order=True)
 class Blob:
-    """One file, or one member of an archive."""
+    """One file, or one member of an archive.
+
+    :param within: the archives inside that archive that hold the member, the outermost first.
+    :param image: of the header of a NIfTI in two files, the name of the other one.
+    """
 
     path: Path
     member: str = ""
+    within: tuple[str, ...] = ()
+    image: str = ""
 
     @property
     def label(self) -> str:
         """How a message names it."""
-        return f"{self.path}/{self.member}" if self.member else str(self.path)
+        return readable("/".join([str(self.path), *self.within, *filter(None, [self.member])]))
 
     @property
     def name(self) -> str:
-        """The last part of its name."""
-        return (self.member or self.path.name).replace("\\", "/").rsplit("/", 1)[-1]
+        """The last part of its name; a packed file goes by what it holds."""
+        name = (self.member or self.path.name).replace("\\", "/").rsplit("/", 1)[-1]
+        return name[:-3] if self.packed else name
+
+    @property
+    def packed(self) -> bool:
+        """Whether its name says gzip, but for NIfTI, whose reader unpacks it."""
+        name = (self.member or self.path.name).lower()
+        return name.endswith(".gz") and not name.endswith(_NIFTI_NAMES)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of its path and of its place in an archive, without the endings of files."""
+        path = self.path.resolve().parts[1:]
+        parts = [*path, *(part for each in (*self.within, self.member) for part in _parts(each))]
+        archives = {len(path) - 1} if self.member else set[int]()
+        names = [stem(part) if place in archives else part for place, part in enumerate(parts)]
+        return (*names[:-1], stem(names[-1]))
 
 
 class Files:
     """Opens blobs; keeps archives open while it is used as a context."""
 
     def __init__(self) -> None:
-        self._archives: dict[Path, zipfile.ZipFile] = {}
+        self._archives: dict[tuple[Path, tuple[str, ...]], Archive] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -75,21 +128,21 @@ class Files:
             archive.close()
         self._archives.clear()
 
-    def archive(self, path: Path) -> zipfile.ZipFile:
+    def archive(self, path: Path, within: tuple[str, ...] = ()) -> Archive:
         """The opened archive.
 
-        :raises ReadError: it is broken or may not be read.
+        :param within: as in :class:`Blob`.
+        :raises ReadError: it is broken, larger than the limits, or may not be read.
         """
-        if path not in self._archives:
-            try:
-                self._archives[path] = zipfile.ZipFile(path)
-            except PermissionError as error:
-                raise _no_permission(path) from error
-            except (zipfile.BadZipFile, OSError, ValueError) as error:
-                raise ReadError(
-                    f"expected a zip archive, found a broken one at {path}: copy it again"
-                ) from error
-        return self._archives[path]
+        if (path, within) not in self._archives:
+            source: Path | bytes = path
+            if within:
+                outer = self.archive(path, within[:-1])
+                source = outer.read(within[-1], most=MAX_HELD_BYTES)
+            label = readable("/".join([str(path), *within]))
+            opened = open_archive(source, within[-1] if within else path.name, label)
+            self._archives[path, within] = opened
+        return self._archives[path, within]
 
     @contextmanager
     def open(self, blob: Blob) -> Iterator[BinaryIO]:
@@ -97,70 +150,100 @@ class Files:
 
         :raises ReadError: no permission, a password, or broken data.
         """
-        if blob.member:
-            yield BytesIO(self._member(blob))
+        if blob.member or blob.packed or blob.image:
+            yield BytesIO(self.read(blob))
             return
-        try:
-            stream = blob.path.open("rb")
-        except PermissionError as error:
-            raise _no_permission(blob.path) from error
-        except OSError as error:
-            raise ReadError(
-                f"expected a readable file, found none at {blob.path} ({error.strerror}): "
-                "check the path"
-            ) from error
-        with stream:
+        with _opened(blob.path) as stream:
             yield stream
 
     def read(self, blob: Blob) -> bytes:
-        """All bytes of a blob."""
-        with self.open(blob) as stream:
-            return stream.read()
+        """All bytes of a blob; a NIfTI in two files as if it were one."""
+        if blob.image:
+            other = (
+                replace(blob, member=blob.image, image="")
+                if blob.member
+                else Blob(blob.path.with_name(blob.image))
+            )
+            return _joined(self.read(replace(blob, image="")), self.read(other), blob.label)
+        if blob.member:
+            content = self.archive(blob.path, blob.within).read(blob.member)
+        else:
+            with _opened(blob.path) as stream:
+                content = stream.read()
+        return inflated(content, blob.label) if blob.packed else content
 
-    def _member(self, blob: Blob) -> bytes:
-        archive = self.archive(blob.path)
-        try:
-            info = archive.getinfo(blob.member)
-            if info.flag_bits & 0x1:
-                raise ReadError(
-                    f"expected an archive without password, found a locked one at {blob.path}: "
-                    "unpack it first"
-                )
-            if info.file_size > MAX_MEMBER_BYTES:
-                raise ReadError(
-                    f"expected images in the archive, found a member that unpacks to "
-                    f"{info.file_size} bytes in {blob.path}: unpack it first"
-                )
-            return archive.read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError) as error:
-            raise ReadError(
-                f"expected an intact archive, found broken data in {blob.path}: copy it again"
-            ) from error
-        except (NotImplementedError, RuntimeError) as error:
-            raise ReadError(
-                f"expected a plain zip archive, found an unsupported packing in {blob.path}: "
-                "unpack it first"
-            ) from error
+    @contextmanager
+    def look(self, blob: Blob) -> Iterator[tuple[Kind | None, BinaryIO]]:
+        """What a blob seems to be and, of a DICOM object, a stream over its bytes.
+
+        Of anything else only the first bytes are read and unpacked.
+        """
+        if not (blob.member or blob.packed or blob.image):
+            with _opened(blob.path) as stream:
+                kind = sniff(stream.read(HEAD_BYTES), blob.name)
+                stream.seek(0)
+                yield kind, stream
+            return
+        kind = sniff(self._head(blob), blob.name)
+        yield kind, BytesIO(self.read(blob) if kind == "dicom" else b"")
+
+    def _head(self, blob: Blob) -> bytes:
+        if blob.packed and blob.member:
+            packed = self.archive(blob.path, blob.within).read(blob.member)
+            return inflated_head(BytesIO(packed), HEAD_BYTES)
+        if blob.member:
+            return self.archive(blob.path, blob.within).head(blob.member, HEAD_BYTES)
+        with _opened(blob.path) as stream:
+            return inflated_head(stream, HEAD_BYTES) if blob.packed else stream.read(HEAD_BYTES)
 
 
-def _no_permission(path: Path | str) -> ReadError:
-    return ReadError(f"expected permission to read, found none at {path}: check its access rights")
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        stream = path.open("rb")
+    except PermissionError as error:
+        raise no_permission(readable(str(path))) from error
+    except OSError as error:
+        raise ReadError(
+            f"expected a readable file, found none at {path} ({error.strerror}): check the path"
+        ) from error
+    with stream:
+        yield stream
+
+
+def _joined(header: bytes, image: bytes, label: str) -> bytes:
+    """One NIfTI-1 file of a header and its image (nifti1.h: magic "ni1" and "n+1", vox_offset).
+
+    :raises ReadError: the header is no NIfTI-1, but Analyze 7.5 or something else.
+    """
+    order = "<" if header[:2] == struct.pack("<h", _NIFTI_HEADER) else ">"
+    if header[344:348] != b"ni1\0":
+        raise ReadError(
+            f"expected a NIfTI header, found one of Analyze 7.5 or another kind in {label}, which "
+            "states no orientation: convert the pair to NIfTI"
+        )
+    (offset,) = struct.unpack_from(f"{order}f", header, 108)
+    start = struct.pack(f"{order}f", _NIFTI_HEADER + 4)
+    return b"".join(
+        [header[:108], start, header[112:344], b"n+1\0", bytes(4), image[max(int(offset), 0) :]]
+    )
 
 
 def walk(source: Path, files: Files) -> tuple[Blob, ...]:
     """Every file of a source, members of archives included, in order of their names.
 
     Hidden files are left out, and so is what ``lvseg segment`` wrote: an output folder may lie
-    below its source. Symbolic links to folders below the source are not followed.
+    below its source. Links to folders are followed, and no folder is entered twice. A DICOMDIR
+    stands for the files that it lists, or for its folder where none of them is there.
 
-    :raises ReadError: nothing there, no permission, a broken archive.
+    :raises ReadError: nothing there, no permission, a broken archive, archives nested too deeply.
     """
     try:
         if not source.exists():
             raise ReadError(f"expected a file or folder, found nothing at {source}: check the path")
-        found = _in_folder(source) if source.is_dir() else [source]
+        found = _files_of(source)
     except PermissionError as error:
-        raise _no_permission(error.filename or source) from error
+        raise no_permission(error.filename or source) from error
     except OSError as error:
         raise ReadError(
             f"expected a readable source, found {error.strerror} at {source}"
@@ -168,10 +251,53 @@ def walk(source: Path, files: Files) -> tuple[Blob, ...]:
     blobs: list[Blob] = []
     for path in found:
         if _is_archive(path, alone=path == source):
-            blobs.extend(_in_archive(path, files))
+            blobs.extend(_in_archive(path, (), files))
         else:
             blobs.append(Blob(path))
-    return tuple(sorted(blobs))
+    return tuple(sorted(_paired(blobs)))
+
+
+def blob_of(path: Path) -> Blob:
+    """One file; a NIfTI in two files with its other half, whichever was named."""
+    return _paired([Blob(_files_of(path)[0])])[0] if path.is_file() else Blob(path)
+
+
+def _files_of(source: Path) -> list[Path]:
+    if source.is_dir():
+        return _in_folder(source)
+    if source.name.upper() == DICOMDIR:
+        return _on_disc(source) or _in_folder(source.parent)
+    if source.name.lower().endswith(_IMAGE_NAMES):
+        header = next((path for path in _beside(source, _HEADER_NAMES) if path.is_file()), None)
+        return [source] if header is None else [header]
+    return [source]
+
+
+def _beside(path: Path, endings: Sequence[str]) -> list[Path]:
+    """Where the other file of a pair may be; endings in small and in capital letters."""
+    bare = path.name[: -len(_ending(path.name, (*_HEADER_NAMES, *_IMAGE_NAMES)))]
+    return [path.with_name(bare + end) for each in endings for end in (each, each.upper())]
+
+
+def _ending(name: str, endings: Sequence[str]) -> str:
+    return next((end for end in sorted(endings, key=len)[::-1] if name.lower().endswith(end)), "")
+
+
+def _on_disc(index: Path) -> list[Path]:
+    """The files that a DICOMDIR lists (PS3.3 F.3.2.2, Referenced File ID) and that are there."""
+    from pydicom import dcmread
+
+    try:
+        records = dcmread(index).get("DirectoryRecordSequence") or []
+    except Exception:  # a broken one can fail anywhere in the parser: its folder tells as much
+        return []
+    found = []
+    for record in records:
+        parts = record.get("ReferencedFileID") or []
+        parts = [parts] if isinstance(parts, str) else [str(part) for part in parts]
+        if parts and not any(part in ("", ".", "..") or set("/\\") & set(part) for part in parts):
+            found.append(index.parent.joinpath(*parts))
+    return [path for path in dict.fromkeys(found) if path.is_file()]
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -179,10 +305,22 @@ def _in_folder(folder: Path) -> list[Path]:
         raise error
 
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        left_out = _is_output if _is_result(Path(parent), names) else _hidden
-        folders[:] = [name for name in folders if not left_out(name)]
-        found.extend(Path(parent, name) for name in names if not left_out(name))
+    entered: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        links: list[Path] = []
+        for parent, folders, names in os.walk(waiting.pop(), onerror=fail):
+            place = Path(parent).stat()
+            if (place.st_dev, place.st_ino) in entered:
+                folders[:] = []
+                continue
+            entered.add((place.st_dev, place.st_ino))
+            left_out = _is_output if _is_result(Path(parent), names) else _hidden
+            kept = sorted(name for name in folders if not left_out(name))
+            links += [Path(parent, name) for name in kept if Path(parent, name).is_symlink()]
+            folders[:] = kept  # os.walk itself follows no link
+            found.extend(Path(parent, name) for name in names if not left_out(name))
+        waiting = sorted(waiting + links)[::-1]
     return [path for path in found if path.is_file()]
 
 
@@ -206,15 +344,52 @@ def _hidden(name: str) -> bool:
 
 
 def _is_archive(path: Path, *, alone: bool) -> bool:
-    if path.suffix.lower() == ".zip":
+    if is_archive_name(path.name):
         return True
     return alone and sniff(b"", path.name) is None and zipfile.is_zipfile(path)
 
 
-def _in_archive(path: Path, files: Files) -> list[Blob]:
-    names = {info.filename for info in files.archive(path).infolist() if not info.is_dir()}
-    kept = [name for name in names if not any(_hidden(part) for part in _parts(name))]
-    return [Blob(path, name) for name in sorted(kept)]
+def _in_archive(path: Path, within: tuple[str, ...], files: Files) -> list[Blob]:
+    """The files in an archive and in the archives in it."""
+    found: list[Blob] = []
+    for name in sorted(files.archive(path, within).names):
+        if any(_hidden(part) for part in _parts(name)):
+            continue
+        if not is_archive_name(name):
+            found.append(Blob(path, name, within))
+        elif len(within) + 1 >= MAX_DEPTH:
+            raise ReadError(
+                f"expected archives nested at most {MAX_DEPTH} deep, found {name} deeper in "
+                f"{path}: unpack it first"
+            )
+        else:
+            found += _in_archive(path, (*within, name), files)
+    return found
+
+
+def _paired(blobs: Sequence[Blob]) -> list[Blob]:
+    """Headers with the images beside them as one blob each; such an image is none by itself."""
+    known = {(blob.path, blob.within, blob.member): blob for blob in blobs}
+    pairs: dict[Blob, str] = {}
+    images: set[tuple[Path, tuple[str, ...], str]] = set()
+    for blob in blobs:
+        name = blob.member or blob.path.name
+        if not name.lower().endswith(_HEADER_NAMES):
+            continue
+        if blob.member:
+            bare = name[: -len(_ending(name, _HEADER_NAMES))]
+            places = [bare + end for each in _IMAGE_NAMES for end in (each, each.upper())]
+            keys = [(blob.path, blob.within, place) for place in places]
+            key = next((key for key in keys if key in known), None)
+        else:
+            there = (path for path in _beside(blob.path, _IMAGE_NAMES) if path.is_file())
+            key = next(((path, (), "") for path in there), None)
+        if key is not None:
+            pairs[blob] = key[2] or key[0].name
+            images.add(key)
+    return [
+        replace(blob, image=pairs.get(blob, "")) for key, blob in known.items() if key not in images
+    ]
 
 
 def _parts(member: str) -> list[str]:
@@ -231,6 +406,8 @@ def sniff(head: bytes, name: str) -> Kind | None:
     lower = name.lower()
     if head[128:132] == b"DICM":
         return "dicom"
+    if lower.endswith(".hdr") and _is_348(head):
+        return "nifti"
     if lower.endswith(_NIFTI_NAMES) or head[344:348] in (b"n+1\0", b"ni1\0"):
         return "nifti"
     if lower.endswith(_PICTURE_NAMES) or head.startswith(_PICTURE_MAGIC):
@@ -240,23 +417,27 @@ def sniff(head: bytes, name: str) -> Kind | None:
     return None
 
 
+def _is_348(head: bytes) -> bool:
+    """Whether a header begins with its size, as those of NIfTI and Analyze do, in either order."""
+    return head[:4] in (struct.pack("<i", _NIFTI_HEADER), struct.pack(">i", _NIFTI_HEADER))
+
+
+def foreign(name: str) -> str:
+    """What a file is that is not read, by its name, and what to do; "" = nobody knows.
+
+    >>> foreign("study.iso")
+    'the image of a disc: open it and give the folder'
+    """
+    lower = name.lower()
+    return next((text for endings, text in FOREIGN.items() if lower.endswith(endings)), "")
+
+
 def stem(name: str) -> str:
-    """A file name without its extension; ``.nii.gz`` counts as one.
+    """A file name without its extension; ``.nii.gz`` and ``.dcm.gz`` count as one.
 
     >>> stem("ED_image.nii.gz")
     'ED_image'
     """
-    lower = name.lower()
-    for ending in (*_NIFTI_NAMES, *_PICTURE_NAMES, *_DICOM_NAMES, ".zip"):
-        if lower.endswith(ending):
-            return name[: -len(ending)]
-    return name
-
-
-def label_of(name: str) -> str:
-    """A label that is safe as a file name on every system.
-
-    >>> label_of("../my study:1")
-    'my_study_1'
-    """
-    return re.sub(r"[^\w.\-]+", "_", name).strip("._")[:100] or "study"
+    endings = (*_NIFTI_NAMES, *_PICTURE_NAMES, *_DICOM_NAMES, *_HEADER_NAMES)
+    known = (*endings, *(f"{each}.gz" for each in endings), *ZIP_NAMES, *TAR_NAMES)
+    return name[: len(name) - len(_ending(name, known))]

@@ -1,260 +1,430 @@
-"""Short-axis stack: found among the images of a study by geometry and time alone.
+"""Stack: what became of a candidate, slice by slice, and what a reader of the result must know.
 
-A short-axis cine is a stack of parallel slices at two or more places, each with the same number
-of phases (two or more). Words in a description play no part. Where several stacks qualify, the
-highest :func:`score` is taken.
+Of each place one acquisition is taken, the later one unless it is worse. Slices with fewer or more
+phases are brought to the common number if they show a whole heartbeat, and are left out otherwise;
+a stack with slices left out is not whole and gives no volume.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lvseg.geometry import GAP_FACTOR, POSITION_TOLERANCE_MM, gaps, normal, slice_positions_mm
+from lvseg.geometry import GAP_FACTOR, Plane, normal, tilt_degrees
 from lvseg.issues import Issue
-from lvseg.read.frames import FrameInfo, by_orientation, by_position, canonical, recency
-from lvseg.read.phases import (
-    Ordered,
-    SamePixels,
-    drop_duplicates,
-    order_phases,
-    usual_count,
-    why_no_phases,
-    why_not_one_cycle,
-)
+from lvseg.read.assemble import Candidate, Slice, space_of
+from lvseg.read.frames import FrameInfo, moment
+from lvseg.read.headers import NOTES
+from lvseg.read.phases import covers_one_beat, usual_count, why_not_one_cycle
+from lvseg.read.regrid import Placement, placement_of
+from lvseg.read.rules import TIMED_RULES
 
 #: From base to apex the left ventricle points left, forward and down: the mean direction of the
 #: slice normals of ordinary short-axis stacks, LPS, a unit vector.
 LEFT_VENTRICLE_AXIS = (0.64, -0.67, -0.38)
-#: A cine has rarely fewer phases; stacks with fewer count for less.
-USUAL_PHASES = 10
-#: What is no single heartbeat counts for this much: any cine in the study is better.
-NOT_ONE_BEAT_SHARE = 0.02
-#: A slice of the same series tilted by less than this is a re-angled one, not another view.
-REANGLED_DEGREES = 15.0
+#: Up to this angle between the slice normal and that axis a stack is a short axis. Real short axes
+#: at hand: GE 1.7, 2.2 and 3.7 degrees, Philips 0.4, Siemens 17.0; the limit is twice the largest.
+SHORT_AXIS_DEGREES = 35.0
+#: Beyond this angle a stack is no short axis: body planes lie at 48 (coronal), 50 (sagittal) and
+#: 68 degrees (axial); the real long axes at hand at 57 (outflow tract), 66, 73 (four chambers), 81
+#: and 86 (two chambers). Between both limits nothing but the angle speaks against a short axis.
+REACH_DEGREES = 45.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """Parallel images of one size that may form a stack, or may not."""
+class Moment:
+    """Where the pixels of one phase of one slice come from.
 
-    frames: tuple[FrameInfo, ...]
+    :param frame: the image, or the nearer of two; :param other: the one to blend it with;
+        :param share: how much of ``other``.
+    """
 
-    @property
-    def series_uids(self) -> tuple[str, ...]:
-        """The series the images come from."""
-        return tuple(sorted({frame.series_uid for frame in self.frames}))
+    frame: FrameInfo
+    other: FrameInfo | None = None
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """What became of a group.
+    """What became of a candidate.
 
-    :param frames: ``[T][Z]``, empty if this is no cine stack.
+    :param moments: ``[T][Z]``, empty if this is no cine stack.
+    :param placements, planes: of each slice, on the common frame of ``size`` (rows, columns).
     :param slices: distinct positions found; :param phases: the usual number per position.
-    :param reason: why it is one, or why not.
+    :param tilt_degrees: angle between the slice normal and the usual axis of the left ventricle.
+    :param why_not_one_beat: why the phases are not of one heartbeat, "" if they are.
+    :param reason: why it is a short-axis cine, or why not.
     """
 
-    group: Group
-    frames: tuple[tuple[FrameInfo, ...], ...]
+    candidate: Candidate
     slices: int
     phases: int
-    score: float
     reason: str
+    tilt_degrees: float
+    moments: tuple[tuple[Moment, ...], ...] = ()
+    placements: tuple[Placement, ...] = ()
+    planes: tuple[Plane, ...] = ()
+    size: tuple[int, int] = (0, 0)
     order_rule: str = ""
     times_ms: tuple[float, ...] | None = None
+    why_not_one_beat: str = ""
     issues: tuple[Issue, ...] = ()
     complete: bool = True
 
+    @property
+    def frames(self) -> tuple[tuple[FrameInfo, ...], ...]:
+        """The images ``[T][Z]``; of a blended one the nearer."""
+        return tuple(tuple(moment.frame for moment in phase) for phase in self.moments)
 
-def _tilt_degrees(frame: FrameInfo) -> float:
-    """Angle between the slice normal and the usual axis of the left ventricle, 0 to 90."""
+
+def tilt_of(plane: Plane) -> float:
+    """Angle between a slice normal and the usual axis of the left ventricle, 0 to 90 degrees."""
     axis = np.array(LEFT_VENTRICLE_AXIS) / np.linalg.norm(LEFT_VENTRICLE_AXIS)
-    cosine = abs(float(normal(frame.placed()) @ axis))
-    return float(np.degrees(np.arccos(min(cosine, 1.0))))
+    return float(np.degrees(np.arccos(min(abs(float(normal(plane) @ axis)), 1.0))))
 
 
-def score(slices: int, phases: int, tilt_degrees: float) -> float:
-    """How good a candidate is: slices x (phases / 10, at most 1) x cosine of the tilt.
-
-    The cosine is not taken below 0.1: an odd orientation alone excludes nothing.
-
-    >>> score(10, 20, 0.0), score(10, 5, 60.0)
-    (10.0, 2.5)
-    """
-    lean = max(float(np.cos(np.radians(tilt_degrees))), 0.1)
-    return round(slices * min(1.0, phases / USUAL_PHASES) * lean, 6)
-
-
-def groups_of(frames: Sequence[FrameInfo]) -> list[Group]:
-    """Candidates: magnitude MR images by series, kind, frame size, pixel spacing and orientation.
-
-    Series of one position each are joined where all else agrees (one series per slice), and a
-    series of one position is joined to a stack on whose grid it lies (a repeated slice).
-    """
-    usable = [frame for frame in frames if frame.plane is not None and frame.modality == "MR"]
-    groups: list[Group] = []
-    for parallel in by_orientation([f for f in usable if f.component == "magnitude"]):
-        pools: dict[tuple[object, ...], dict[str, list[FrameInfo]]] = {}
-        for frame in parallel:
-            spacing = tuple(round(value, 4) for value in frame.placed().pixel_spacing_mm)
-            kind = (frame.rows, frame.columns, spacing, frame.sop_class_uid)
-            pools.setdefault(kind, {}).setdefault(frame.series_uid, []).append(frame)
-        for pool in pools.values():
-            groups.extend(_joined([_group(members) for members in pool.values()]))
-    return sorted(groups, key=lambda group: canonical(group.frames[0]))
-
-
-def _group(frames: Sequence[FrameInfo]) -> Group:
-    return Group(tuple(sorted(frames, key=canonical)))
-
-
-def _joined(series: list[Group]) -> list[Group]:
-    by_sequence: dict[tuple[str, ...], list[Group]] = {}
-    for group in series:
-        by_sequence.setdefault(group.frames[0].pulse_sequence, []).append(group)
-    result: list[Group] = []
-    for alike in by_sequence.values():
-        counts = [[len(frames) for frames in by_position(group.frames)] for group in alike]
-        stacks = [g for g, c in zip(alike, counts, strict=True) if len(c) > 1]
-        singles = [g for g, c in zip(alike, counts, strict=True) if len(c) == 1 and c[0] > 1]
-        result.extend(g for g, c in zip(alike, counts, strict=True) if c == [1])
-        if not stacks:
-            if singles:
-                result.append(_group([frame for group in singles for frame in group.frames]))
-            continue
-        stacks.sort(key=lambda group: (-len(by_position(group.frames)), recency(group.frames)))
-        for single in singles:
-            host = next((i for i, stack in enumerate(stacks) if _fits(single, stack)), None)
-            if host is None:
-                result.append(single)
-            else:
-                stacks[host] = _group([*stacks[host].frames, *single.frames])
-        result.extend(stacks)
-    return result
-
-
-def _fits(single: Group, stack: Group) -> bool:
-    """Whether a lone slice has the phases of a stack and lies on its grid."""
-    positions = by_position(stack.frames)
-    if len(single.frames) != usual_count([len(frames) for frames in positions]):
-        return False
-    planes = [frames[0].placed() for frames in positions]
-    at = slice_positions_mm([*planes, single.frames[0].placed()])
-    step = float(np.median(np.diff(at[:-1])))
-    offset = (float(at[-1]) - float(at[0])) / step
-    near = -1.5 < offset < len(planes) + 0.5
-    return near and abs(offset - round(offset)) * step <= max(POSITION_TOLERANCE_MM, 0.1 * step)
-
-
-def assess(group: Group, same_pixels: SamePixels) -> Stack:
-    """Order a group in space and time and say whether it is a cine stack.
-
-    Slices lie in ascending order along the normal. Slices without the usual number of phases are
-    left out with an issue of severity error, and the stack is no longer complete.
-    """
-    cleaned = [drop_duplicates(frames, same_pixels) for frames in by_position(group.frames)]
-    positions = [frames for frames, _ in cleaned]
-    dropped = sum(count for _, count in cleaned)
-    ordered = order_phases(positions)
-    if ordered is None:
-        count = usual_count([len(frames) for frames in positions])
-        return _refused(group, positions, count, "nothing in the headers orders the phases in time")
-    phases = ordered.usual
-    if len(positions) < 2:
-        why = "looks like a long-axis or single-slice cine" if phases > 1 else "a single image"
-        return _refused(group, positions, phases, f"one position only ({phases} phases): {why}")
-    if phases < 2:
-        return _refused(group, positions, phases, f"no phases: {len(positions)} slices, one time")
-    kept = [frames for frames in ordered.slices if len(frames) == phases]
+def assess(candidate: Candidate) -> Stack:
+    """Say whether a candidate is a cine stack, and of which images it then consists."""
+    places, ordered = candidate.places(), candidate.ordered
+    phases = usual_count([max(len(each.frames) for each in place) for place in places])
+    tilt = tilt_of(candidate.slices[0].plane)
+    why = _why_none(candidate, len(places), phases, tilt)
+    if why or ordered is None:
+        return Stack(candidate, len(places), phases, why, tilt)
+    chosen, repeat_issues, sure = _choose(places, phases, ordered.rule)
+    usable = [_usable(each, phases, ordered.rule) for each in chosen]
+    rows = _on_one_frame([e for e, fit in zip(chosen, usable, strict=True) if fit])
+    kept = [each for each, _ in rows]
     if len(kept) < 2:
-        return _refused(
-            group, positions, phases, f"only {len(kept)} of {len(positions)} slices have all phases"
-        )
-    why = why_no_phases(kept, ordered.rule)
-    if why:
-        return _refused(group, positions, phases, why)
-    tilt = _tilt_degrees(kept[0][0])
-    times, noted = _times(ordered, kept)
-    beats = why_not_one_cycle(kept, times)
-    places = str(len(kept)) if len(kept) == len(positions) else f"{len(kept)} of {len(positions)}"
+        why = f"only {len(kept)} of {len(places)} slices have all phases"
+        return Stack(candidate, len(places), phases, why, tilt)
+    moments = [_resampled(each.frames, phases) for each in kept]
+    times, noted = _times(ordered.rule, [e.frames for e in kept if len(e.frames) == phases])
+    beats = why_not_one_cycle([each.frames for each in kept], times)
+    issues = (
+        *noted,
+        *_order_issues(candidate),
+        *_beat_issues(beats),
+        *_copy_issues(candidate.dropped),
+        *_numbered(repeat_issues, kept),
+        *_phase_issues(chosen, kept, usable, phases),
+        *_frame_issues(chosen, usable, rows),
+        *_tilt_issues(tilt, kept),
+        *_note_issues(kept),
+        *_gap_issues(chosen, kept),
+    )
+    told = str(len(kept)) if len(kept) == len(places) else f"{len(kept)} of {len(places)}"
     return Stack(
-        group=group,
-        frames=tuple(zip(*kept, strict=True)),
-        slices=len(positions),
+        candidate=candidate,
+        slices=len(places),
         phases=phases,
-        score=score(len(kept), phases, tilt) * (NOT_ONE_BEAT_SHARE if beats else 1.0),
-        reason=f"{places} parallel slices x {phases} phases, "
-        f"ordered by {ordered.rule}, "
-        f"normal {tilt:.0f} degrees from the usual axis of the left ventricle"
+        reason=f"{told} parallel slices x {phases} phases, ordered by {ordered.rule}, normal "
+        f"{tilt:.0f} degrees from the usual axis of the left ventricle"
+        + ("" if tilt <= SHORT_AXIS_DEGREES else ", which is unusual for a short axis")
         + (f"; not one heartbeat: {beats}" if beats else ""),
+        tilt_degrees=tilt,
+        moments=tuple(zip(*moments, strict=True)),
+        placements=tuple(put for _, (put, _) in rows),
+        planes=tuple(plane for _, (_, plane) in rows),
+        size=_usual_frame(kept),
         order_rule=ordered.rule,
         times_ms=times,
-        issues=noted + _issues(ordered, kept, dropped, beats) + _gaps(ordered, kept),
-        complete=len(kept) == len(ordered.slices),
+        why_not_one_beat=beats,
+        issues=issues,
+        complete=len(kept) == len(places) and sure and not ordered.doubt,
     )
 
 
-def _refused(
-    group: Group, positions: Sequence[Sequence[FrameInfo]], phases: int, reason: str
-) -> Stack:
-    return Stack(group, (), len(positions), phases, 0.0, reason)
+def _why_none(candidate: Candidate, places: int, phases: int, tilt: float) -> str:
+    """Why a candidate is no short-axis cine, "" if nothing speaks against it."""
+    if candidate.ordered is None:
+        return "nothing in the headers orders the phases in time"
+    if places < 2:
+        why = "looks like a long-axis or single-slice cine" if phases > 1 else "a single image"
+        return f"one position only ({phases} phases): {why}"
+    if phases < 2:
+        return f"no phases: {places} slices, one time"
+    whys = Counter(w for each in candidate.slices if (w := each.why_not).endswith("not phases"))
+    if whys:
+        return whys.most_common(1)[0][0]
+    if tilt > REACH_DEGREES:
+        return (
+            f"planes {tilt:.0f} degrees from a usual short axis (limit {REACH_DEGREES:.0f}): "
+            f"{places} parallel slices x {phases} phases of another view"
+        )
+    return ""
+
+
+# Repeats
+
+
+def _choose(
+    places: Sequence[Sequence[Slice]], phases: int, rule: str
+) -> tuple[list[Slice], list[tuple[Slice, Issue]], bool]:
+    """One acquisition of each place, issues about the others, and whether all choices are sure."""
+    chosen, issues, sure = [], [], True
+    for place in places:
+        if len(place) == 1:
+            chosen.append(place[0])
+            continue
+        ranked = sorted(place, key=lambda each: _preference(each, phases, rule))
+        best, rest = ranked[-1], ranked[:-1]
+        chosen.append(best)
+        latest = max(moment(each.frames) for each in place)
+        if moment(best.frames) == latest and any(moment(e.frames) == latest for e in rest):
+            sure = False
+            text = "two acquisitions of {slice} bear the same time: which is the later is not known"
+            issues.append((best, Issue("repeat-order-unknown", "error", text)))
+            continue
+        issues.append((best, Issue("reacquired-slice", "warning", _repeat_text(best, rest))))
+    return chosen, issues, sure
+
+
+def _preference(each: Slice, phases: int, rule: str) -> tuple[object, ...]:
+    """A sort key that puts the acquisition to use last: whole, not coarser, later."""
+    pixel_mm2 = float(np.prod(each.plane.pixel_spacing_mm))
+    whole = _usable(each, phases, rule)
+    return (whole, len(each.frames) if not whole else 0, -round(pixel_mm2, 2), moment(each.frames))
+
+
+def _repeat_text(best: Slice, rest: Sequence[Slice]) -> str:
+    other = max(rest, key=lambda each: moment(each.frames))
+    apart = abs(best.at_mm - other.at_mm)
+    later = moment(best.frames) > moment(other.frames)
+    why = "the last one was kept" if later else "the earlier was kept: the later one is worse"
+    return (
+        f"{{slice}} was acquired more than once ({_named(best)} and {_named(other)}, "
+        f"{apart:.1f} mm apart); {why}"
+    )
+
+
+def _named(each: Slice) -> str:
+    first = each.frames[0]
+    number = "?" if first.series_number is None else str(first.series_number)
+    clock = first.acquired.partition(".")[0][-6:]
+    return (
+        f"series {number} at {clock[:2]}:{clock[2:4]}:{clock[4:]}" if clock else f"series {number}"
+    )
+
+
+def _numbered(found: Sequence[tuple[Slice, Issue]], kept: Sequence[Slice]) -> list[Issue]:
+    """Issues about slices with the numbers of those that are kept."""
+    return [
+        Issue(
+            issue.code,
+            issue.severity,
+            issue.text.format(slice=f"slice {kept.index(each)}"),
+            slice=kept.index(each),
+        )
+        for each, issue in found
+        if each in kept
+    ]
+
+
+# Phases
+
+
+def _usable(each: Slice, phases: int, rule: str) -> bool:
+    """Whether a slice has the usual number of phases, or can be brought to it."""
+    count = len(each.frames)
+    return count == phases or (count > 1 and covers_one_beat(each.frames, rule))
+
+
+def _resampled(frames: Sequence[FrameInfo], phases: int) -> tuple[Moment, ...]:
+    """The moments of a slice in a cycle of ``phases``: between two images a blend of both."""
+    if len(frames) == phases:
+        return tuple(map(Moment, frames))
+    moments = []
+    for index in range(phases):
+        at = index * len(frames) / phases
+        before, share = int(at), at - int(at)
+        pair = frames[before], frames[(before + 1) % len(frames)]
+        if share > 0.5:
+            pair, share = pair[::-1], 1 - share
+        moments.append(Moment(pair[0], pair[1], share) if share > 1e-9 else Moment(pair[0]))
+    return tuple(moments)
 
 
 def _times(
-    ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]
+    rule: str, kept: Sequence[tuple[FrameInfo, ...]]
 ) -> tuple[tuple[float, ...] | None, tuple[Issue, ...]]:
     """Per phase the median over slices: trigger times differ from slice to slice."""
-    note = Issue("phase-order", "info", f"phases are ordered by {ordered.rule}")
-    if ordered.rule != "TriggerTime":
+    note = Issue("phase-order", "info", f"phases are ordered by {rule}")
+    if rule not in TIMED_RULES:
         unknown = Issue("no-phase-times", "info", "the headers give no usable phase times")
         return None, (note, unknown)
     table = np.array([[frame.trigger_ms for frame in frames] for frames in kept], np.float64)
     return tuple(float(value) for value in np.median(table, axis=0)), (note,)
 
 
-def _issues(
-    ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]], dropped: int, beats: str
-) -> tuple[Issue, ...]:
-    """What a reader of the result must know about the slices and their phases."""
-    issues: list[Issue] = []
-    if beats:
+def _order_issues(candidate: Candidate) -> list[Issue]:
+    ordered = candidate.ordered
+    if ordered is None:
+        return []
+    if ordered.doubt:
         text = (
-            f"{beats}: these are not phases of one heartbeat (perfusion, or many beats in real "
-            "time?); end-diastole, end-systole and ejection fraction may mean nothing"
+            f"the order of the phases is not known: {ordered.doubt}; volumes and the ejection "
+            "fraction would mean nothing"
         )
-        issues.append(Issue("not-one-heartbeat", "warning", text))
-    if dropped:
-        text = f"{dropped} image(s) were there twice; one copy of each was kept"
-        issues.append(Issue("duplicate-images", "info", text))
-    for frames in (ordered.slices[index] for index in ordered.repeated):
-        if frames in kept:
-            at = kept.index(frames)
-            text = f"slice {at} was acquired more than once; the last one was kept"
-            issues.append(Issue("reacquired-slice", "warning", text, slice=at))
-    for index, frames in enumerate(ordered.slices, start=1):
-        if len(frames) != ordered.usual:
+        return [Issue("phase-order-unknown", "error", text)]
+    if ordered.contradicted:
+        text = (
+            f"{ordered.contradicted} contradicts the order of {ordered.rule}, which is evenly "
+            "spaced in every slice and was believed"
+        )
+        return [Issue("phase-order-contradicted", "warning", text)]
+    return []
+
+
+def _beat_issues(beats: str) -> list[Issue]:
+    if not beats:
+        return []
+    text = (
+        f"{beats}: these are not phases of one heartbeat (perfusion, or many beats in real "
+        "time?); end-diastole, end-systole and ejection fraction may mean nothing"
+    )
+    return [Issue("not-one-heartbeat", "warning", text)]
+
+
+def _copy_issues(dropped: int) -> list[Issue]:
+    if not dropped:
+        return []
+    text = f"{dropped} image(s) were there twice; one copy of each was kept"
+    return [Issue("duplicate-images", "info", text)]
+
+
+def _phase_issues(
+    chosen: Sequence[Slice], kept: Sequence[Slice], usable: Sequence[bool], phases: int
+) -> list[Issue]:
+    """What became of slices without the usual number of phases."""
+    issues = []
+    for index, (each, fit) in enumerate(zip(chosen, usable, strict=True), start=1):
+        if not fit:
             text = (
-                f"slice position {index} of {len(ordered.slices)} has {len(frames)} phases where "
-                f"{ordered.usual} are usual and was left out: the stack is incomplete, "
+                f"slice position {index} of {len(chosen)} has {len(each.frames)} phases where "
+                f"{phases} are usual and was left out: the stack is incomplete, "
                 "fetch the missing images"
             )
             issues.append(Issue("incomplete-slice", "error", text))
-    return tuple(issues)
+    for index, each in enumerate(kept):
+        if len(each.frames) != phases:
+            text = (
+                f"slice {index} has {len(each.frames)} phases where {phases} are usual; both are "
+                "a whole heartbeat, so it was interpolated in time"
+            )
+            issues.append(Issue("phases-resampled", "warning", text, slice=index))
+    return issues
 
 
-def _gaps(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[Issue, ...]:
+# The common frame
+
+
+def _usual_frame(slices: Sequence[Slice]) -> tuple[int, int]:
+    counts = Counter((each.frames[0].rows, each.frames[0].columns) for each in slices)
+    return max(counts, key=lambda size: (counts[size], size))
+
+
+def _usual_directions(slices: Sequence[Slice]) -> Plane:
+    """The plane of the slice whose in-plane axes most others share."""
+    size = _usual_frame(slices)
+    fit = [e.plane for e in slices if (e.frames[0].rows, e.frames[0].columns) == size]
+    counts = Counter((plane.row_step, plane.column_step) for plane in fit)
+    usual = max(counts, key=lambda each: (counts[each], each))
+    return next(plane for plane in fit if (plane.row_step, plane.column_step) == usual)
+
+
+def _on_one_frame(slices: Sequence[Slice]) -> list[tuple[Slice, tuple[Placement, Plane]]]:
+    """The slices that fit on the usual frame, each with its placement and its plane there."""
+    if not slices:
+        return []
+    size, like = _usual_frame(slices), _usual_directions(slices)
+    whole = [e for e in slices if (e.frames[0].rows, e.frames[0].columns) == size]
+    whole = [e for e in whole if float(np.dot(e.plane.row_step, like.row_step)) > 0.9]
+    rows = []
+    for each in slices:
+        near = min(whole, key=lambda other: abs(other.at_mm - each.at_mm))
+        own = (each.frames[0].rows, each.frames[0].columns)
+        placed = placement_of(each.plane, own, near.plane, size)
+        if placed is not None:
+            rows.append((each, placed))
+    return rows
+
+
+def _frame_issues(
+    chosen: Sequence[Slice],
+    usable: Sequence[bool],
+    rows: Sequence[tuple[Slice, tuple[Placement, Plane]]],
+) -> list[Issue]:
+    """What was done to slices of another size or turn, and which were left out for it."""
+    issues, kept = [], [each for each, _ in rows]
+    for index, (each, fit) in enumerate(zip(chosen, usable, strict=True), start=1):
+        if fit and each not in kept:
+            text = (
+                f"slice position {index} of {len(chosen)} shows another field of view and was "
+                "left out: the stack is incomplete"
+            )
+            issues.append(Issue("other-field-of-view", "error", text))
+    for index, (each, (placement, _)) in enumerate(rows):
+        if placement != Placement():
+            first = each.frames[0]
+            how = "turned" if placement.swap or any(placement.flip) else "cropped or padded"
+            text = (
+                f"slice {index} ({first.rows} x {first.columns} pixels) was {how} to the frame of "
+                "the others; no pixel was resampled"
+            )
+            issues.append(Issue("frame-adapted", "info", text, slice=index))
+    return issues
+
+
+def _tilt_issues(tilt: float, kept: Sequence[Slice]) -> list[Issue]:
+    issues = []
+    if tilt > SHORT_AXIS_DEGREES:
+        text = (
+            f"the planes are {tilt:.0f} degrees from a usual short axis (limit "
+            f"{SHORT_AXIS_DEGREES:.0f}): this may be another view, and its volumes no volumes"
+        )
+        issues.append(Issue("not-short-axis", "error", text))
+    first = kept[0].plane
+    angles = [tilt_degrees(first, each.plane) for each in kept]
+    worst = int(np.argmax(angles))
+    if angles[worst] > 0.1:
+        text = (
+            f"slices lie at up to {angles[worst]:.1f} degrees to each other; each is measured in "
+            "its own plane"
+        )
+        issues.append(Issue("tilted-slices", "warning", text, slice=worst))
+    return issues
+
+
+def _note_issues(kept: Sequence[Slice]) -> list[Issue]:
+    """What the headers of the stack say that cannot be true, once each."""
+    notes = Counter(note for each in kept for frame in each.frames for note in frame.notes)
+    issues = []
+    for note, count in sorted(notes.items()):
+        code, text = NOTES[note]
+        issues.append(Issue(code, "warning", f"{count} image(s) have {text}"))
+    spaces = {space_of(each.frames) for each in kept} - {""}
+    if len(spaces) > 1:
+        text = (
+            f"the slices name {len(spaces)} frames of reference but lie on one grid; they were "
+            "taken as one stack"
+        )
+        issues.append(Issue("frames-of-reference", "warning", text))
+    return issues
+
+
+def _gap_issues(chosen: Sequence[Slice], kept: Sequence[Slice]) -> list[Issue]:
     """Gaps between neighbours, slices that were left out counted as present."""
-    planes = [frames[0].placed() for frames in ordered.slices]
-    if len(planes) < 3:
-        return ()
-    distances = np.diff(slice_positions_mm(planes))
+    if len(chosen) < 3:
+        return []
+    distances = np.diff([each.at_mm for each in chosen])
     usual = float(np.median(distances))
     found = []
-    for index in gaps(planes):
-        before = sum(1 for frames in ordered.slices[: index + 1] if frames in kept) - 1
+    for index in np.flatnonzero(distances > GAP_FACTOR * usual).tolist():
+        before = sum(1 for each in chosen[: index + 1] if each in kept) - 1
         missing = max(1, round(float(distances[index]) / usual) - 1)
         found.append(
             Issue(
@@ -266,4 +436,4 @@ def _gaps(ordered: Ordered, kept: Sequence[tuple[FrameInfo, ...]]) -> tuple[Issu
                 slice=max(before, 0),
             )
         )
-    return tuple(found)
+    return found

@@ -5,21 +5,37 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from lvseg.cine import Cine
 from lvseg.errors import NotACineError, ReadError
+from lvseg.names import readable, safe_name, told_apart
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.sources import HEAD_BYTES, Blob, Files, Kind, Progress, label_of, sniff, stem, walk
+from lvseg.read.pairs import Pair, find_pairs, pair_of, without_pairs
+from lvseg.read.sources import (
+    DICOMDIR,
+    HEAD_BYTES,
+    Blob,
+    Files,
+    Kind,
+    Progress,
+    blob_of,
+    foreign,
+    sniff,
+    stem,
+    walk,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from lvseg.read.frames import FrameInfo
 
+#: Read of a file at once: what tells its kind and, of most DICOM files, the whole header.
+FIRST_BYTES = 16384
 #: Folder names that say what is inside, not which study it is.
 GENERIC_NAMES = frozenset({"dicom", "dicoms", "dcm", "images", "data", "cine", "sax"})
 
@@ -29,14 +45,18 @@ class StudyRef:
     """One study of a source, ready to be read.
 
     :param name: safe as a file name, unique within its source; never a patient's name.
-    :param location: the path as given, for pictures and NIfTI the file itself.
+    :param location: the path as given, readable; for pictures and NIfTI the file itself.
+    :param pair: of a study in two files, both; ``blob`` is that of end-diastole.
+    :param parts: of its path, outermost first, to tell it from others of its name.
     """
 
     name: str
     format: Kind
     location: str
     study_uid: str | None = None
+    parts: tuple[str, ...] = field(default=(), repr=False, compare=False)
     blob: Blob | None = field(default=None, repr=False, compare=False)
+    pair: Pair | None = field(default=None, repr=False, compare=False)
     frames: tuple[FrameInfo, ...] = field(default=(), repr=False, compare=False)
     broken: int = field(default=0, repr=False, compare=False)
 
@@ -52,27 +72,30 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
     others: list[tuple[Literal["nifti", "picture"], Blob]] = []
     broken: list[tuple[Blob, str]] = []
     for done, blob in enumerate(blobs, start=1):
-        with files.open(blob) as stream:
-            kind = sniff(stream.read(HEAD_BYTES), blob.name)
+        with files.look(blob) as (kind, stream):
             if kind == "dicom":
                 from lvseg.read.headers import BrokenHeaderError, read_headers
 
-                stream.seek(0)
                 try:
-                    frames.extend(read_headers(stream, blob))
+                    frames.extend(read_headers(stream, blob, stream.read(FIRST_BYTES)))
                 except BrokenHeaderError as error:
                     broken.append((blob, str(error)))
             elif kind is not None:
                 others.append((kind, blob))
         if progress is not None:
             progress(done, len(blobs))
-    refs = _dicom_refs(source, frames, len(broken)) + _file_refs(source, others)
+    images = [blob for kind, blob in others if kind == "nifti"]
+    files_of = _file_refs(others, find_pairs(images, blobs, files))
+    refs = _dicom_refs(source, frames, len(broken)) + files_of
     if not refs:
-        raise _nothing(source, len(blobs), broken, bool(frames))
+        raise _nothing(source, blobs, broken, objects=bool(frames))
     return refs
 
 
-def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: bool) -> ReadError:
+def _nothing(
+    source: Path, blobs: Sequence[Blob], broken: list[tuple[Blob, str]], *, objects: bool
+) -> ReadError:
+    count = len(blobs)
     if objects:
         return NotACineError(
             f"expected images, found only DICOM objects without images in {source}: "
@@ -93,19 +116,27 @@ def _nothing(source: Path, count: int, broken: list[tuple[Blob, str]], objects: 
             f"expected images, found an empty folder or results of lvseg alone at {source}: "
             "check the path"
         )
+    known = [(blob, foreign(blob.name)) for blob in blobs if foreign(blob.name)]
+    if known:
+        blob, what = known[0]
+        return ReadError(
+            f"expected DICOM, NIfTI, PNG, JPEG or TIFF, found {blob.label} among {count} file(s), "
+            f"{what}"
+        )
     return ReadError(
         f"expected DICOM, NIfTI, PNG, JPEG or TIFF, found none among {count} file(s) in {source}: "
         "check the path"
     )
 
 
-def _source_name(source: Path) -> str:
-    """The name of the folder or file; of a folder named after its kind, the parent's."""
-    resolved = source.resolve()
-    if not source.is_dir():
-        return label_of(stem(source.name))
-    generic = resolved.name.lower() in GENERIC_NAMES and resolved.parent.name
-    return label_of(resolved.parent.name if generic else resolved.name)
+def _source_parts(source: Path) -> tuple[str, ...]:
+    """The parts of the path of a source; of one named after its kind, those of its parent."""
+    folder = source.parent if source.name.upper() == DICOMDIR else source
+    parts = folder.resolve().parts[1:]
+    if not folder.is_dir():
+        return (*parts[:-1], stem(parts[-1]))
+    generic = len(parts) > 1 and parts[-1].lower() in GENERIC_NAMES
+    return (parts[:-1] if generic else parts) or ("",)
 
 
 def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[StudyRef, ...]:
@@ -115,52 +146,55 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
     imaging = {
         uid: group for uid, group in by_study.items() if any(frame.rows > 0 for frame in group)
     }
-    base = _source_name(source)
+    parts = _source_parts(source)
     own = {uid: _own_folder(source, group) for uid, group in imaging.items()}
-    counts = Counter(own.values())
+    counts = Counter(safe_name(each[-1]) for each in own.values() if each)
     refs = []
     for uid in sorted(imaging):
-        digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
-        name = base if len(imaging) == 1 else f"{base}-{digest}"
-        if len(imaging) > 1 and own[uid] and counts[own[uid]] == 1:
-            name = own[uid]
-        refs.append(
-            StudyRef(name, "dicom", str(source), uid, frames=tuple(imaging[uid]), broken=broken)
-        )
+        trail = parts
+        if len(imaging) > 1 and own[uid] and counts[safe_name(own[uid][-1])] == 1:
+            trail = (*parts, *own[uid])
+        elif len(imaging) > 1:
+            digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
+            trail = (*parts[:-1], f"{safe_name(parts[-1])}-{digest}")
+        name, location, group = safe_name(trail[-1]), readable(str(source)), tuple(imaging[uid])
+        refs.append(StudyRef(name, "dicom", location, uid, trail, frames=group, broken=broken))
     return tuple(refs)
 
 
-def _own_folder(source: Path, frames: list[FrameInfo]) -> str:
-    """The folder below a source that holds all images of a study; "" where there is none."""
+def _own_folder(source: Path, frames: list[FrameInfo]) -> tuple[str, ...]:
+    """The folders below a source that lead to all images of a study; () where there are none."""
     blobs = [frame.instance.blob for frame in frames]
     if not source.is_dir() or any(blob.member for blob in blobs):
-        return ""
+        return ()
     common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
-    parts = [part for part in common.relative_to(source).parts if part.lower() not in GENERIC_NAMES]
-    return label_of(parts[-1]) if parts else ""
+    parts = common.relative_to(source).parts
+    return tuple(part for part in parts if part.lower() not in GENERIC_NAMES)
 
 
 def _file_refs(
-    source: Path, others: list[tuple[Literal["nifti", "picture"], Blob]]
+    others: Sequence[tuple[Literal["nifti", "picture"], Blob]], pairs: Sequence[Pair]
 ) -> tuple[StudyRef, ...]:
-    short = [label_of(stem(blob.name)) for _, blob in others]
-    counts = Counter(short)
-    taken: Counter[str] = Counter()
-    refs = []
-    for (kind, blob), plain in zip(others, short, strict=True):
-        name = plain if counts[plain] == 1 else _long_name(source, blob)
-        taken[name] += 1
-        if taken[name] > 1:
-            name = f"{name}-{taken[name]}"
-        refs.append(StudyRef(name, kind, blob.label, blob=blob))
-    return tuple(refs)
+    """One study a file, in order of their names, but one a pair."""
+    alone = set(without_pairs([blob for _, blob in others], pairs))
+    found: list[tuple[Kind, Blob, Pair | None]] = [
+        *((kind, blob, None) for kind, blob in others if blob in alone),
+        *(("nifti", pair.ed, pair) for pair in pairs),
+    ]
+    found.sort(key=lambda each: each[1])
+    parts = [blob.parts if pair is None else pair.parts for _, blob, pair in found]
+    return tuple(
+        StudyRef(
+            name, kind, blob.label if pair is None else pair.label, parts=own, blob=blob, pair=pair
+        )
+        for name, own, (kind, blob, pair) in zip(told_apart(parts), parts, found, strict=True)
+    )
 
 
-def _long_name(source: Path, blob: Blob) -> str:
-    """A name with its folders, for files that share their own."""
-    inside = blob.path.relative_to(source) if source.is_dir() else Path()
-    parts = [*inside.parts, *(part for part in blob.member.split("/") if part)]
-    return label_of("-".join([*parts[:-1], stem(parts[-1])]))
+def pair_ref(ed: Path, es: Path) -> StudyRef:
+    """The study of two files that the user calls end-diastole and end-systole."""
+    pair = pair_of(blob_of(ed), blob_of(es))
+    return _file_refs((), (pair,))[0]
 
 
 # Headers of the objects of a source, for results that go back to their archive

@@ -9,7 +9,7 @@ from typing import Any
 from lvseg.cine import Cine, Mask
 from lvseg.geometry import Grid
 from lvseg.issues import Issue, verdict_of
-from lvseg.results import Confidence, LVMeasurements, StudyResult
+from lvseg.results import Confidence, Interval, LVMeasurements, StudyResult
 from lvseg.version import __version__
 
 #: Version of the document; it changes when a name or a meaning does.
@@ -21,7 +21,8 @@ _STAGES = ("read", "predict", "write")
 def measurements_document(result: StudyResult) -> dict[str, Any]:
     """Describe a result as the JSON object of ``measurements.json``, schema 1.
 
-    Volumes in ml, areas in mm2, percent and cardiac output have 2 decimals, the heart rate and peak
+    Volumes in ml, areas in mm2, mass in g, wall thickness in mm, percent, cardiac output and the
+    intervals of values (``[low, high]``) have 2 decimals, the heart rate and peak
     rates 1, seconds and Dice 3, spacings 4.
     ``volume_ml``, ``area_mm2`` and ``quality.expected_dice_by_slice`` have one entry per phase in
     ``phase_index``; they are null where they cannot be known, and so is every other value.
@@ -85,6 +86,16 @@ def _document(
         "slices_es": None if values.slices_es is None else list(values.slices_es),
         "conventions": dict(values.methods),
         "area_px": [list(row) for row in values.area_px],
+        "mass_g": _rounded(values.mass_g),
+        "wall_thickness_mm": (
+            None
+            if values.wall_thickness_mm is None
+            else [_rounded(each) for each in values.wall_thickness_mm]
+        ),
+        "edv_ml_interval": _interval(values.edv_ml_interval),
+        "esv_ml_interval": _interval(values.esv_ml_interval),
+        "ef_percent_interval": _interval(values.ef_percent_interval),
+        "mass_g_interval": _interval(values.mass_g_interval),
     }
 
 
@@ -136,6 +147,10 @@ def _seconds(seconds: Mapping[str, float]) -> dict[str, float | None]:
     stages["total"] = _rounded(sum(v for name, v in seconds.items() if name != "total"), 3)
     more = {name: _rounded(v, 3) for name, v in seconds.items() if name not in stages}
     return stages | more
+
+
+def _interval(found: Interval | None) -> list[float | None] | None:
+    return None if found is None else [_rounded(bound) for bound in found]
 
 
 def _rounded(value: float | None, digits: int = 2) -> float | None:

@@ -22,7 +22,8 @@ from lvseg.labels import LABELS, Label
 from lvseg.modelcard import ModelCard
 from lvseg.report.curve import Curve, areas, curve, number, summed
 from lvseg.report.sprites import STEPS, Contours, SpriteSheets, frame_contours, sprite_sheets
-from lvseg.results import StudyResult
+from lvseg.report.thickness import thickness_chart
+from lvseg.results import Interval, StudyResult
 from lvseg.version import __version__
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ _WHY: Mapping[str, str] = MappingProxyType(
         "flat-curve": "no change over the phases",
     }
 )
+#: The same for the mass.
+_WHY_NO_MASS: Mapping[str, str] = MappingProxyType(
+    {"no-myocardium": "no myocardium outlined", "incomplete-wall": "a slice without wall"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Figure:
 
     :param value: as text, None where it is unknown; :param why: the reason then, or empty.
     :param main: one of those that people look for first.
+    :param interval: where the true value lies, as text; empty where that is unknown.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Figure:
     unit: str
     why: str = ""
     main: bool = False
+    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,8 @@ def to_html(result: StudyResult) -> str:
         contour_steps=STEPS,
         player=_player(result, sprites, contours, volume_curve),
         facts=_facts(result),
+        thickness=thickness_chart(result),
+        coverage=_coverage(result),
     )
 
 
@@ -151,15 +160,37 @@ def figures(result: StudyResult) -> tuple[Figure, ...]:
     """Every number of the page in reading order; nothing is left out, unknown ones say why."""
     values, why = result.measurements, _why_no_volume(result)
     main = (
-        ("EF", "ejection fraction", values.ef_percent, "%"),
-        ("EDV", "end-diastolic volume", values.edv_ml, "ml"),
-        ("ESV", "end-systolic volume", values.esv_ml, "ml"),
-        ("SV", "stroke volume", values.sv_ml, "ml"),
+        ("EF", "ejection fraction", values.ef_percent, "%", values.ef_percent_interval),
+        ("EDV", "end-diastolic volume", values.edv_ml, "ml", values.edv_ml_interval),
+        ("ESV", "end-systolic volume", values.esv_ml, "ml", values.esv_ml_interval),
+        ("SV", "stroke volume", values.sv_ml, "ml", None),
     )
+    mass = _mass(result, why)
     return (
         *_single_phase(result),
-        *(_figure(name, says, value, unit, why, main=True) for name, says, value, unit in main),
+        *(
+            _figure(name, says, value, unit, why, main=True, interval=interval)
+            for name, says, value, unit, interval in main
+        ),
+        *((mass,) if mass.main else ()),
         *_more(result, why),
+        *(() if mass.main else (mass,)),
+    )
+
+
+def _mass(result: StudyResult, why: str) -> Figure:
+    """The mass: a main number where there is a myocardium, else one of the others."""
+    values = result.measurements
+    codes = {issue.code for issue in (*result.issues, *values.issues)}
+    own = next((words for code, words in _WHY_NO_MASS.items() if code in codes), "")
+    return _figure(
+        "Mass",
+        "of the myocardium",
+        values.mass_g,
+        "g",
+        why or own,
+        main=Label.LV_MYOCARDIUM in result.mask.labels_present,
+        interval=values.mass_g_interval,
     )
 
 
@@ -184,10 +215,12 @@ def _figure(
     *,
     digits: int = 1,
     main: bool = False,
+    interval: Interval | None = None,
 ) -> Figure:
     if value is None:
         return Figure(name, meaning, None, unit, why, main)
-    return Figure(name, meaning, number(value, digits), unit, "", main)
+    known = "" if interval is None else " to ".join(number(bound, digits) for bound in interval)
+    return Figure(name, meaning, number(value, digits), unit, "", main, known)
 
 
 def _single_phase(result: StudyResult) -> Iterator[Figure]:
@@ -379,11 +412,23 @@ def _facts(result: StudyResult) -> list[tuple[str, list[tuple[str, str]]]]:
     values = result.measurements
     rules = [(key.replace("_", " "), rule) for key, rule in values.methods.items()]
     facts = [("Study", _study(result))]
+    if coverage := _coverage(result):
+        rules.append(("intervals", f"{coverage}, from errors on patients the model had not seen"))
     if rules:
         facts.append(("How it was measured", rules))
     if result.card is not None:
         facts.append(("Model", _model(result.card)))
     return facts
+
+
+def _coverage(result: StudyResult) -> str:
+    """The coverage of the intervals, as text; empty where there are none."""
+    values, card = result.measurements, result.card
+    every = (values.edv_ml_interval, values.esv_ml_interval, values.ef_percent_interval)
+    section = None if card is None or card.calibration is None else card.calibration.intervals
+    if section is None or not any((*every, values.mass_g_interval)):
+        return ""
+    return f"{number(100 * section.coverage, 0)} %"
 
 
 def _study(result: StudyResult) -> list[tuple[str, str]]:

@@ -82,12 +82,12 @@ def _edge_px(frames: int, box: Box) -> int:
 
 
 def frame_contours(mask: Mask, cine: Cine, box: Box, edge_px: int) -> dict[Label, Contours]:
-    """List the contours of each label present, phase and slice, in tenths of a frame's pixel.
+    """List the outer boundaries of each label present, by phase and slice, in tenths of a pixel.
 
     Every second point of the smoothed contour, to be drawn as a curve, in one flat list: x and y of
-    the first point, then the steps to the next ones. A frame without the label, or that the mask
-    does not hold, has none. The last label comes first, so that an inner one is drawn over the
-    inner border of one around it.
+    the first point, then the steps to the next ones, in pixels of a frame. A frame without the
+    label, or that the mask does not hold, has none. The last label comes first, so that an inner
+    one is drawn over one around it.
 
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
@@ -103,6 +103,6 @@ def frame_contours(mask: Mask, cine: Cine, box: Box, edge_px: int) -> dict[Label
     found: dict[Label, Contours] = {}
     for label in reversed(mask.labels_present):
         found[label] = [[[] for _ in range(cine.shape[1])] for _ in cine.frames]
-        for slices, phase in zip(mask.of(label), mask.phases, strict=True):
+        for slices, phase in zip(mask.within(label), mask.phases, strict=True):
             found[label][phase] = [[steps(each) for each in slice_contours(one)] for one in slices]
     return found

@@ -71,6 +71,10 @@ class AugmentOptions(StrictModel):
     :param coarse: side of the coarse pixels, in pixels; :param coarse_chance: of being coarse.
     :param rician: standard deviation of each channel of Rician noise (Gudbjartsson 1995);
         :param rician_chance: of having it.
+    :param contraction: the cavity's radius afterwards, as a share of that before, by a radial warp
+        around its centre; with the wall it makes an end-systolic or thick-walled heart of any
+        slice. :param contraction_reach: where the warp ends, in radii of the cavity before;
+        further where the wall would be stretched too much. :param contraction_chance: of it.
     """
 
     rotation_degrees: float = 180.0
@@ -103,6 +107,9 @@ class AugmentOptions(StrictModel):
     coarse_chance: Chance = 0.0
     rician: Spread = (0.0, 0.06)
     rician_chance: Chance = 0.0
+    contraction: Factor = (0.4, 1.1)
+    contraction_reach: Factor = (1.7, 2.5)
+    contraction_chance: Chance = 0.0
 
 
 #: Control points on each axis of the B-spline fields: fine deformation, and changes of intensity.
@@ -126,6 +133,8 @@ class AugmentParameters:
     :param local_contrast: B-spline control points of the log contrast, [N, 1, 6, 6].
     :param inverted: B-spline control points in -1..1; inverted where positive, [N, 1, 6, 6].
     :param smooth_px, coarse, rician: [N]; 0, 1 and 0 leave an image alone.
+    :param contraction: cavity centre (row, column) and radius in source pixels, its radius
+        afterwards as a share of that before, and the reach of the warp in radii, [N, 5].
     """
 
     centre: Tensor
@@ -145,6 +154,7 @@ class AugmentParameters:
     smooth_px: Tensor | None = None
     coarse: Tensor | None = None
     rician: Tensor | None = None
+    contraction: Tensor | None = None
 
     def to(self, device: torch.device) -> AugmentParameters:
         """The same parameters where the images are."""
@@ -200,12 +210,17 @@ def identity_parameters(centres: Tensor) -> AugmentParameters:
 
 
 def draw_parameters(
-    options: AugmentOptions, centres: Tensor, sides: tuple[int, int], generator: Generator
+    options: AugmentOptions,
+    centres: Tensor,
+    sides: tuple[int, int],
+    generator: Generator,
+    cavities: Tensor | None = None,
 ) -> AugmentParameters:
     """Draw the parameters of a batch.
 
-    :param centres: cavity centre of each image in source pixels (row, column), [N, 2].
+    :param centres: centre of the heart of each image in source pixels (row, column), [N, 2].
     :param sides: (rows, columns) of the source images.
+    :param cavities: centre (row, column) and radius of the cavity, [N, 3]; contraction needs it.
     """
     count = len(centres)
     shift = (torch.rand(count, 2, generator=generator) * 2 - 1) * options.shift_px
@@ -237,7 +252,10 @@ def draw_parameters(
         blur=torch.rand(count, generator=generator) < options.blur_chance,
         bias_centred=options.bias_centred,
     )
-    return _with_intensity(_with_geometry(first, options, sides, generator), options, generator)
+    drawn = _with_intensity(_with_geometry(first, options, sides, generator), options, generator)
+    if options.contraction_chance > 0 and cavities is not None:
+        drawn = replace(drawn, contraction=_contraction(options, cavities, generator))
+    return drawn
 
 
 def _with_geometry(
@@ -289,6 +307,45 @@ def _with_intensity(
     )
 
 
+#: How far beyond the cavity a contraction must reach, per share of the radius that it takes: the
+#: wall is then nowhere stretched more than fivefold.
+_ROOM = 3.0
+
+
+def _contraction(options: AugmentOptions, cavities: Tensor, generator: Generator) -> Tensor:
+    """Cavity and warp of each image, [N, 5]; a share of 1 leaves an image alone."""
+    count = len(cavities)
+    share = _uniform(count, options.contraction, generator)
+    share = _sometimes(share, options.contraction_chance, 1.0, generator)
+    reach = _uniform(count, options.contraction_reach, generator)
+    reach = torch.maximum(reach, share + _ROOM * (1 - share))
+    return torch.cat([cavities, share[:, None], reach[:, None]], 1)
+
+
+def contraction_source(radius: Tensor, share: Tensor, reach: Tensor) -> Tensor:
+    """Where a radial contraction looks: radius afterwards -> before, both in radii of the cavity.
+
+    Up to 0.7 of the new cavity's radius everything shrinks alike, by ``share``; from there a cubic
+    (Hermite) leads the displacement back to 0 at ``reach``. Increasing, and smooth.
+    """
+    slope = 1 / share - 1
+    start = 0.7 * share
+    length = reach - start
+    t = ((radius - start) / length).clamp(0, 1)
+    fade = (2 * t**3 - 3 * t**2 + 1) * slope * start + (t**3 - 2 * t**2 + t) * slope * length
+    return radius + torch.where(radius <= start, slope * radius, fade)
+
+
+def _contracted(contraction: Tensor, source: Tensor) -> Tensor:
+    """Source places [N, S, S, 2] of a picture whose cavity has contracted."""
+    centre, size = contraction[:, None, None, :2], contraction[:, None, None, 2:3]
+    share, reach = contraction[:, None, None, 3:4], contraction[:, None, None, 4:5]
+    step = source - centre
+    radius = step.norm(dim=-1, keepdim=True) / size.clamp(min=1e-6)
+    factor = contraction_source(radius, share, reach) / radius.clamp(min=1e-6)
+    return torch.where((size > 0) & (share != 1), centre + step * factor, source)
+
+
 def _displacement(parameters: AugmentParameters, size: int) -> Tensor:
     """Elastic displacement of each crop pixel in pixels (row, column), [N, S, S, 2]."""
     field = functional.interpolate(
@@ -307,6 +364,8 @@ def _grid(parameters: AugmentParameters, sides: tuple[int, int], size: int) -> T
     field = _displacement(parameters, size)
     source = torch.einsum("nij,nhwj->nhwi", parameters.matrix, offsets + field)
     source = source + parameters.centre[:, None, None, :]
+    if parameters.contraction is not None:
+        source = _contracted(parameters.contraction, source)
     rows, columns = sides
     return torch.stack(
         [(2 * source[..., 1] + 1) / columns - 1, (2 * source[..., 0] + 1) / rows - 1], -1

@@ -8,7 +8,7 @@ cross-validation has them, can be pooled.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,13 +23,13 @@ from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.errors import DatasetError, ModelError, UsageError
 from lvseg.evaluate.dataset import leaked_patients, phases_as_cine
-from lvseg.evaluate.rows import PHASES
 from lvseg.inference import infer
 from lvseg.labels import Label
 from lvseg.manifest import Sample, patients, read_dataset_facts, read_manifest, select, unaugmented
 from lvseg.measurement import measure
 from lvseg.metrics import dice
 from lvseg.modelcard import Calibration, FeatureStatistics, InputSpec, StrictModel, TrainingData
+from lvseg.names import PHASES
 from lvseg.postprocess import PostprocessSettings
 from lvseg.predict import Network
 from lvseg.quality.confidence import curve_terms, expected_dice, self_dice
@@ -173,6 +173,7 @@ def calibrate(
         [Label[name] for name in options.labels],
         PostprocessSettings(threshold=options.threshold),
         progress,
+        options.values_of_masks,
     )
     misplaced, kept = without_misplaced(rows)
     calibration, statistics = fit_calibration(kept), fit_feature_statistics(kept)
@@ -225,6 +226,7 @@ def calibration_samples(
     labels: Sequence[Label],
     settings: PostprocessSettings,
     progress: Callable[[int, int], None] | None = None,
+    label_values: Mapping[int, Label] | None = None,
 ) -> tuple[CalibrationSample, ...]:
     """Predict held-out patients as studies, as ``lvseg segment`` does; one value a patient, sorted.
 
@@ -232,6 +234,7 @@ def calibration_samples(
     each of the patient's phases. Patients without a contour of the cavity are left out.
 
     :param network, spec, labels: as for :func:`lvseg.inference.infer`.
+    :param label_values: what the values of the masks mean; None = our own.
     :raises DatasetError: image and mask differ in size.
     """
     names, found = patients(samples), list[CalibrationSample]()
@@ -239,7 +242,7 @@ def calibration_samples(
         own = [sample for sample in samples if sample.patient_id == name]
         parts = [
             _judge(cine, truth, held, network, spec, labels, settings)
-            for cine, truth, held in _studies(dataset, own)
+            for cine, truth, held in _studies(dataset, own, label_values)
         ]
         if parts:
             joined = {
@@ -254,10 +257,12 @@ def calibration_samples(
 
 
 def _studies(
-    dataset: Path, samples: Sequence[Sample]
+    dataset: Path, samples: Sequence[Sample], label_values: Mapping[int, Label] | None
 ) -> list[tuple[Cine, Mask, list[tuple[int, int]]]]:
     """Cines of one patient, the expert's cavity in them, and its (phase, slice) that count."""
-    pairs = {place: read_sample(dataset, sample) for place, sample in enumerate(samples)}
+    pairs = {
+        place: read_sample(dataset, sample, label_values) for place, sample in enumerate(samples)
+    }
     cavity = {place: pairs[place][1] == Label.LV_CAVITY for place in pairs}
     there = {place: sample for place, sample in enumerate(samples) if cavity[place].any()}
     placed = [each for each in there.values() if each.phase in PHASES]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,18 @@ from torch import Generator, Tensor
 from lvseg.cine import Cine, Source
 from lvseg.errors import DatasetError
 from lvseg.labels import Label
-from lvseg.manifest import Sample, image_path, image_sha256, mask_path, read_manifest, select
+from lvseg.manifest import (
+    Sample,
+    image_path,
+    image_sha256,
+    labelled,
+    mask_path,
+    read_manifest,
+    select,
+)
 from lvseg.modelcard import InputSpec
-from lvseg.preprocess import prepare, resample
+from lvseg.outlines import inside_share, outlines_path, read_outlines
+from lvseg.preprocess import Prepared, prepare, resample
 from lvseg.read import read_mask, read_picture
 from lvseg.train.options import TrainOptions
 
@@ -28,7 +37,10 @@ class Slices:
 
     :param images: ``[N, input channels, Y, X]`` float32 in 0..1.
     :param targets: ``[N, labels, Y, X]`` float32 in 0..1: inside the outer boundary of each label.
+    :param known: which images say where a label is, even if nowhere, ``[N, labels]`` bool.
     :param centres: centre of the heart (row, column), the image's centre where it is empty, [N, 2].
+    :param cavities: centre (row, column) and radius of a disc of the area of the innermost label,
+        radius 0 where there is none, [N, 3].
     :param empty: which images hold no label, [N] bool.
     :param samples: the manifest rows, in the same order.
     :param sha256: hash of each image file.
@@ -36,7 +48,9 @@ class Slices:
 
     images: Tensor
     targets: Tensor
+    known: Tensor
     centres: Tensor
+    cavities: Tensor
     empty: Tensor
     samples: tuple[Sample, ...]
     sha256: tuple[str, ...]
@@ -52,31 +66,54 @@ def load_slices(dataset: Path, split: str, options: TrainOptions) -> Slices:
     samples = select(read_manifest(dataset), split)
     images, targets = [], []
     for sample in samples:
-        cine, labels = read_sample(dataset, sample)
+        cine, labels = read_sample(dataset, sample, options.values_of_masks)
         prepared = prepare(cine, options.input)
         images.append(prepared.frames_of(0)[0])
-        targets.append(resample(nested(labels, options.labels), prepared.factors))
+        targets.append(_target(dataset, sample, labels, prepared, options))
     rows = max(image.shape[-2] for image in images)
     columns = max(image.shape[-1] for image in images)
-    centres = [_centre(target[-1]) for target in targets]
+    centres = [_centre(target.max(axis=0)) for target in targets]
+    known = [[labelled(each, Label[name]) for name in options.labels] for each in samples]
     empty = [not target.any() for target in targets]
     return Slices(
         torch.from_numpy(np.stack([_pad(image, rows, columns) for image in images])),
         torch.from_numpy(np.stack([_pad(target, rows, columns) for target in targets])),
+        torch.tensor(known),
         torch.tensor(centres),
+        torch.tensor([_cavity(target[0]) for target in targets]),
         torch.tensor(empty),
         samples,
         tuple(image_sha256(image_path(dataset, sample)) for sample in samples),
     )
 
 
-def read_sample(dataset: Path, sample: Sample) -> tuple[Cine, NDArray[np.uint8]]:
+def _target(
+    dataset: Path,
+    sample: Sample,
+    labels: NDArray[np.uint8],
+    prepared: Prepared,
+    options: TrainOptions,
+) -> NDArray[np.float32]:
+    """What the network should say, ``[labels, Y, X]``: from the outlines, else from the mask."""
+    path = outlines_path(dataset, sample.file)
+    if not path.is_file():
+        return resample(nested(labels, options.labels), prepared.factors)
+    outlines = {outline.label: outline.points for outline in read_outlines(path)}
+    wanted = [Label[name] for name in options.labels]
+    return inside_share(outlines, wanted, prepared.factors, prepared.sides)
+
+
+def read_sample(
+    dataset: Path, sample: Sample, label_values: Mapping[int, Label] | None = None
+) -> tuple[Cine, NDArray[np.uint8]]:
     """Image of a sample as a cine of one frame, and its labels [Y, X].
+
+    :param label_values: what the values of the masks mean; None = our own.
 
     :raises DatasetError: they differ in size.
     """
     image = read_picture(image_path(dataset, sample))
-    labels = read_mask(mask_path(dataset, sample)).labels[0, 0]
+    labels = read_mask(mask_path(dataset, sample), label_values=label_values).labels[0, 0]
     if image.shape != labels.shape:
         raise DatasetError(f"expected image and mask of one size, found two for {sample.file}")
     spacing = sample.pixel_spacing_mm
@@ -118,6 +155,10 @@ def normalise_crops(crops: Tensor, spec: InputSpec) -> Tensor:
 def _pad(channels: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
     short = (rows - channels.shape[-2], columns - channels.shape[-1])
     return np.pad(channels, ((0, 0), (0, short[0]), (0, short[1])))
+
+
+def _cavity(inside: NDArray[np.float32]) -> tuple[float, float, float]:
+    return (*_centre(inside), float(np.sqrt(inside.sum() / np.pi)))
 
 
 def _centre(inside: NDArray[np.float32]) -> tuple[float, float]:

@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from lvseg.atomic import write_text
 from lvseg.errors import UsageError
@@ -38,8 +38,13 @@ class TrainOptions(StrictModel):
     :param schedule, learning_rate, warmup_steps: see :mod:`lvseg.train.optimization`.
     :param clip_norm: gradients longer than this are shortened to it; 0 = never.
     :param ema_decay: the exported weights are an exponential average over steps; 0 = the last.
+    :param label_values: label -> its values in the masks of the data set, where another tool drew
+        them; all others are background. Empty = the masks have our labels.
     :param empty_weight: how often a frame without cavity is drawn, relative to one with.
     :param small_px, small_weight: a cavity below so many pixels is drawn so many times as often.
+    :param dice: the Dice of the loss, of each sample or over the batch
+        (:func:`lvseg.train.optimization.dice_cross_entropy`).
+    :param label_weights: of the labels in the loss; none = equal.
     :param threshold: probability from which the exported model calls a pixel cavity.
     :param precision: ``bfloat16`` computes the layers in half the width (torch.autocast); weights,
         loss and optimizer stay float32. Faster where the processor has the instructions, and much
@@ -63,6 +68,7 @@ class TrainOptions(StrictModel):
     validation_split: str | None = None
     input: InputSpec = InputSpec(spacing_mm=1.33)
     labels: LabelNames = (Label.LV_CAVITY.name,)
+    label_values: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     network: NetworkOptions = NetworkOptions()
     augment: AugmentOptions = AugmentOptions()
     epochs: int = Field(default=40, ge=1)
@@ -75,6 +81,8 @@ class TrainOptions(StrictModel):
     weight_decay: float = 1e-2
     clip_norm: float = Field(default=5.0, ge=0)
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
+    dice: Literal["sample", "batch"] = "sample"
+    label_weights: tuple[float, ...] = ()
     empty_weight: float = 1.0
     small_px: float = 400.0
     small_weight: float = 1.0
@@ -83,6 +91,31 @@ class TrainOptions(StrictModel):
     deterministic: bool = False
     threshold: float = 0.5
     seed: int = 20261122
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not set(self.label_values) <= {label.name for label in Label if label}:
+            raise ValueError(f"'label_values' wants labels, found {', '.join(self.label_values)}")
+        values = [value for own in self.label_values.values() for value in own]
+        if len(set(values)) < len(values) or any(value < 1 for value in values):
+            raise ValueError("'label_values' wants numbers above 0, each of one label")
+        if self.label_weights and len(self.label_weights) != len(self.labels):
+            raise ValueError(f"'label_weights' wants one of {len(self.labels)} labels each")
+        return self
+
+    @property
+    def values_of_masks(self) -> Mapping[int, Label] | None:
+        """Value in the masks of the data set -> our label; None = they are our own."""
+        table = {value: Label[name] for name, own in self.label_values.items() for value in own}
+        return table or None
+
+    def with_label_values(self, table: Mapping[int, Label]) -> Self:
+        """The options for a data set whose masks have these values (value -> our label)."""
+        named = {
+            label.name: tuple(value for value, own in table.items() if own is label)
+            for label in table.values()
+        }
+        return self.model_copy(update={"label_values": named})
 
     @property
     def channels(self) -> tuple[int, int]:

@@ -27,10 +27,10 @@ from lvseg.train.dataset import Slices, draw_order, load_slices, normalise_crops
 from lvseg.train.distributed import Device, Distributed, process_group
 from lvseg.train.log import draw_curves, log_scalars, read_log, tensorboard, write_log
 from lvseg.train.network import build
-from lvseg.train.optimization import dice_cross_entropy, learning_rate, update_ema
+from lvseg.train.optimization import learning_rate, update_ema
 from lvseg.train.options import TrainOptions
 from lvseg.train.precision import resolve_precision
-from lvseg.train.validation import label_figures, load_validation, overlaps, validate
+from lvseg.train.validation import label_figures, load_validation, loss_of, overlaps, validate
 
 Report = Callable[[int, int, dict[str, float]], None]
 
@@ -241,10 +241,12 @@ def _epoch(
         for weights in state.optimizer.param_groups:
             weights["lr"] = rate
         chosen = order[index * options.batch_size : (index + 1) * options.batch_size]
-        images, targets, share = _batch(options, data, chosen, index, state.generator, processes)
+        images, targets, known, share = _batch(
+            options, data, chosen, index, state.generator, processes
+        )
         with torch.autocast(processes.device.type, half, enabled=options.precision != "float32"):
             logits = network(images.contiguous(memory_format=torch.channels_last))
-        loss = dice_cross_entropy(logits.float(), targets) * share
+        loss = loss_of(logits.float(), targets, known, options) * share
         state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         state.scaler.unscale_(state.optimizer)
@@ -276,8 +278,8 @@ def _batch(
     index: int,
     generator: Generator,
     processes: Distributed,
-) -> tuple[Tensor, Tensor, float]:
-    """Our share of a batch as the network takes it: images, targets and the weight of its loss.
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Our share of a batch: images, targets, which targets are known, and the weight of its loss.
 
     The weight makes the mean over processes that of the global batch where shares differ in size.
     Noise is drawn by each process for itself; all else is as in one process.
@@ -286,14 +288,17 @@ def _batch(
     if options.locate_every and index % options.locate_every == 0:
         size, chosen = 2 * size, chosen[: _locator_batch(len(chosen))]  # the same work
     sides = (data.images.shape[2], data.images.shape[3])
-    drawn = augment.draw_parameters(options.augment, data.centres[chosen], sides, generator)
+    drawn = augment.draw_parameters(
+        options.augment, data.centres[chosen], sides, generator, data.cavities[chosen]
+    )
     mine = processes.share(len(chosen))
     images = data.images[chosen[mine]].to(processes.device)
     targets = data.targets[chosen[mine]].to(processes.device)
     drawn = replace(drawn.part(mine), noise_seed=drawn.noise_seed + processes.rank)
     images, targets = augment.apply_spatial(drawn, images, targets, size)
     images = augment.apply_intensity(drawn, normalise_crops(images, options.input))
-    return images, targets, len(images) * processes.size / len(chosen)
+    known = data.known[chosen[mine]].to(processes.device)
+    return images, targets, known, len(images) * processes.size / len(chosen)
 
 
 def _locator_batch(batch_size: int) -> int:

@@ -40,7 +40,7 @@ def load_validation(dataset: Path, split: str, options: TrainOptions) -> Validat
     :raises DatasetError: nothing in the split, or image and mask differ in size.
     """
     slices = load_slices(dataset, split, options)
-    pairs = [read_sample(dataset, sample) for sample in slices.samples]
+    pairs = [read_sample(dataset, each, options.values_of_masks) for each in slices.samples]
     return ValidationSet(slices, *zip(*pairs, strict=True))
 
 
@@ -126,6 +126,17 @@ def slice_overlaps(network: nn.Module, data: ValidationSet, options: TrainOption
     return found
 
 
+def loss_of(logits: Tensor, targets: Tensor, known: Tensor, options: TrainOptions) -> Tensor:
+    """The loss of a batch by the options of a run."""
+    return dice_cross_entropy(
+        logits,
+        targets,
+        known=None if bool(known.all()) else known,
+        over_batch=options.dice == "batch",
+        label_weights=options.label_weights,
+    )
+
+
 def as_network(network: nn.Module) -> Network:
     """A torch network as inference calls one: arrays in, arrays out, on its own device."""
 
@@ -156,5 +167,5 @@ def _loss(network: nn.Module, data: Slices, options: TrainOptions) -> float:
             parameters, data.images[part], data.targets[part], options.input.crop_px
         )
         logits = _logits(network, normalise_crops(images, options.input))
-        loss += len(images) * dice_cross_entropy(logits, targets).item()
+        loss += len(images) * loss_of(logits, targets, data.known[part], options).item()
     return loss / count

@@ -22,7 +22,7 @@ from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.contours import Polygon, centroid_px, signed_area_px, slice_contours
 from lvseg.errors import GeometryError
-from lvseg.geometry import Plane, disc_thickness_mm, index_to_mm
+from lvseg.geometry import Grid, index_to_mm
 from lvseg.issues import Issue
 from lvseg.labels import Label
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 #: Digits after the point, pixels and millimetres: keeps the area of a single pixel to 0.02 %.
 DECIMALS = 4
-#: What a kind of contour of the official files goes round.
-_KINDS: Mapping[str, tuple[Label, ...]] = {"icontour": (Label.LV_CAVITY,)}
+#: A kind of contour of the official files is the outer boundary of this label.
+_KINDS: Mapping[str, Label] = {"icontour": Label.LV_CAVITY, "ocontour": Label.LV_MYOCARDIUM}
 #: Added to the numbers of a contour file to give pixel-centre coordinates.
 CONTOUR_OFFSET_PX = -0.25
 
@@ -96,12 +96,13 @@ def _entries(mask: Mask) -> Iterator[dict[str, object]]:
                 }
 
 
-def _slices(planes: tuple[Plane, ...] | None) -> list[dict[str, object]] | None:
+def _slices(grid: Grid) -> list[dict[str, object]] | None:
     """Where each slice is and which height it stands for, so that the file can be measured."""
+    planes = grid.planes
     if planes is None:
         return None
     try:
-        heights_mm: list[float | None] = np.round(disc_thickness_mm(planes), DECIMALS).tolist()
+        heights_mm: list[float | None] = np.round(grid.disc_thickness_mm(), DECIMALS).tolist()
     except GeometryError:  # one slice, or slices at an angle: a volume is not known
         heights_mm = [None] * len(planes)
     return [
@@ -147,7 +148,7 @@ def write_contours(mask: Mask, cine: Cine, path: Path) -> None:
         "patient": None if mask.planes is None else "LPS mm",
         "shape": {"phases": phases, "slices": slices, "rows": rows, "columns": columns},
         "pixel_spacing_mm": mask.pixel_spacing_mm,
-        "slices": _slices(mask.planes),
+        "slices": _slices(mask.grid),
     }
     head = json.dumps(document, separators=(",", ":"))[:-1]
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in _entries(mask))
@@ -173,7 +174,9 @@ def contour_text(polygon: Polygon) -> str:
 def write_contour_text(
     mask: Mask, cine: Cine, folder: Path, source_headers: Mapping[str, Dataset] | None = None
 ) -> tuple[tuple[Path, ...], tuple[Issue, ...]]:
-    """Write the contour of every frame with cavity; equal masks give equal bytes.
+    """Write the contours of every frame; equal masks give equal bytes.
+
+    ``icontour`` is the outline of the cavity, ``ocontour`` the epicardium, where the mask has it.
 
     The number of an image is its Instance Number (PS3.3 C.7.6.1), as in the official files, where
     ``source_headers`` gives a different one for each image. Otherwise images are counted from 1
@@ -192,9 +195,9 @@ def write_contour_text(
     ]
     written, simplified = [], 0
     for kind, around in _KINDS.items():
-        if around[-1] not in mask.labels_present:
+        if around not in mask.labels_present:
             continue
-        for inside, phase in zip(np.isin(mask.labels, around), mask.phases, strict=True):
+        for inside, phase in zip(mask.within(around), mask.phases, strict=True):
             for index, slice_inside in enumerate(inside):
                 polygons = true_contours(slice_inside)
                 if not polygons:

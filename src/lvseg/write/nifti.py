@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lvseg.atomic import atomic_write
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, IrregularStackError
-from lvseg.geometry import Grid, Plane, affine, lps_to_ras
+from lvseg.geometry import Grid, affine, best_fit_affine, lps_to_ras
 from lvseg.issues import Issue
 
 FloatArray = NDArray[np.float64]
@@ -44,6 +44,8 @@ def write_nifti_mask(
     """
     # [F, Z, Y, X] -> (column, row, slice, phase)
     data = np.ascontiguousarray(mask.labels.transpose(3, 2, 1, 0))
+    if source.format == "nifti":
+        data = _in_file(data, source.axes)
     if source.format == "nifti" and source.shape is not None:
         # a file of one slice or one phase may lack these axes, or carry more of length 1
         if data.size != int(np.prod(source.shape)) or not _fits(data.shape, source.shape):
@@ -79,6 +81,13 @@ def write_cine_nifti(cine: Cine, path: Path) -> tuple[Issue, ...]:
     return issues
 
 
+def _in_file(data: NDArray[np.uint8], axes: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """(column, row, slice, phase) as the axes of a file lie (``Source.axes``)."""
+    places = [abs(axis) - 1 for axis in axes]
+    turned = data.transpose(*(places.index(axis) for axis in range(3)), 3)
+    return np.ascontiguousarray(np.flip(turned, tuple(abs(axis) - 1 for axis in axes if axis < 0)))
+
+
 def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     """Whether two shapes differ only by axes of length 1."""
     return [n for n in shape if n > 1] == [n for n in target if n > 1]
@@ -100,27 +109,12 @@ def _ras_affine(grid: Grid) -> tuple[FloatArray, tuple[Issue, ...]]:
     try:
         return lps_to_ras(affine(planes)), ()
     except IrregularStackError as error:
-        matrix, worst_mm = _fitted(planes)
+        matrix, worst_mm = best_fit_affine(planes)
         text = (
             f"{error}: a NIfTI holds one affine, its best fit is off by up to {worst_mm:.1f} mm; "
             "measure from the mask in its DICOM geometry"
         )
         return lps_to_ras(matrix), (Issue("irregular-affine", "warning", text),)
-
-
-def _fitted(planes: tuple[Plane, ...]) -> tuple[FloatArray, float]:
-    """Least-squares line through the slice origins with the directions of the middle slice."""
-    origins = np.array([plane.origin_mm for plane in planes], np.float64)
-    index = np.arange(len(planes)) - (len(planes) - 1) / 2
-    step = index @ origins / float(index @ index)
-    start = origins.mean(axis=0) + index[0] * step
-    middle = planes[len(planes) // 2]
-    matrix = np.eye(4)
-    matrix[:3, 0] = np.asarray(middle.column_step) * middle.pixel_spacing_mm[1]
-    matrix[:3, 1] = np.asarray(middle.row_step) * middle.pixel_spacing_mm[0]
-    matrix[:3, 2], matrix[:3, 3] = step, start
-    worst = np.linalg.norm(origins - (start + np.arange(len(planes))[:, None] * step), axis=1)
-    return matrix, float(worst.max())
 
 
 def _save(

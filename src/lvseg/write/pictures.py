@@ -121,14 +121,14 @@ def montage(
 def _contours_by_slice(
     mask: Mask, cine: Cine, phase: int
 ) -> list[dict[Label, tuple[Polygon, ...]]]:
-    """The contours at one phase, slice by slice; the innermost label last, over those around it."""
+    """The outer boundaries at one phase, slice by slice; the innermost label comes last."""
     mask.on(cine)
     if phase not in mask.phases:
         raise GeometryMismatchError(
             f"expected a phase that cine and mask both have, found phase {phase}"
         )
     at = mask.phases.index(phase)
-    inside = {label: mask.of(label)[at] for label in reversed(mask.labels_present)}
+    inside = {label: mask.within(label)[at] for label in reversed(mask.labels_present)}
     return [
         {label: slice_contours(flags[index]) for label, flags in inside.items()}
         for index in range(cine.shape[1])

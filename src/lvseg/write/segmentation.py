@@ -363,7 +363,7 @@ def _derivation(source: InstanceRef) -> Iterator[Dataset]:
     if not source.sop_instance_uid:
         return
     image = sop_reference(source, frame=True)
-    image.SpatialLocationsPreserved = "YES"
+    image.SpatialLocationsPreserved = "YES" if source.same_pixels else "NO"
     purpose = codes.DCM.SourceImageForImageProcessingOperation
     image.PurposeOfReferenceCodeSequence = [coded_entry(purpose)]
     yield attributes(

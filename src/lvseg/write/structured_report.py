@@ -7,7 +7,7 @@ holds it. Codes are those of the ventricular analysis of CT and MR (TID 3920 wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ _ML = Code("ml", "UCUM", "milliliter")
 _BEATS = Code("{H.B.}/min", "UCUM", "heart beat per minute")
 _LITRES = Code("l/min", "UCUM", "liter per minute")
 _SUM_OF_DISCS = Code("122503", "DCM", "Integration of sum of closed areas on contiguous slices")
+_GRAM = Code("g", "UCUM", "gram")
+#: Of TID 310, with the meanings that highdicom gives them.
+_ABOVE = Code("371886008", "SCT", "+, range of upper measurement uncertainty")
+_BELOW = Code("371885007", "SCT", "-, range of lower measurement uncertainty")
 _CYCLE_POINT = Code("272518008", "SCT", "Cardiac Cycle Point")
 _ENGLISH = Code("en", "RFC5646", "English")
 _EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
@@ -60,13 +64,12 @@ VALUES: tuple[tuple[str, Code, Code, int], ...] = (
     ("esv_ml", codes.LN.LeftVentricularESVolume, _ML, 2),
     ("sv_ml", codes.SCT.StrokeVolume, _ML, 2),
     ("ef_percent", codes.LN.LeftVentricularEjectionFractionByMR, codes.UCUM.Percent, 2),
+    ("mass_g", codes.LN.LeftVentricleMass, _GRAM, 2),
     ("heart_rate_bpm", codes.LN.HeartRate, _BEATS, 1),
     ("cardiac_output_l_min", codes.SCT.CardiacOutput, _LITRES, 2),
     ("peak_ejection_rate_ml_s", codes.DCM.PeakEjectionRate, _ML_S, 1),
     ("peak_filling_rate_ml_s", codes.DCM.PeakFillingRate, _ML_S, 1),
 )
-#: Of which label of a SEG which curve of the measurements is reported.
-_CURVES = {Label.LV_CAVITY: "volume_ml"}
 _SERIES_NUMBER = 9004
 
 
@@ -187,7 +190,7 @@ def _volume_groups(
         yield from _segment_groups(result, source, drawn_on, moment, segmentation)
     if result.measurements.volume_ml is not None and all(moment for moment, _ in parts):
         yield sr.MeasurementsAndQualitativeEvaluations(
-            measurements=_volumes(result, Label.LV_CAVITY, ""),
+            measurements=_volumes(result, ""),
             method=_SUM_OF_DISCS,
             **_common(result, source, "Left ventricle, volume by phase"),
         )
@@ -239,7 +242,11 @@ def _function_group(result: StudyResult, source: tuple[str, str]) -> Any:
         if value is not None:
             method = _SUM_OF_DISCS if field in ("edv_ml", "esv_ml") else None
             rounded = round(float(value), digits)
-            measured.append(sr.Measurement(name, value=rounded, unit=unit, method=method))
+            number = sr.Measurement(name, value=rounded, unit=unit, method=method)
+            if bounds := [*_uncertainty(result, field, unit, digits)]:
+                below = number[0].get("ContentSequence") or ()
+                number[0].ContentSequence = sr.ContentSequence([*below, *bounds])
+            measured.append(number)
     papillary = sr.QualitativeEvaluation(
         name=codes.DCM.PapillaryMuscleIncludedExcluded, value=codes.DCM.PapillaryMuscleIncluded
     )
@@ -248,6 +255,21 @@ def _function_group(result: StudyResult, source: tuple[str, str]) -> Any:
         qualitative_evaluations=[papillary],
         **_common(result, source, "Left ventricle"),
     )
+
+
+def _uncertainty(result: StudyResult, field: str, unit: Code, digits: int) -> Iterator[Any]:
+    """How far an interval reaches above and below its value (TID 310), in the unit of the value.
+
+    Nothing for an interval that does not hold the value: a comment tells it.
+    """
+    found = getattr(result.measurements, f"{field}_interval", None)
+    value = getattr(result.measurements, field)
+    if found is None or not found[0] <= value <= found[1]:
+        return
+    for name, reach in ((_ABOVE, found[1] - value), (_BELOW, value - found[0])):
+        yield sr.NumContentItem(
+            name, round(float(reach), digits), unit, relationship_type="HAS PROPERTIES"
+        )
 
 
 def _drawn_on(series: Sequence[Dataset]) -> dict[str, Any]:
@@ -274,13 +296,17 @@ def _segment_groups(
     moment: str,
     segmentation: Dataset,
 ) -> Iterator[Any]:
-    """Volumes of each segment of a SEG that has a curve (TID 1411), and what it was drawn on."""
+    """Values of each segment of a SEG (TID 1411), and what it was drawn on.
+
+    The cavity has its volume in each phase, the myocardium its mass at end-diastole.
+    """
     when = {"ed": ", end-diastole", "es": ", end-systole"}.get(moment, "")
-    labels = {code_of(label).value: label for label in _CURVES}
+    labels = {code_of(label).value: label for label in _OF_SEGMENT}
     for item in segmentation.SegmentSequence:
         (kind,) = item.SegmentedPropertyTypeCodeSequence
         label = labels.get(kind.CodeValue)
-        if label is None:
+        measured = [] if label is None else _OF_SEGMENT[label](result, moment)
+        if label is None or not measured:
             continue
         yield sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=sr.ReferencedSegment(
@@ -289,38 +315,60 @@ def _segment_groups(
                 segment_number=int(item.SegmentNumber),
                 **drawn_on,
             ),
-            measurements=_volumes(result, label, moment),
+            measurements=measured,
             method=_SUM_OF_DISCS,
             **_common(result, source, LABELS[label].name.capitalize() + when),
         )
 
 
-def _volumes(result: StudyResult, label: Label, moment: str) -> list[Any]:
-    """The volume of a label in each phase, or in one, with its place in the cycle and its time."""
-    phases, times_ms = result.measurements.phases, result.cine.times_ms
+def _mass(result: StudyResult, moment: str) -> list[Any]:
+    """The mass at end-diastole, with its place in the cycle; nothing for another moment."""
+    value, phase = result.measurements.mass_g, result.measurements.phases.end_diastole
+    if value is None or phase is None or moment == "es":
+        return []
+    mass = sr.Measurement(codes.LN.LeftVentricleMass, value=round(float(value), 2), unit=_GRAM)
+    mass[0].ContentSequence = _when(result, phase, codes.SCT.EndDiastole)
+    return [mass]
+
+
+def _volumes(result: StudyResult, moment: str) -> list[Any]:
+    """The volume of the cavity in each phase, or in one, with its place in the cycle and time."""
+    phases = result.measurements.phases
     moments = {
         phases.end_systole: ("es", codes.SCT.EndSystole),
         phases.end_diastole: ("ed", codes.SCT.EndDiastole),
     }
     measured = []
-    curve = getattr(result.measurements, _CURVES[label]) or ()
+    curve = result.measurements.volume_ml or ()
     for phase, value in zip(result.mask.phases, curve, strict=False):
         short, point = moments.get(phase, ("", None))
         if moment and moment != short:
             continue
         volume = sr.Measurement(name=codes.SCT.Volume, value=round(float(value), 2), unit=_ML)
-        context = sr.ContentSequence()
-        if point is not None:
-            modifier = "HAS CONCEPT MOD"
-            context.append(sr.CodeContentItem(_CYCLE_POINT, point, relationship_type=modifier))
-        context.append(_acquired(codes.DCM.TimePointOrder, phase + 1, codes.UCUM.NoUnits))
-        if times_ms is not None:
-            when = round(float(times_ms[phase]), 1)
-            after = codes.DCM.TimeRelativeToRWavePeak
-            context.append(_acquired(after, when, codes.UCUM.Millisecond))
-        volume[0].ContentSequence = context
+        volume[0].ContentSequence = _when(result, phase, point)
         measured.append(volume)
     return measured
+
+
+#: Label of a segment -> what is measured of it.
+_OF_SEGMENT: Mapping[Label, Callable[[StudyResult, str], list[Any]]] = {
+    Label.LV_CAVITY: _volumes,
+    Label.LV_MYOCARDIUM: _mass,
+}
+
+
+def _when(result: StudyResult, phase: int, point: Code | None) -> Any:
+    """The place of a phase in the cycle, its number from 1 and its time."""
+    context, times_ms = sr.ContentSequence(), result.cine.times_ms
+    if point is not None:
+        modifier = "HAS CONCEPT MOD"
+        context.append(sr.CodeContentItem(_CYCLE_POINT, point, relationship_type=modifier))
+    context.append(_acquired(codes.DCM.TimePointOrder, phase + 1, codes.UCUM.NoUnits))
+    if times_ms is not None:
+        when = round(float(times_ms[phase]), 1)
+        after = codes.DCM.TimeRelativeToRWavePeak
+        context.append(_acquired(after, when, codes.UCUM.Millisecond))
+    return context
 
 
 def _acquired(name: Code, value: float, unit: Code) -> Any:
@@ -331,7 +379,7 @@ def _evaluations(result: StudyResult) -> Any:
     """Verdict, purpose, issues and rules (TID 1500, Qualitative Evaluations)."""
     rules = {key: rule for key, rule in result.measurements.methods.items() if rule}
     rules.pop("base_end", None)  # it counts slices from 0
-    comments = [_RESEARCH, *map(_sentence, result.issues)]
+    comments = [_RESEARCH, *map(_sentence, result.issues), *_intervals(result)]
     if rules:
         told = "; ".join(f"{key.replace('_', ' ')}: {rule}" for key, rule in rules.items())
         comments.append(f"Rules: {told}.")
@@ -345,6 +393,22 @@ def _evaluations(result: StudyResult) -> Any:
     container = sr.ContainerContentItem(name=_EVALUATIONS, relationship_type="CONTAINS")
     container.ContentSequence = sr.ContentSequence(items)
     return container
+
+
+def _intervals(result: StudyResult) -> Iterator[str]:
+    """The intervals in words, because TID 310 has no place for their coverage."""
+    card = result.card
+    section = None if card is None or card.calibration is None else card.calibration.intervals
+    told = [
+        f"{name.meaning} {found[0]:.{digits}f} to {found[1]:.{digits}f} {unit.value}"
+        for field, name, unit, digits in VALUES
+        if (found := getattr(result.measurements, f"{field}_interval", None)) is not None
+    ]
+    if told and section is not None:
+        yield (
+            f"{100 * section.coverage:g} % intervals, from the errors on {section.studies} "
+            f"studies: {'; '.join(told)}."
+        )
 
 
 def _sentence(issue: Issue) -> str:
