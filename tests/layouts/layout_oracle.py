@@ -18,7 +18,7 @@ import numpy as np
 from layout_encoding import memory
 from layout_model import DicomLayout, Layout
 from layout_outcome import Outcome
-from layout_rules import unsaid
+from layout_rules import codes_of_all, unsaid
 from layout_truth import Truth, differs
 
 from lvseg.cine import Cine, Mask
@@ -86,6 +86,8 @@ def judge(layout: Layout, cine: Cine, truths: tuple[Truth, ...]) -> Judged:
     measured = _can_be_measured(cine)
     if not measured and told:
         return Judged(Outcome.NO_VOLUMES, codes)
+    if not truths and told and set(codes) & codes_of_all(layout):
+        return Judged(Outcome.FINDING, codes)
     if "" not in whys:
         return Judged(Outcome.WRONG, codes, "; ".join(whys) or "no short axis was written")
     if silent:

@@ -64,7 +64,7 @@ DICOM: dict[tuple[str, Any], Rule] = {
     ("second", "2 degrees off"): _TWO,
     ("only", "axial"): _NO_NUMBER,
     ("only", "long axis"): Rule((REFUSED,)),
-    ("only", "perfusion"): _NO_NUMBER,
+    ("only", "perfusion"): Rule((FINDING, NONE, REFUSED), ("not-one-heartbeat",)),
     ("only", "localizer"): Rule((REFUSED,)),
     ("only", "one phase"): Rule((REFUSED, NONE)),
     ("matrix", "narrower from the middle"): Rule((EQUAL, FINDING, REFUSED)),
@@ -76,11 +76,13 @@ DICOM: dict[tuple[str, Any], Rule] = {
     ("spacing", "of a nanometre"): _NO_NUMBER,
     ("spacing", "one slice differs"): Rule((FINDING, NONE, REFUSED)),
     ("cosines", "two decimals"): _TOLD,
+    ("cosines", "three decimals"): _TOLD,
     ("cosines", "not square"): _NO_NUMBER,
     ("cosines", "absent"): Rule((REFUSED,)),
     ("positions", "absent"): Rule((REFUSED,)),
     ("positions", "all equal"): Rule((REFUSED,)),
-    ("counts", "fewer in two slices"): Rule((FINDING,)),
+    ("counts", "fewer in two slices"): Rule((FINDING, NONE)),
+    ("modality", "absent"): Rule((FINDING,), ("modality-contradicted",)),
     ("counts", "cut in one slice"): Rule((NONE,)),
     ("studies", "no UID"): _TOLD,
     ("studies", "one a series"): Rule((EQUAL, FINDING, REFUSED)),
@@ -93,7 +95,7 @@ DICOM: dict[tuple[str, Any], Rule] = {
 }
 
 NIFTI: dict[tuple[str, Any], Rule] = {
-    ("forms", "sform of zeros"): Rule((FINDING,)),
+    ("forms", "sform of zeros"): Rule((EQUAL, FINDING), ("broken-sform",)),
     ("forms", "sform 20 % shorter"): _NO_NUMBER,
     ("forms", "qform 20 % shorter"): _NO_NUMBER,
     ("forms", "identity"): _NO_NUMBER,
@@ -119,6 +121,11 @@ def promised(layout: Layout) -> tuple[Outcome, ...]:
 def best_of(layout: Layout) -> Outcome:
     """No better than the worst of the oddities of a layout is promised."""
     return max((min(rule.outcomes) for rule in rules_of(layout).values()), default=EQUAL)
+
+
+def codes_of_all(layout: Layout) -> set[str]:
+    """The findings that any oddity of a layout asks for."""
+    return {code for rule in rules_of(layout).values() for code in rule.codes}
 
 
 def unsaid(layout: Layout, codes: set[str]) -> str:

@@ -451,22 +451,34 @@ def split(slices: list[Slice]) -> list[list[Slice]]:
     for uid in sorted(_series(slices)):
         inside = [each for each in ordered if _series([each]) == {uid}]
         outside = [each for each in ordered if each not in inside]
-        if all(len(_places(side, limit)) >= least for side in (inside, outside)):
+        if _are_stacks(inside, outside, least, limit):
             return [*split(inside), *split(outside)]
     best: tuple[int, int] | None = None
     for at in range(least, len(ordered) - least + 1):
         before, after = ordered[:at], ordered[at:]
         if moment(before[-1].frames) == moment(after[0].frames) or _series(before) & _series(after):
             continue
-        counts = [len(_places(side, limit)) for side in (before, after)]
-        if min(counts) < least:
+        if not _are_stacks(before, after, least, limit):
             continue
-        repeats = len(slices) - sum(counts)
+        repeats = len(slices) - sum(len(_places(side, limit)) for side in (before, after))
         if best is None or repeats < best[0]:
             best = (repeats, at)
     if best is None:
         return [slices]
     return [*split(ordered[: best[1]]), *split(ordered[best[1] :])]
+
+
+def _are_stacks(one: Sequence[Slice], other: Sequence[Slice], least: int, limit_mm: float) -> bool:
+    """Whether both cover at least so many places, and neither only some places of the other."""
+    counts = [len(_places(side, limit_mm)) for side in (one, other)]
+    if min(counts) < least:
+        return False
+    fewer, more = (one, other) if counts[0] < counts[1] else (other, one)
+    exact = [
+        min(abs(each.at_mm - there.at_mm) for there in more) <= POSITION_TOLERANCE_MM
+        for each in fewer
+    ]
+    return counts[0] == counts[1] or not all(exact)
 
 
 def _series(slices: Sequence[Slice]) -> set[str]:

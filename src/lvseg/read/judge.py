@@ -16,7 +16,7 @@ from lvseg.issues import Issue
 from lvseg.read.assemble import GRID_TOLERANCE, REPEAT_SHARE, candidates, middle
 from lvseg.read.frames import FrameInfo, moment, recency
 from lvseg.read.phases import SamePixels, acquired_ms
-from lvseg.read.stack import Stack, assess
+from lvseg.read.stack import REACH_DEGREES, Stack, assess
 
 #: A cine has rarely fewer phases; stacks with fewer count for less.
 USUAL_PHASES = 10
@@ -139,7 +139,8 @@ def _about(other: Ranked, best: Ranked) -> Issue | None:
     shared = set(there.candidate.series_uids) & set(here.candidate.series_uids)
     angle = tilt_degrees(here.planes[0], there.candidate.slices[0].plane)
     new = _new_places(here, there) if there.phases > 1 else 0
-    if new and SMALL_TILT_DEGREES < angle < REANGLED_DEGREES:
+    limit = REACH_DEGREES if shared else REANGLED_DEGREES
+    if new and SMALL_TILT_DEGREES < angle < limit:
         text = (
             f"{there.slices} slice(s) lie at an angle of {angle:.1f} degrees to the stack and were "
             "left out: volumes would miss them"
@@ -153,7 +154,8 @@ def _about(other: Ranked, best: Ranked) -> Issue | None:
             f"{columns_mm:.4g} mm continue this stack and were left out: volumes would miss them"
         )
         return Issue("slices-elsewhere", "error", text)
-    if _is_rival(other, best):
+    again = bool(there.moments) and angle <= SMALL_TILT_DEGREES and _one_beat(there)
+    if again or _is_rival(other, best):
         return Issue("several-stacks", "warning", _rival_text(there, here))
     if shared:
         count = len(there.candidate.frames)

@@ -110,6 +110,8 @@ def geometry_of(
     matrix = reordered(stated.matrix, axes, sizes)
     matrix[:3] *= scale
     planes, noticed = _planes(matrix, slices)
+    if planes is None:
+        return NiftiGeometry(axes, issues=(*issues, *noticed))
     return NiftiGeometry(axes, planes, spacing, step, (*issues, *noticed))
 
 
@@ -348,5 +350,8 @@ def _planes(matrix: FloatArray, slices: int) -> tuple[tuple[Plane, ...] | None, 
             raise IrregularStackError("the slices lie in one plane")
         return planes, ()
     except GeometryError:
-        text = "the affine of the file is sheared: its spacing is used, its places are not"
-        return None, (Issue("sheared-affine", "warning", text),)
+        text = (
+            "the affine of the file is sheared, so the area of its pixels is not the product of "
+            "their sides: no millimetres are known; save it again on a grid with right angles"
+        )
+        return None, (Issue("sheared-affine", "error", text),)
