@@ -99,7 +99,7 @@ def test_the_oracle_sees_a_wrong_cine(
 def test_the_page_of_layouts_is_what_the_results_say() -> None:
     result = layouts.saved()
     assert layouts.PAGE.read_text("utf-8") == layouts.page(result)
-    assert result["counts"]["wrong"] <= 0.012 * result["layouts_tried"]  # none, once issues are mended
+    assert result["counts"]["wrong"] <= 0.012 * result["layouts_tried"]
     assert set(result["singles"]) == {
         layouts.label(layout) for kind in (DicomLayout, NiftiLayout) for layout in singles(kind)
     }
