@@ -219,7 +219,7 @@ class Mask(_OnGrid):
         frame without the label has no such boundary.
         """
         own = self.of(label)
-        if label == 1:
+        if label == Label.LV_CAVITY:
             return own
         inside = (self.labels > 0) & (self.labels <= label)
         result: NDArray[np.bool_] = inside & own.any(axis=(2, 3), keepdims=True)

@@ -37,8 +37,8 @@ POSITION_TOLERANCE_MM = 0.1
 #: Two tools may write the direction cosines and the spacing of one slice this differently.
 _SAME_DIRECTION, _SAME_SPACING = 0.01, 0.01
 #: Distances of pixels and of slices that an image of a heart can have, mm. Below lie mice and slips
-#: of a unit, above them no scanner: a heart of 10 cm would be five pixels, or one slice.
-PIXEL_SPACING_RANGE_MM, SLICE_SPACING_RANGE_MM = (0.1, 20.0), (0.1, 100.0)
+#: of a unit, above them no scanner: a heart of 10 cm would be ten pixels, or one slice.
+PIXEL_SPACING_RANGE_MM, SLICE_SPACING_RANGE_MM = (0.1, 10.0), (0.1, 100.0)
 #: No bore is wider. With the range of pixels it bounds what resampling can ask of the memory.
 WIDEST_FIELD_MM = 1000.0
 #: A distance this much above the usual one means that a slice is missing between two neighbours.
@@ -180,7 +180,7 @@ def why_implausible(
     >>> why_implausible((256, 256), (1.4, 1.4), 8.0)
     ''
     >>> why_implausible((256, 256), (2000.0, 2000.0))
-    'expected a pixel spacing of 0.1 to 20 mm, found 2000 x 2000 mm'
+    'expected a pixel spacing of 0.1 to 10 mm, found 2000 x 2000 mm'
     """
     if pixel_spacing_mm is not None:
         low, high = PIXEL_SPACING_RANGE_MM

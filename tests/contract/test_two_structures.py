@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from card_maker import calibration
 from command_line import Ended
 from PIL import Image
 from tiny_model import write_tiny_model
@@ -18,7 +19,7 @@ from tiny_model import write_tiny_model
 from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid, Plane
 from lvseg.labels import Label
-from lvseg.modelcard import Calibration, Intervals
+from lvseg.modelcard import Intervals
 from lvseg.phantom.dicom_export import write_dicom_cine
 from lvseg.read import read_mask
 from lvseg.write import write_mask
@@ -61,16 +62,7 @@ def bullseye() -> tuple[Cine, Mask]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    curve = Calibration(
-        intercept=0.0,
-        slope=1.0,
-        area_slope=0.0,
-        review_below=0.0,
-        slice_review_below=0.0,
-        patients=44,
-        slices=700,
-        intervals=ERRORS,
-    )
+    curve = calibration(review_below=0.0, slice_review_below=0.0, intervals=ERRORS)
     folder = tmp_path_factory.mktemp("model") / "two"
     return write_tiny_model(folder, thresholds=(0.7, 0.2), calibration=curve)
 

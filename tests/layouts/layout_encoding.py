@@ -9,11 +9,12 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
+from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from gdcm_maker import recompressed
 from numpy.typing import NDArray
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
@@ -150,7 +151,6 @@ def _compressed(header: Header, frame: NDArray[Any], encoding: str) -> bytes:
 
 @lru_cache(16384)
 def _by_gdcm(form: tuple[tuple[str, Any], ...], pixels: bytes, encoding: str) -> bytes:
-    import gdcm
     from pydicom import dcmread
     from pydicom.encaps import generate_frames
 
@@ -158,23 +158,9 @@ def _by_gdcm(form: tuple[tuple[str, Any], ...], pixels: bytes, encoding: str) ->
     header |= {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "SOPInstanceUID": "1.2.3"}
     kind = f"<u{header['BitsAllocated'] // 8}"
     values = np.frombuffer(pixels, kind).reshape(header["Rows"], header["Columns"])
-    with TemporaryDirectory(dir=memory()) as folder:
-        plain, packed = Path(folder, "a"), Path(folder, "b")
-        plain.write_bytes(part10(header, [values], "explicit little endian"))
-        reader = gdcm.ImageReader()
-        reader.SetFileName(str(plain))
-        assert reader.Read()
-        change = gdcm.ImageChangeTransferSyntax()
-        kind_of = gdcm.TransferSyntax.GetTSType(SYNTAXES[encoding])
-        change.SetTransferSyntax(gdcm.TransferSyntax(kind_of))
-        change.SetInput(reader.GetImage())
-        assert change.Change()
-        writer = gdcm.ImageWriter()
-        writer.SetFileName(str(packed))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        assert writer.Write()
-        (result,) = generate_frames(dcmread(packed).PixelData, number_of_frames=1)
+    plain = part10(header, [values], "explicit little endian")
+    packed = recompressed(plain, str(SYNTAXES[encoding]), beside=memory())
+    (result,) = generate_frames(dcmread(BytesIO(packed)).PixelData, number_of_frames=1)
     return bytes(result) + b"\0" * (len(result) % 2)
 
 

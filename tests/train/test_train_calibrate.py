@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 pytest.importorskip("torch")
 
+from card_maker import calibration
 from train_maker import Disc, draw, larger_options
 
 from lvseg.cli import main
 from lvseg.errors import DatasetError, ModelError, UsageError
 from lvseg.labels import Label
 from lvseg.manifest import DatasetFacts, read_manifest, select, write_dataset_facts
-from lvseg.modelcard import Calibration
 from lvseg.postprocess import PostprocessSettings
 from lvseg.predict import load_model
 from lvseg.quality.confidence import curve_terms
@@ -112,15 +112,7 @@ def test_a_model_that_always_fails_has_every_study_flagged() -> None:
     assert (found.review_below, found.slice_review_below) == (1.0, 1.0)
 
 
-CURVE = Calibration(
-    intercept=0,
-    slope=1,
-    area_slope=0,
-    review_below=0.9,
-    slice_review_below=0.8,
-    patients=3,
-    slices=9,
-)
+CURVE = calibration(review_below=0.9)
 
 
 def test_a_slice_without_mask_has_no_expected_dice_and_lowers_the_true_one() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from seg_maker import card
 
 from lvseg.modelcard import Calibration, Intervals, ModelCard
@@ -11,15 +13,11 @@ KNOWN = Intervals(
 )
 
 
+def calibration(**changes: Any) -> Calibration:
+    """With slope 1 and nothing else, so that the expected Dice is the self-Dice."""
+    plain = {"intercept": 0.0, "slope": 1.0, "area_slope": 0.0, "patients": 44, "slices": 700}
+    return Calibration(**(plain | {"review_below": 0.8, "slice_review_below": 0.7} | changes))
+
+
 def card_with(intervals: Intervals | None) -> ModelCard:
-    curve = Calibration(
-        intercept=0.0,
-        slope=1.0,
-        area_slope=0.0,
-        review_below=0.8,
-        slice_review_below=0.7,
-        patients=44,
-        slices=700,
-        intervals=intervals,
-    )
-    return card().model_copy(update={"calibration": curve})
+    return card().model_copy(update={"calibration": calibration(intervals=intervals)})

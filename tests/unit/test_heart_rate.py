@@ -115,7 +115,7 @@ def test_the_heart_rate_of_a_phantom_survives_dicom(tmp_path: Path, multi: bool)
 def test_another_heart_rate_is_another_dicom_object(tmp_path: Path) -> None:
     # same pixels and times, which then cover another part of the cycle
     cine, _, _ = beating_ventricle(
-        PhantomOptions(phases=2, slices=2, rows=16, columns=18, pixel_spacing_mm=(12.0, 11.0))
+        PhantomOptions(phases=2, slices=2, rows=24, columns=26, pixel_spacing_mm=(8.0, 7.5))
     )
     faster = Cine(
         cine.frames,

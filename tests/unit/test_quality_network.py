@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from card_maker import calibration
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,22 +16,14 @@ from lvseg.geometry import Box
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.measurement import measure
-from lvseg.modelcard import CARD, Calibration, FeatureStatistics, ModelCard
+from lvseg.modelcard import CARD, FeatureStatistics, ModelCard
 from lvseg.prediction import Prediction
 from lvseg.quality import Evidence, check, predict_dice
 from lvseg.quality.confidence import expected_dice, low_confidence, self_dice
 from lvseg.quality.ood import FEATURES, distance, features, ood_check
 
-#: With slope 1 and nothing else, the expected Dice is the self-Dice.
-PLAIN = Calibration(
-    intercept=0,
-    slope=1,
-    area_slope=0,
-    review_below=0.8,
-    slice_review_below=0.7,
-    patients=1,
-    slices=1,
-)
+#: The expected Dice is the self-Dice.
+PLAIN = calibration()
 
 
 def test_self_dice_by_hand() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gdcm_maker import recompressed
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     ExplicitVRBigEndian,
@@ -194,26 +195,6 @@ def test_enhanced_without_trigger_times_uses_the_temporal_index() -> None:
     np.testing.assert_array_equal(cine.frames, single.frames)
 
 
-def compressed(data: bytes, syntax: str, tmp_path: Path) -> bytes:
-    import gdcm
-
-    source, target = tmp_path / "plain.dcm", tmp_path / "packed.dcm"
-    source.write_bytes(data)
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(source))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(syntax))))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(target))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    return target.read_bytes()
-
-
 SYNTAXES = [JPEGLosslessSV1, JPEG2000Lossless, JPEGLSLossless, RLELossless]
 
 
@@ -222,7 +203,7 @@ def test_lossless_compression_gives_the_same_frames(tmp_path: Path, syntax: str)
     folder = tmp_path / "packed"
     folder.mkdir()
     for number, dataset in enumerate(stack()):
-        data = compressed(to_bytes(dataset), syntax, tmp_path)
+        data = recompressed(to_bytes(dataset), str(syntax))
         assert str(syntax).encode() in data[:400]
         (folder / f"{number}.dcm").write_bytes(data)
     assert_whole(read_study(folder).short_axis())
@@ -242,7 +223,7 @@ def test_jpeg_goes_through_gdcm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = tmp_path / "packed"
     folder.mkdir()
     for number, dataset in enumerate(stack(2, 2)):
-        data = compressed(to_bytes(dataset), JPEG2000Lossless, tmp_path)
+        data = recompressed(to_bytes(dataset), str(JPEG2000Lossless))
         (folder / f"{number}.dcm").write_bytes(data)
     read_study(folder)
     assert set(asked) == {"gdcm"}
@@ -264,7 +245,7 @@ def test_broken_compressed_pixels_are_a_read_error(tmp_path: Path) -> None:
     folder = tmp_path / "packed"
     folder.mkdir()
     for number, dataset in enumerate(stack(2, 2)):
-        data = compressed(to_bytes(dataset), JPEGLSLossless, tmp_path)
+        data = recompressed(to_bytes(dataset), str(JPEGLSLossless))
         (folder / f"{number}.dcm").write_bytes(data[:-60] if number == 1 else data)
     with pytest.raises(ReadError, match="copy"):
         read_study(folder)

@@ -28,12 +28,9 @@ from lvseg.geometry import Plane, slice_spacing_mm, sort_order
 from lvseg.labels import Label
 from lvseg.read.dicom import read_frame_header
 from lvseg.read.frames import FrameInfo
-from lvseg.write.contours import CONTOUR_OFFSET_PX
+from lvseg.write.contours import CONTOUR_KINDS, CONTOUR_OFFSET_PX
 
 PhaseName = Literal["ED", "ES"]
-#: Contour files are named ``IM-0001-NNNN-icontour-manual.txt`` (endocardium) and ``ocontour``
-#: (epicardium).
-_CONTOUR_KIND = {Label.LV_CAVITY: "i", Label.LV_MYOCARDIUM: "o"}
 _LAST_NUMBER = re.compile(r"(\d+)$")
 
 
@@ -185,8 +182,8 @@ def contour_files(folder: Path, label: Label) -> dict[int, Path]:
 
     :raises DatasetError: two for one image.
     """
-    kind = _CONTOUR_KIND[label]
-    named = re.compile(rf"^IM-\d+-(\d+)-{kind}contour-manual\.txt$", re.IGNORECASE)
+    kind = next(kind for kind, around in CONTOUR_KINDS.items() if around == label)
+    named = re.compile(rf"^IM-\d+-(\d+)-{kind}-manual\.txt$", re.IGNORECASE)
     found: dict[int, Path] = {}
     for path in sorted(folder.rglob("*.txt")):
         match = named.match(path.name)

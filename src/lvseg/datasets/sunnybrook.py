@@ -189,7 +189,9 @@ def prepare_sunnybrook(
             pairs = _outlined(source, pairs)
     else:
         if as_distributed:
-            raise UsageError("the official layout has contours, not masks: leave as-distributed")
+            raise UsageError(
+                "the official layout holds contours and no masks to keep: leave out as-distributed"
+            )
         pairs, issues = _from_official(source, dicom or source, negatives)
         layout, facts = "official", OUTLINED
     return write_dataset(

@@ -94,10 +94,9 @@ class Candidate:
 
 def candidates(frames: Sequence[FrameInfo], same_pixels: SamePixels) -> list[Candidate]:
     """Every candidate of a study, from magnitude MR images that have a place."""
-    usable = [f for f in frames if f.plane is not None and f.modality == "MR"]
-    flow = _velocity_places(usable)
+    flow = _velocity_places([f for f in frames if f.plane is not None and f.modality == "MR"])
     found: list[Candidate] = []
-    for parallel in _by_orientation([f for f in usable if f.component == "magnitude"]):
+    for parallel in _by_orientation([f for f in frames if f.may_be_in_a_stack]):
         found.extend(_of_parallel(parallel, flow, same_pixels))
     return sorted(found, key=lambda each: canonical(min(each.frames, key=canonical)))
 

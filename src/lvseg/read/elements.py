@@ -20,7 +20,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 #: Read at once: most headers fit.
 CHUNK_BYTES = 16384
-_UNDEFINED = 0xFFFFFFFF
+#: A length that says nothing: a delimiter ends the value (PS3.5 section 7.1.1).
+UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_DATA = 0x7FE00010
 _CHARACTER_SET, _META_CLASS, _SYNTAX = 0x00080005, 0x00020002, 0x00020010
@@ -145,7 +146,7 @@ def _walked(reader: _Reader, wanted: frozenset[int]) -> PlainHeader:
     place, length = _elements(reader, start, explicit, wanted, raw, _PIXEL_DATA)
     if length is None:
         raise _NotPlainError
-    known = None if length == _UNDEFINED else length
+    known = None if length == UNDEFINED_LENGTH else length
     return PlainHeader(Elements(raw), syntax, texts.get(_META_CLASS, ""), explicit, place, known)
 
 
@@ -184,7 +185,7 @@ def _elements(
             raise _NotPlainError
         if tag == stop:
             return value, length
-        if length == _UNDEFINED:
+        if length == UNDEFINED_LENGTH:
             place = _after_sequence(reader, value, explicit and kind != b"UN")
             data, size = reader.data, len(reader.data)
             continue
@@ -206,7 +207,9 @@ def _after_sequence(reader: _Reader, place: int, explicit: bool) -> int:
             return place
         if tag != _ITEM:
             raise _NotPlainError
-        place = _after_item(reader, place, explicit) if length == _UNDEFINED else place + length
+        place = (
+            _after_item(reader, place, explicit) if length == UNDEFINED_LENGTH else place + length
+        )
 
 
 def _after_item(reader: _Reader, place: int, explicit: bool) -> int:
@@ -224,7 +227,7 @@ def _after_item(reader: _Reader, place: int, explicit: bool) -> int:
                 value = place + 12
             else:
                 length >>= 16
-        if length == _UNDEFINED:
+        if length == UNDEFINED_LENGTH:
             place = _after_sequence(reader, value, explicit and kind != b"UN")
         else:
             place = value + length

@@ -76,6 +76,11 @@ class FrameInfo:
         """Number of the image in its series; 0 where the header gives none."""
         return self.times.get("InstanceNumber", 0.0)
 
+    @property
+    def may_be_in_a_stack(self) -> bool:
+        """Whether it is a magnitude MR image that has a place."""
+        return self.plane is not None and self.modality == "MR" and self.component == "magnitude"
+
     def placed(self) -> Plane:
         """The plane of a frame that is part of a stack."""
         if self.plane is None:

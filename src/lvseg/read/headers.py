@@ -26,13 +26,13 @@ from pydicom.uid import (
 )
 
 from lvseg.errors import GeometryError
-from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector
+from lvseg.geometry import PARALLEL_TOLERANCE, PIXEL_SPACING_RANGE_MM, Plane, Vec3, vector
 from lvseg.pydicom_settings import suppress_pydicom_warnings
-from lvseg.read.elements import CHUNK_BYTES, Elements, plain_header
+from lvseg.read.elements import CHUNK_BYTES, UNDEFINED_LENGTH, Elements, plain_header
 from lvseg.read.encoding import plain_syntax, real_syntax
 from lvseg.read.frames import FrameInfo
 from lvseg.read.pixels import Instance
-from lvseg.read.rules import PLACE_RULES, PLAUSIBLE_PIXEL_MM, TIME_RULES
+from lvseg.read.rules import PLACE_RULES, TIME_RULES
 from lvseg.read.sources import Blob
 
 #: Where an element is looked for: a header read by us, or a data set of pydicom.
@@ -40,7 +40,6 @@ Part: TypeAlias = Elements | Dataset
 
 _ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 _IMAGE_CLASSES = (MRImageStorage, *_ENHANCED)
-_UNDEFINED = 0xFFFFFFFF
 _TAGS: tuple[int | str, ...] = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
@@ -165,7 +164,7 @@ def _pixel_place(
         length, offset = struct.unpack(f"{order}L", head[4:8])[0], start + 8
     else:
         length, offset = struct.unpack(f"{order}L", head[8:12])[0], start + 12
-    return offset, None if length == _UNDEFINED else length, True
+    return offset, None if length == UNDEFINED_LENGTH else length, True
 
 
 def _frame_bytes(part: Part) -> int:
@@ -466,7 +465,7 @@ def _place(parts: list[Part]) -> tuple[Plane | None, str, tuple[str, ...]]:
     if not {"position", "orientation", "spacing"} <= set(found):
         return None, "", ()
     spacing = found["spacing"]
-    least, most = PLAUSIBLE_PIXEL_MM
+    least, most = PIXEL_SPACING_RANGE_MM
     if not all(least <= value <= most for value in spacing):
         why = (
             f"pixel spacing of {spacing[0]:.6g} x {spacing[1]:.6g} mm where {least:g} to {most:g} "

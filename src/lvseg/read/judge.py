@@ -182,7 +182,8 @@ def _rival_text(there: Stack, here: Stack) -> str:
 def _new_places(here: Stack, there: Stack) -> int:
     """How many slices of another candidate lie in gaps of a stack or next to its ends.
 
-    None where the other has a slice that is no neighbour of the stack, or one more than it covers.
+    0 where the other lies on another grid of places, beside the stack or away from it, and where
+        it is tilted and not all of its slices are new.
     """
     axis = np.cross(here.planes[0].column_step, here.planes[0].row_step)
     rows, columns = here.size
@@ -223,11 +224,7 @@ def _unplaced(order: Sequence[Ranked], frames: Sequence[FrameInfo]) -> tuple[int
         and (f.rows, f.columns) == best.size
     ]
     count = sum(1 for f in frames if f.series_uid in chosen and id(f) not in grouped)
-    copies = sum(1 for f in frames if f.series_uid in chosen and f.plane and _usable(f))
+    copies = sum(1 for f in frames if f.series_uid in chosen and f.may_be_in_a_stack)
     held = sum(1 for each in order for f in each.stack.candidate.frames if f.series_uid in chosen)
     lost_count = len(lost) if len(lost) > 1 else 0
     return lost_count, max(count - lost_count - max(copies - held, 0), 0)
-
-
-def _usable(frame: FrameInfo) -> bool:
-    return frame.component == "magnitude" and frame.modality == "MR"

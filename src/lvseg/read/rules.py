@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-#: Pixels of a heart in MR are 0.5 to 3 mm; what lies outside is another unit or a typing error.
-PLAUSIBLE_PIXEL_MM = (0.1, 10.0)
-
 
 @dataclass(frozen=True, slots=True)
 class TimeRule:

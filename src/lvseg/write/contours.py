@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: Digits after the point, pixels and millimetres: keeps the area of a single pixel to 0.02 %.
 DECIMALS = 4
 #: A kind of contour of the official files is the outer boundary of this label.
-_KINDS: Mapping[str, Label] = {"icontour": Label.LV_CAVITY, "ocontour": Label.LV_MYOCARDIUM}
+CONTOUR_KINDS: Mapping[str, Label] = {"icontour": Label.LV_CAVITY, "ocontour": Label.LV_MYOCARDIUM}
 #: Added to the numbers of a contour file to give pixel-centre coordinates.
 CONTOUR_OFFSET_PX = -0.25
 
@@ -194,7 +194,7 @@ def write_contour_text(
         [z * phases + t + 1 for z in range(slices)] for t in range(phases)
     ]
     written, simplified = [], 0
-    for kind, around in _KINDS.items():
+    for kind, around in CONTOUR_KINDS.items():
         if around not in mask.labels_present:
             continue
         for inside, phase in zip(mask.within(around), mask.phases, strict=True):
