@@ -147,7 +147,7 @@ def test_a_vendors_own_element_is_one_more_row(monkeypatch: pytest.MonkeyPatch) 
         dataset.add_new(0x00191015, "DS", f"{0.3 - 0.1 * phase:.1f}")  # seconds, last phase first
     row = TimeRule("TriggerTime", 0x00191015, lambda seconds: 1000 * float(seconds))
     monkeypatch.setattr(headers, "TIME_RULES", (*TIME_RULES, row))
-    monkeypatch.setattr(headers, "_TAGS", (*headers._TAGS, row.tag))
+    monkeypatch.setattr(headers, "WANTED", (*headers.WANTED, row.tag))
     cine = cine_of(datasets)
     assert cine.source.order_rule == "TriggerTime"
     assert cine.times_ms == (0, 100, 200, 300)

@@ -40,7 +40,8 @@ Part: TypeAlias = Elements | Dataset
 
 _ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 _IMAGE_CLASSES = (MRImageStorage, *_ENHANCED)
-_TAGS: tuple[int | str, ...] = (
+#: Elements that are read of a header.
+WANTED: tuple[int | str, ...] = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
     *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "SeriesDate", "SeriesTime"),
@@ -90,7 +91,7 @@ def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameI
     :param head: its first bytes, where they have been read from the stream.
     :raises BrokenHeaderError: no DICOM, or cut short.
     """
-    plain = plain_header(stream, head or stream.read(CHUNK_BYTES), _numbers_of_tags(_TAGS))
+    plain = plain_header(stream, head or stream.read(CHUNK_BYTES), _numbers_of_tags(WANTED))
     if plain is not None and plain.meta_class not in (*_ENHANCED, MediaStorageDirectoryStorage):
         part = plain.elements
         if text(part, "SOPClassUID") and text(part, "SOPClassUID") not in _ENHANCED:
@@ -118,7 +119,7 @@ def _numbers_of_tags(tags: tuple[int | str, ...]) -> frozenset[int]:
 def _read_by_pydicom(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
     suppress_pydicom_warnings()
     try:
-        dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+        dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(WANTED))
         meta_class = dataset.file_meta.get("MediaStorageSOPClassUID")
         if meta_class == MediaStorageDirectoryStorage:
             return []
