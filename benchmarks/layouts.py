@@ -19,7 +19,7 @@ from typing import Any
 
 from provenance import RESULTS, ROOT, save
 
-sys.path.insert(0, str(ROOT / "tests" / "layouts"))
+sys.path.extend(str(ROOT / "tests" / name) for name in ("layouts", "unit"))
 
 from layout_encoding import NOT_WRITTEN
 from layout_model import (
