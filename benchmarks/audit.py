@@ -26,13 +26,13 @@ from scipy import ndimage
 from lvseg import pipeline
 from lvseg.cine import Cine, Source, Study
 from lvseg.contours import slice_contours
-from lvseg.evaluate.dataset import phases_as_cine
 from lvseg.labels import Label
 from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
 from lvseg.metrics import dice
 from lvseg.predict import Predictor, load_model
 from lvseg.quality.confidence import self_dice
 from lvseg.read import read_mask, read_picture
+from lvseg.samples import phases_as_cine
 from lvseg.settings import Settings
 
 #: Doubtful: the network at least this sure, and a Dice below this.

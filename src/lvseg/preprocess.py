@@ -9,7 +9,7 @@ the probabilities back on the grid the study came on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -31,10 +31,41 @@ LOCATOR_THRESHOLD = 0.5
 #: Room around the cavity of the coarse pass on each side of the crop: wall, motion, missed rims.
 CROP_MARGIN_PX = 16
 
-#: What an input channel shows: every phase of a slice ``[T, Y, X]`` and the phases wanted ->
-#: ``[P, Y, X]``, by the name that a model card has in ``input.channels``.
-CHANNELS: Mapping[str, Callable[[FloatArray, Sequence[int]], FloatArray]] = MappingProxyType(
-    {"frame": lambda frames, phases: frames[list(phases)]}
+IntArray = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Frames of a cine by phase and slice, two arrays of one shape.
+
+    :param opposite: for each phase of the cine, the phase most unlike it, [T].
+    :param slices: number of slices of the cine.
+    """
+
+    phase: IntArray
+    slice: IntArray
+    opposite: IntArray
+    slices: int
+
+    def beside(self, step: int) -> Places:
+        """The same phases ``step`` slices on; the end slices stand in for what is beyond them."""
+        return replace(self, slice=np.clip(self.slice + step, 0, self.slices - 1))
+
+    def opposed(self) -> Places:
+        """The same slices at the phase most unlike: end-systole for end-diastole, and back."""
+        return replace(self, phase=self.opposite[self.phase])
+
+
+#: What an input channel shows: the places to segment -> the frames it shows for them, by the name
+#: that a model card has in ``input.channels``. Neighbours and the other end of the heartbeat tell
+#: a cavity from fat, lung, atrium and outflow, which look alike in one frame.
+CHANNELS: Mapping[str, Callable[[Places], Places]] = MappingProxyType(
+    {
+        "frame": lambda places: places,
+        "opposite-phase": lambda places: places.opposed(),
+        "slice-before": lambda places: places.beside(-1),
+        "slice-after": lambda places: places.beside(1),
+    }
 )
 
 
@@ -47,12 +78,14 @@ class Prepared:
     :param source: frames of the cine, ``[T, Z, Y, X]`` float32.
     :param limits: the intensities of each slice that become 0 and 1, ``[Z, 2]``.
     :param factors: model pixels per source pixel along (rows, columns); 1.0 = not resampled.
+    :param opposite: for each phase, the phase most unlike it, [T].
     """
 
     source: FloatArray
     limits: FloatArray
     factors: tuple[float, float]
     spec: InputSpec
+    opposite: IntArray
     issues: tuple[Issue, ...] = field(default=())
 
     @property
@@ -66,12 +99,26 @@ class Prepared:
         return _sides(self.shape, self.factors)
 
     def frames_of(self, index: int, phases: Sequence[int] | None = None) -> FloatArray:
-        """Channels of a slice on the model's grid in 0..1, ``[T, C, Y, X]``; None = every phase."""
-        frames = self.source[:, index]
-        wanted = range(len(frames)) if phases is None else phases
-        channels = [CHANNELS[name](frames, wanted) for name in self.spec.channels]
-        stack = np.stack(channels, axis=1) if len(channels) > 1 else channels[0][:, None]
-        return resample(_scaled(stack, *self.limits[index]), self.factors)
+        """Frames of a slice on the model's grid in 0..1, ``[T, Y, X]``; None = every phase."""
+        frames = self.source[:, index] if phases is None else self.source[list(phases), index]
+        return resample(_scaled(frames, *self.limits[index]), self.factors)
+
+    def network_input(
+        self, phases: Sequence[int], cut: Callable[[FloatArray], FloatArray]
+    ) -> FloatArray:
+        """What the network sees of some phases of every slice, ``[P * Z, C, rows, columns]``.
+
+        :param cut: from frames of a slice on the model's grid ``[T, Y, X]`` to what is shown.
+        """
+        slices = self.source.shape[1]
+        phase, place = np.meshgrid(np.asarray(phases), np.arange(slices), indexing="ij")
+        places = Places(phase.ravel(), place.ravel(), self.opposite, slices)
+        shown = [CHANNELS[name](places) for name in self.spec.channels]
+        needed = np.unique(np.concatenate([each.phase for each in shown]))
+        held = [cut(self.frames_of(index, needed.tolist())) for index in range(slices)]
+        frames = np.stack(held, axis=1)
+        at = [(np.searchsorted(needed, each.phase), each.slice) for each in shown]
+        return np.stack([frames[place] for place in at], axis=1)
 
 
 def normalise(frames: FloatArray, spec: InputSpec) -> FloatArray:
@@ -191,7 +238,21 @@ def prepare(cine: Cine, spec: InputSpec) -> Prepared:
         issues = (Issue("unscaled-input", "info", text),)
     factors = scale_factors(cine.pixel_spacing_mm, spec)
     limits = [_limits(cine.frames[:, index], spec) for index in range(cine.shape[1])]
-    return Prepared(cine.frames, np.array(limits, np.float32), factors, spec, issues)
+    opposite = opposite_phases(cine.frames)
+    return Prepared(cine.frames, np.array(limits, np.float32), factors, spec, opposite, issues)
+
+
+def opposite_phases(frames: FloatArray) -> IntArray:
+    """For each phase of a cine ``[T, Z, Y, X]`` the phase most unlike it, [T].
+
+    By the squared difference over every fourth pixel of all slices, of which the heart's are most:
+    end-systole for phases around end-diastole, and end-diastole for the rest.
+    """
+    seen = frames[:, :, ::4, ::4].reshape(len(frames), -1).astype(np.float64)
+    seen -= seen.mean(axis=0)
+    size = (seen**2).sum(axis=1)
+    result: IntArray = np.argmax(size[:, None] + size - 2 * seen @ seen.T, axis=1)
+    return result
 
 
 def pad_to_multiple(frames: FloatArray, multiple: int) -> FloatArray:
@@ -210,10 +271,8 @@ def locator_frames(prepared: Prepared) -> FloatArray:
     every = len(prepared.source)
     count = min(LOCATOR_FRAMES_PER_SLICE, every)
     phases = [index * every // count for index in range(count)]
-    slices = range(prepared.source.shape[1])
-    frames = np.stack([prepared.frames_of(index, phases) for index in slices], axis=1)
-    flat = frames.reshape(-1, len(prepared.spec.channels), *prepared.sides)
-    return pad_to_multiple(flat, prepared.spec.multiple_px)
+    frames = prepared.network_input(phases, lambda frames: frames)
+    return pad_to_multiple(frames, prepared.spec.multiple_px)
 
 
 def find_box(prepared: Prepared, probabilities: FloatArray) -> Box:
@@ -247,9 +306,11 @@ def crop(prepared: Prepared, box: Box) -> FloatArray:
     Intensities are scaled once more inside the box, so that bright fat far from the heart does not
     decide how bright the heart looks to the network.
     """
-    slices = range(prepared.source.shape[1])
-    crops = [normalise(box.crop(prepared.frames_of(index)), prepared.spec) for index in slices]
-    return np.stack(crops, axis=1).reshape(-1, *crops[0].shape[1:])
+
+    def cut(frames: FloatArray) -> FloatArray:
+        return normalise(box.crop(frames)[:, None], prepared.spec)[:, 0]
+
+    return prepared.network_input(range(len(prepared.source)), cut)
 
 
 def source_box(prepared: Prepared, box: Box) -> Box:

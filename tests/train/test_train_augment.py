@@ -601,3 +601,22 @@ def test_an_image_without_cavity_does_not_contract() -> None:
         for each in (plain, replace(plain, contraction=cavity))
     ]
     torch.testing.assert_close(*both)
+
+
+def test_slices_are_swapped_and_channels_go_missing_by_chance() -> None:
+    channels = ("frame", "slice-before", "slice-after")
+    shown = torch.arange(30).reshape(10, 3)
+    always = AugmentOptions(reverse_chance=1.0)
+    generator = torch.Generator().manual_seed(0)
+    swapped = augment.draw_shown(always, shown, channels, generator)
+    assert torch.equal(swapped, shown[:, [0, 2, 1]])
+    none = augment.draw_shown(AugmentOptions(missing_chance=1.0), shown, channels, generator)
+    assert torch.equal(none, shown[:, :1].expand(-1, 3))
+    some = augment.draw_shown(AugmentOptions(missing_chance=0.5), shown, channels, generator)
+    missing = some == shown[:, :1]
+    assert missing[:, 0].all()
+    assert 0 < missing[:, 1:].sum() < 20
+    assert torch.equal(some[~missing], shown[~missing])
+    state = generator.get_state()
+    assert augment.draw_shown(AugmentOptions(), shown, channels, generator) is shown
+    assert torch.equal(generator.get_state(), state)

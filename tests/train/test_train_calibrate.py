@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -231,7 +232,24 @@ def test_a_study_is_what_the_expert_contoured_in_every_phase(dataset: Path, tmp_
     rows = [f"{line},{places[index % 3]}" for index, line in enumerate(lines[1:])]
     text = "\n".join([f"{lines[0]},phase,slice_index", *rows])
     (folder / "manifest.csv").write_text(text + "\n")
-    assert [len(sample.dice) for sample in judged(folder)] == [2, 2, 2]
+    placed = judged(folder)
+    assert [len(sample.dice) for sample in placed] == [2, 2, 2]
+    # the volume at end-diastole has both its slices all the same: discs of radius 9 and 7, and 6
+    first = placed[0]
+    assert first.true["edv_ml"] == pytest.approx(np.pi * (81 + 49), rel=0.05)
+    assert first.true["esv_ml"] == pytest.approx(np.pi * 36, rel=0.05)
+    edv, esv = first.true["edv_ml"], first.true["esv_ml"]
+    assert first.true["ef_percent"] == pytest.approx(100 * (edv - esv) / edv)
+    assert first.measured == pytest.approx(first.true, rel=0.1)
+    assert "mass_g" not in first.true
+    intervals = fit_calibration(placed).intervals
+    assert intervals is not None
+    assert intervals.studies == 3
+    assert intervals.edv_percent is None  # three errors bound nothing
+    many = [replace(first, measured={"edv_ml": edv * (1 + k / 100)}) for k in range(19)]
+    bounds = fit_calibration(many).intervals
+    assert bounds is not None
+    assert bounds.edv_percent == pytest.approx((0, 18))
 
 
 def test_patients_that_trained_the_run_are_refused(

@@ -56,11 +56,32 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_slices_carry_centres_and_empties(dataset: Path) -> None:
     slices = load_slices(dataset, "training", OPTIONS)
-    assert slices.images.shape == (9, 1, 48, 40)
+    assert slices.images.shape == (9, 48, 40)
+    assert slices.shown.tolist() == [[number] for number in range(9)]
     assert slices.empty.tolist() == [False, True, *[False] * 7]
     assert slices.centres[0].tolist() == pytest.approx([20, 22])
     assert slices.centres[1].tolist() == [23.5, 19.5]  # the picture's centre
     assert len(set(slices.sha256)) == 9
+
+
+def test_channels_show_the_other_phase_and_the_slices_beside(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "data")
+    lines = (folder / "manifest.csv").read_text().splitlines()
+    fields = lines[0].split(",")
+    rows = [dict(zip(fields, line.split(","), strict=True)) for line in lines[1:5]]
+    places = [("ED", 4), ("ES", 6), ("ED", 6), ("ED", 9)]  # nothing of slices 4 and 9 at ES
+    for row, (phase, index) in zip(rows, places, strict=True):
+        row |= {"patient_id": "p0", "split": "training", "phase": phase, "slice_index": str(index)}
+    names = [*dict.fromkeys([*fields, "phase", "slice_index"])]
+    text = [",".join(names), *(",".join(row[name] for name in names) for row in rows)]
+    (folder / "manifest.csv").write_text("\n".join(text) + "\n")
+    channels = ("frame", "opposite-phase", "slice-before", "slice-after")
+    options = OPTIONS.model_copy(
+        update={"input": OPTIONS.input.model_copy(update={"channels": channels})}
+    )
+    slices = load_slices(folder, "training", options)
+    # phases ED, ES of slices 4, 6, 9: [[0, 2, 3], [0, 1, 3]]
+    assert slices.shown.tolist() == [[0, 0, 0, 2], [1, 2, 0, 3], [2, 1, 0, 3], [3, 3, 2, 3]]
 
 
 def test_masks_of_another_tool_train_by_what_is_said_of_their_values(

@@ -85,8 +85,8 @@ def test_an_image_is_judged_on_its_own_grid_whatever_its_spacing(tmp_path: Path)
     (dataset / "manifest.csv").write_text("\n".join([lines[0], *(f"{x},2.6" for x in lines[1:])]))
     options = tiny_options()
     data = load_validation(dataset, "training", options)
-    assert data.slices.images.shape == (4, 1, 48, 40)  # twice as many pixels of 1.3 mm
-    assert data.cines[0].shape == (1, 1, 24, 20)
+    assert data.slices.images.shape == (4, 48, 40)  # twice as many pixels of 1.3 mm
+    assert data.studies[0][0].shape == (1, 1, 24, 20)
     rows = slice_overlaps(Bright(), data, options)
     assert [row[0, 2].item() for row in rows] == [1, 0, 1, 1]
     assert all(row[0, 0] > 0.85 for row in (rows[0], rows[2], rows[3]))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lvseg.cine import Cine, Source
-from lvseg.evaluate.dataset import phases_as_cine
 from lvseg.manifest import Sample
+from lvseg.samples import phases_as_cine
 
 
 def picture(value, side=4):

@@ -98,3 +98,38 @@ def test_no_vote_takes_the_centre() -> None:
 def test_tiny_images_are_refused() -> None:
     with pytest.raises(ModelInputError, match="16 x 16"):
         prepare(_cine(np.zeros((1, 1, 15, 40))), SPEC)
+
+
+def test_channels_show_the_slices_beside_and_the_phase_most_unlike() -> None:
+    channels = ("frame", "opposite-phase", "slice-before", "slice-after")
+    spec = SPEC.model_copy(update={"channels": channels, "low_percent": 0.0, "high_percent": 100.0})
+    rng = np.random.default_rng(3)
+    pattern = rng.random((3, 40, 36))
+    # at phases 0 to 3 the pattern turns into its negative and most of the way back
+    share = np.array([0.0, 0.6, 1.0, 0.4])[:, None, None, None]
+    frames = (1 - share) * pattern + share * (1 - pattern)
+    prepared = prepare(_cine(frames), spec)
+    assert prepared.opposite.tolist() == [2, 0, 0, 2]
+    box = Box(2, 1, 32, 32)
+    seen = crop(prepared, box).reshape(4, 3, 4, 32, 32)
+    alone = crop(prepare(_cine(frames), SPEC.model_copy(update=spec_of_frames(spec))), box)
+    own = alone.reshape(4, 3, 32, 32)
+    for phase, opposite in enumerate([2, 0, 0, 2]):
+        for index, (before, after) in enumerate([(0, 1), (0, 2), (1, 2)]):
+            shown = [own[phase, index], own[opposite, index], own[phase, before], own[phase, after]]
+            np.testing.assert_array_equal(seen[phase, index], shown)
+    # the locator looks at phases 0 and 2, and at 2 and 0 beside them
+    located = locator_frames(prepared)
+    assert located.shape[:2] == (6, 4)
+    np.testing.assert_array_equal(located[0, 1], located[3, 0])
+
+
+def spec_of_frames(spec: InputSpec) -> dict[str, object]:
+    """The same input without what lies around a frame."""
+    return {**spec.model_dump(), "channels": ("frame",)}
+
+
+def test_a_channel_that_nobody_knows_is_refused() -> None:
+    spec = SPEC.model_copy(update={"channels": ("frame", "tomorrow")})
+    with pytest.raises(ModelInputError, match="tomorrow"):
+        prepare(_cine(np.zeros((1, 1, 40, 40))), spec)

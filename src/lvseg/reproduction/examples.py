@@ -16,7 +16,7 @@ from lvseg.labels import Label
 from lvseg.manifest import Sample, unaugmented
 from lvseg.metrics import dice
 from lvseg.reproduction.score import Options, predict
-from lvseg.train.dataset import read_sample
+from lvseg.samples import read_sample
 
 COLUMNS = ("image", "reference", "prediction", "borders", "overlap")
 REFERENCE, PREDICTION = "#00a3ff", "#ff8c00"

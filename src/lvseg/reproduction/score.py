@@ -21,8 +21,8 @@ from lvseg.labels import Label
 from lvseg.manifest import ORIGINAL, Sample
 from lvseg.metrics import dice, jaccard, summarise
 from lvseg.reproduction.trainer import FrameOptions, resize_frame
+from lvseg.samples import read_sample
 from lvseg.train.checkpoint import load_ema, read_document
-from lvseg.train.dataset import read_sample
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
 from lvseg.train.validation import as_network

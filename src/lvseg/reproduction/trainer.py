@@ -25,10 +25,11 @@ from lvseg.errors import DatasetError, UsageError
 from lvseg.labels import Label
 from lvseg.manifest import read_manifest, select
 from lvseg.modelcard import StrictModel
+from lvseg.samples import read_sample
 from lvseg.train import augment, checkpoint
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.checkpoint import State, TrainingProgress
-from lvseg.train.dataset import draw_order, read_sample
+from lvseg.train.dataset import draw_order
 from lvseg.train.log import draw_curves, read_log, write_log
 from lvseg.train.network import NetworkOptions, build
 from lvseg.train.optimization import (

@@ -75,6 +75,9 @@ class AugmentOptions(StrictModel):
         around its centre; with the wall it makes an end-systolic or thick-walled heart of any
         slice. :param contraction_reach: where the warp ends, in radii of the cavity before;
         further where the wall would be stretched too much. :param contraction_chance: of it.
+    :param reverse_chance: the slices before and after swapped, as from apex to base.
+    :param missing_chance: of each input channel but the first to show the frame itself, as it does
+        at the ends of a stack and in a picture by itself.
     """
 
     rotation_degrees: float = 180.0
@@ -110,6 +113,8 @@ class AugmentOptions(StrictModel):
     contraction: Factor = (0.4, 1.1)
     contraction_reach: Factor = (1.7, 2.5)
     contraction_chance: Chance = 0.0
+    reverse_chance: Chance = 0.0
+    missing_chance: Chance = 0.0
 
 
 #: Control points on each axis of the B-spline fields: fine deformation, and changes of intensity.
@@ -256,6 +261,25 @@ def draw_parameters(
     if options.contraction_chance > 0 and cavities is not None:
         drawn = replace(drawn, contraction=_contraction(options, cavities, generator))
     return drawn
+
+
+def draw_shown(
+    options: AugmentOptions, shown: Tensor, channels: Sequence[str], generator: Generator
+) -> Tensor:
+    """Which image each input channel shows, changed as the options say, [N, channels].
+
+    :param shown: the images of the data set that they show, the frame itself first.
+    :param channels: their names (:data:`lvseg.preprocess.CHANNELS`).
+    """
+    if options.reverse_chance > 0 and {"slice-before", "slice-after"} <= set(channels):
+        pair = [channels.index("slice-before"), channels.index("slice-after")]
+        reversed_ = torch.rand(len(shown), 1, generator=generator) < options.reverse_chance
+        shown = shown.clone()
+        shown[:, pair] = torch.where(reversed_, shown[:, pair[::-1]], shown[:, pair])
+    if options.missing_chance > 0 and len(channels) > 1:
+        missing = torch.rand(shown.shape, generator=generator) < options.missing_chance
+        shown = torch.where(missing, shown[:, :1], shown)
+    return shown
 
 
 def _with_geometry(

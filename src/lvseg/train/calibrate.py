@@ -8,8 +8,9 @@ cross-validation has them, can be pooled.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,20 +23,37 @@ from lvseg import postprocess, quality
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
 from lvseg.errors import DatasetError, ModelError, UsageError
-from lvseg.evaluate.dataset import leaked_patients, phases_as_cine
+from lvseg.evaluate.dataset import leaked_patients
 from lvseg.inference import infer
+from lvseg.intervals import QUANTITIES, fit_intervals
 from lvseg.labels import Label
-from lvseg.manifest import Sample, patients, read_dataset_facts, read_manifest, select, unaugmented
-from lvseg.measurement import measure
+from lvseg.manifest import (
+    Sample,
+    labelled,
+    patients,
+    read_dataset_facts,
+    read_manifest,
+    select,
+    unaugmented,
+)
+from lvseg.measurement import ejection_fraction_percent, measure
 from lvseg.metrics import dice
-from lvseg.modelcard import Calibration, FeatureStatistics, InputSpec, StrictModel, TrainingData
+from lvseg.modelcard import (
+    Calibration,
+    FeatureStatistics,
+    InputSpec,
+    Intervals,
+    StrictModel,
+    TrainingData,
+)
 from lvseg.names import PHASES
 from lvseg.postprocess import PostprocessSettings
 from lvseg.predict import Network
+from lvseg.prediction import Prediction
 from lvseg.quality.confidence import curve_terms, expected_dice, self_dice
 from lvseg.quality.ood import FEATURES, distance, features
+from lvseg.samples import Places, phases_as_cine, read_sample
 from lvseg.train import checkpoint
-from lvseg.train.dataset import read_sample
 from lvseg.train.validation import as_network
 from lvseg.version import __version__
 
@@ -72,6 +90,9 @@ class CalibrationSample:
     :param features: of frames with a cavity, ``[N, len(FEATURES)]``, as :mod:`lvseg.quality.ood`.
     :param issues: codes of what the checks of the mask ask a person to look at.
     :param reference_misplaced: the same checks say that the reference lies beside the cavity.
+    :param true, measured: the values of :data:`lvseg.intervals.QUANTITIES` over the slices that the
+        expert drew in, volumes and mass in one unit that differs between patients; one that is
+        unknown is left out of both.
     """
 
     patient_id: str
@@ -81,6 +102,8 @@ class CalibrationSample:
     features: tuple[tuple[float, ...], ...]
     issues: tuple[str, ...] = ()
     reference_misplaced: bool = False
+    true: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 class DicePair(NamedTuple):
@@ -240,66 +263,136 @@ def calibration_samples(
     names, found = patients(samples), list[CalibrationSample]()
     for done, name in enumerate(names, start=1):
         own = [sample for sample in samples if sample.patient_id == name]
-        parts = [
-            _judge(cine, truth, held, network, spec, labels, settings)
-            for cine, truth, held in _studies(dataset, own, label_values)
-        ]
+        drawn = _drawn(dataset, own, label_values)
+
+        def masks(group: Mapping[int, Drawn]) -> list[Segmented]:
+            return _segmented(group, network, spec, labels, settings)
+
+        parts = [_judge(each) for each in masks(_in_every_phase(drawn))]
         if parts:
             joined = {
                 key: sum((part[key] for part in parts), ())
                 for key in ("dice", "self_dice", "area_px", "features", "issues")
             }
             misplaced = any(part["reference_misplaced"] for part in parts)
-            found.append(CalibrationSample(name, **joined, reference_misplaced=misplaced))
+            true, measured = _volumes(masks(drawn), drawn)
+            found.append(
+                CalibrationSample(
+                    name, **joined, reference_misplaced=misplaced, true=true, measured=measured
+                )
+            )
         if progress is not None:
             progress(done, len(names))
     return tuple(found)
 
 
-def _studies(
+class Drawn(NamedTuple):
+    """A sample that the expert drew a cavity in, its image and the labels of its mask [Y, X]."""
+
+    sample: Sample
+    cine: Cine
+    labels: NDArray[np.uint8]
+
+
+class Segmented(NamedTuple):
+    """A study made of samples, the masks of the network and of the expert, and where they are."""
+
+    cine: Cine
+    prediction: Prediction
+    mask: Mask
+    truth: Mask
+    places: Places
+
+
+def _drawn(
     dataset: Path, samples: Sequence[Sample], label_values: Mapping[int, Label] | None
-) -> list[tuple[Cine, Mask, list[tuple[int, int]]]]:
-    """Cines of one patient, the expert's cavity in them, and its (phase, slice) that count."""
-    pairs = {
-        place: read_sample(dataset, sample, label_values) for place, sample in enumerate(samples)
+) -> dict[int, Drawn]:
+    """The samples of one patient that show a cavity, by their number."""
+    read = (Drawn(each, *read_sample(dataset, each, label_values)) for each in samples)
+    return {
+        number: drawn
+        for number, drawn in enumerate(read)
+        if (drawn.labels == Label.LV_CAVITY).any()
     }
-    cavity = {place: pairs[place][1] == Label.LV_CAVITY for place in pairs}
-    there = {place: sample for place, sample in enumerate(samples) if cavity[place].any()}
-    placed = [each for each in there.values() if each.phase in PHASES]
+
+
+def _in_every_phase(drawn: Mapping[int, Drawn]) -> dict[int, Drawn]:
+    """Those whose slice was drawn in each of the patient's phases, and those of no phase."""
+    placed = [each.sample for each in drawn.values() if each.sample.phase in PHASES]
     phases = {sample.phase for sample in placed}
-    drawn = {(sample.phase, sample.slice_index) for sample in placed}
-    whole = {
-        place: sample
-        for place, sample in there.items()
-        if sample.phase not in PHASES
-        or all((phase, sample.slice_index) in drawn for phase in phases)
+    there = {(sample.phase, sample.slice_index) for sample in placed}
+    return {
+        number: each
+        for number, each in drawn.items()
+        if each.sample.phase not in PHASES
+        or all((phase, each.sample.slice_index) in there for phase in phases)
     }
-    found = []
-    for spacing in {sample.pixel_spacing_mm: None for sample in whole.values()}:
-        group = {key: each for key, each in whole.items() if each.pixel_spacing_mm == spacing}
-        for cine, places in phases_as_cine(group, {place: pairs[place][0] for place in group}):
-            labels = np.zeros(cine.shape, np.uint8)
-            for place, at in places.items():
-                labels[at] = cavity[place] * np.uint8(Label.LV_CAVITY)
-            mask = Mask(labels, tuple(range(len(labels))), cine.grid)
-            found.append((cine, mask, sorted(places.values())))
-    return found
 
 
-def _judge(
-    cine: Cine,
-    truth: Mask,
-    held: Sequence[tuple[int, int]],
+def _segmented(
+    drawn: Mapping[int, Drawn],
     network: Network,
     spec: InputSpec,
     labels: Sequence[Label],
     settings: PostprocessSettings,
-) -> dict[str, Any]:
-    """Segment one study, and keep what tells the network's doubt and the truth: see the sample."""
-    prediction = infer(cine, network, spec, labels)
-    mask = postprocess.to_mask(prediction, cine, settings)
-    inside, reference = mask.of(Label.LV_CAVITY), truth.of(Label.LV_CAVITY)
-    probabilities = prediction.on_grid(Label.LV_CAVITY, cine.grid)
+) -> list[Segmented]:
+    """The studies that some samples of a patient make."""
+    found = []
+    for spacing in {each.sample.pixel_spacing_mm: None for each in drawn.values()}:
+        group = {
+            key: each for key, each in drawn.items() if each.sample.pixel_spacing_mm == spacing
+        }
+        samples = {key: each.sample for key, each in group.items()}
+        for cine, places in phases_as_cine(samples, {k: each.cine for k, each in group.items()}):
+            truth = np.zeros(cine.shape, np.uint8)
+            for number, at in places.items():
+                truth[at] = group[number].labels
+            prediction = infer(cine, network, spec, labels)
+            mask = postprocess.to_mask(prediction, cine, settings)
+            reference = Mask(truth, tuple(range(len(truth))), cine.grid)
+            found.append(Segmented(cine, prediction, mask, reference, places))
+    return found
+
+
+def _volumes(
+    studies: Sequence[Segmented], drawn: Mapping[int, Drawn]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """True and measured values from the areas of one patient's slices, in pixels of its images.
+
+    A spacing that all slices share cancels in the relative errors that are made of them.
+    """
+    spacings = {each.sample.pixel_spacing_mm for each in drawn.values()}
+    if len(spacings) > 1:
+        return {}, {}
+    sums = defaultdict[str, list[float]](lambda: [0.0, 0.0])
+    for study in studies:
+        for number, at in study.places.items():
+            sample = drawn[number].sample
+            if sample.phase not in PHASES:
+                continue
+            areas = {"esv_ml" if sample.phase == "ES" else "edv_ml": Label.LV_CAVITY}
+            known = labelled(sample, Label.LV_MYOCARDIUM)
+            if sample.phase == "ED" and known and Label.LV_MYOCARDIUM in study.prediction.labels:
+                areas["mass_g"] = Label.LV_MYOCARDIUM
+            for name, label in areas.items():
+                for place, mask in enumerate((study.truth, study.mask)):
+                    sums[name][place] += float((mask.labels[at] == label).sum())
+    pairs = {name: pair for name, pair in sums.items() if pair[0] > 0}
+    if pairs.keys() >= {"edv_ml", "esv_ml"}:
+        ends = zip(pairs["edv_ml"], pairs["esv_ml"], strict=True)
+        fractions = [ejection_fraction_percent(edv, esv) for edv, esv in ends]
+        if None not in fractions:
+            pairs["ef_percent"] = [value for value in fractions if value is not None]
+    true, measured = ({name: pair[k] for name, pair in pairs.items()} for k in range(2))
+    return true, measured
+
+
+def _judge(study: Segmented) -> dict[str, Any]:
+    """What tells the network's doubt and the truth: see the sample."""
+    held = sorted(study.places.values())
+    inside, reference = (mask.of(Label.LV_CAVITY) for mask in (study.mask, study.truth))
+    prediction = study.prediction
+    probabilities = prediction.on_grid(Label.LV_CAVITY, study.cine.grid)
     own = self_dice((probabilities[at] for at in held), (inside[at] for at in held))
     scores = prediction.scores[:, prediction.labels.index(Label.LV_CAVITY)]
     return {
@@ -307,8 +400,8 @@ def _judge(
         "self_dice": tuple(own.tolist()),
         "area_px": tuple(float(inside[at].sum() * prediction.pixel_ratio) for at in held),
         "features": tuple(map(tuple, features(prediction.inputs, scores).tolist())),
-        "issues": _warnings(cine, mask),
-        "reference_misplaced": MISPLACED in _warnings(cine, truth),
+        "issues": _warnings(study.cine, study.mask),
+        "reference_misplaced": MISPLACED in _warnings(study.cine, study.truth),
     }
 
 
@@ -332,6 +425,8 @@ def without_misplaced(
 
 def fit_calibration(samples: Sequence[CalibrationSample]) -> Calibration:
     """Fit the curve of :func:`lvseg.quality.confidence.expected_dice`, and choose the limits.
+
+    The errors of volumes, EF and mass stand beside it (:func:`lvseg.intervals.fit_intervals`).
 
     Logistic regression on all slices with a mask, by cross entropy with the true Dice as soft
     target; its intercept makes the mean expected Dice that of the true ones. A limit is the
@@ -372,7 +467,17 @@ def fit_calibration(samples: Sequence[CalibrationSample]) -> Calibration:
         "review_below": _limit(studies, STUDY_FAILURE),
         "slice_review_below": _limit(slice_pairs(samples, curve), SLICE_FAILURE),
     }
-    return curve.model_copy(update=limits)
+    return curve.model_copy(update={**limits, "intervals": _intervals(samples)})
+
+
+def _intervals(samples: Sequence[CalibrationSample]) -> Intervals | None:
+    """The errors of measured values over patients; None where no true one is known."""
+    true, measured = (
+        {name: [getattr(sample, side).get(name) for sample in samples] for name in QUANTITIES}
+        for side in ("true", "measured")
+    )
+    found = fit_intervals(true, measured)
+    return found if found.studies else None
 
 
 def _limit(pairs: Sequence[DicePair], failure: float) -> float:

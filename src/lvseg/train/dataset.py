@@ -12,22 +12,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Generator, Tensor
 
-from lvseg.cine import Cine, Source
-from lvseg.errors import DatasetError
 from lvseg.labels import Label
-from lvseg.manifest import (
-    Sample,
-    image_path,
-    image_sha256,
-    labelled,
-    mask_path,
-    read_manifest,
-    select,
-)
+from lvseg.manifest import Sample, image_path, image_sha256, labelled, read_manifest, select
 from lvseg.modelcard import InputSpec
 from lvseg.outlines import inside_share, outlines_path, read_outlines
-from lvseg.preprocess import Prepared, prepare, resample
-from lvseg.read import read_mask, read_picture
+from lvseg.preprocess import CHANNELS, Places, Prepared, prepare, resample
+from lvseg.samples import arrange, groups, read_sample
 from lvseg.train.options import TrainOptions
 
 
@@ -35,7 +25,9 @@ from lvseg.train.options import TrainOptions
 class Slices:
     """Images of one split on the model's grid, all padded to one size, and what they show.
 
-    :param images: ``[N, input channels, Y, X]`` float32 in 0..1.
+    :param images: ``[N, Y, X]`` float32 in 0..1.
+    :param shown: which image each input channel shows, those of a patient being one study,
+        ``[N, input channels]``.
     :param targets: ``[N, labels, Y, X]`` float32 in 0..1: inside the outer boundary of each label.
     :param known: which images say where a label is, even if nowhere, ``[N, labels]`` bool.
     :param centres: centre of the heart (row, column), the image's centre where it is empty, [N, 2].
@@ -47,6 +39,7 @@ class Slices:
     """
 
     images: Tensor
+    shown: Tensor
     targets: Tensor
     known: Tensor
     centres: Tensor
@@ -64,11 +57,12 @@ def load_slices(dataset: Path, split: str, options: TrainOptions) -> Slices:
     :raises PatientLeakError: a patient in more than one split.
     """
     samples = select(read_manifest(dataset), split)
-    images, targets = [], []
-    for sample in samples:
+    images, targets, shapes = [], [], dict[int, tuple[int, ...]]()
+    for number, sample in enumerate(samples):
         cine, labels = read_sample(dataset, sample, options.values_of_masks)
         prepared = prepare(cine, options.input)
         images.append(prepared.frames_of(0)[0])
+        shapes[number] = cine.shape
         targets.append(_target(dataset, sample, labels, prepared, options))
     rows = max(image.shape[-2] for image in images)
     columns = max(image.shape[-1] for image in images)
@@ -77,6 +71,7 @@ def load_slices(dataset: Path, split: str, options: TrainOptions) -> Slices:
     empty = [not target.any() for target in targets]
     return Slices(
         torch.from_numpy(np.stack([_pad(image, rows, columns) for image in images])),
+        _shown(samples, shapes, options.input.channels),
         torch.from_numpy(np.stack([_pad(target, rows, columns) for target in targets])),
         torch.tensor(known),
         torch.tensor(centres),
@@ -85,6 +80,24 @@ def load_slices(dataset: Path, split: str, options: TrainOptions) -> Slices:
         samples,
         tuple(image_sha256(image_path(dataset, sample)) for sample in samples),
     )
+
+
+def _shown(
+    samples: Sequence[Sample], shapes: Mapping[int, tuple[int, ...]], channels: Sequence[str]
+) -> Tensor:
+    """The image that each input channel of each sample shows, [N, channels]."""
+    shown = torch.zeros(len(samples), len(channels), dtype=torch.long)
+    for group in groups(samples, by_patient=True):
+        for found in arrange({number: samples[number] for number in group}, shapes):
+            phases, slices = found.numbers.shape
+            numbers = list(found.places)
+            phase, place = np.array([found.places[number] for number in numbers]).T
+            # of two phases, each is most unlike the other
+            places = Places(phase, place, np.arange(phases)[::-1], slices)
+            for channel, name in enumerate(channels):
+                there = CHANNELS[name](places)
+                shown[numbers, channel] = torch.from_numpy(found.numbers[there.phase, there.slice])
+    return shown
 
 
 def _target(
@@ -101,24 +114,6 @@ def _target(
     outlines = {outline.label: outline.points for outline in read_outlines(path)}
     wanted = [Label[name] for name in options.labels]
     return inside_share(outlines, wanted, prepared.factors, prepared.sides)
-
-
-def read_sample(
-    dataset: Path, sample: Sample, label_values: Mapping[int, Label] | None = None
-) -> tuple[Cine, NDArray[np.uint8]]:
-    """Image of a sample as a cine of one frame, and its labels [Y, X].
-
-    :param label_values: what the values of the masks mean; None = our own.
-
-    :raises DatasetError: they differ in size.
-    """
-    image = read_picture(image_path(dataset, sample))
-    labels = read_mask(mask_path(dataset, sample), label_values=label_values).labels[0, 0]
-    if image.shape != labels.shape:
-        raise DatasetError(f"expected image and mask of one size, found two for {sample.file}")
-    spacing = sample.pixel_spacing_mm
-    pair = None if spacing is None else (spacing, spacing)
-    return Cine.of_image(image, Source("picture", Path(sample.file).stem), pair), labels
 
 
 def nested(labels: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.float32]:
@@ -152,9 +147,9 @@ def normalise_crops(crops: Tensor, spec: InputSpec) -> Tensor:
     return scaled.clamp(0, 1)
 
 
-def _pad(channels: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
-    short = (rows - channels.shape[-2], columns - channels.shape[-1])
-    return np.pad(channels, ((0, 0), (0, short[0]), (0, short[1])))
+def _pad(frames: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    short = (rows - frames.shape[-2], columns - frames.shape[-1])
+    return np.pad(frames, [(0, 0)] * (frames.ndim - 2) + [(0, short[0]), (0, short[1])])
 
 
 def _cavity(inside: NDArray[np.float32]) -> tuple[float, float, float]:

@@ -287,12 +287,15 @@ def _batch(
     size = options.input.crop_px
     if options.locate_every and index % options.locate_every == 0:
         size, chosen = 2 * size, chosen[: _locator_batch(len(chosen))]  # the same work
-    sides = (data.images.shape[2], data.images.shape[3])
+    sides = (data.images.shape[1], data.images.shape[2])
+    shown = augment.draw_shown(
+        options.augment, data.shown[chosen], options.input.channels, generator
+    )
     drawn = augment.draw_parameters(
         options.augment, data.centres[chosen], sides, generator, data.cavities[chosen]
     )
     mine = processes.share(len(chosen))
-    images = data.images[chosen[mine]].to(processes.device)
+    images = data.images[shown[mine]].to(processes.device)
     targets = data.targets[chosen[mine]].to(processes.device)
     drawn = replace(drawn.part(mine), noise_seed=drawn.noise_seed + processes.rank)
     images, targets = augment.apply_spatial(drawn, images, targets, size)

@@ -16,8 +16,9 @@ from lvseg.errors import DatasetError
 from lvseg.inference import infer
 from lvseg.labels import Label
 from lvseg.predict import Network
+from lvseg.samples import Places, groups, phases_as_cine, read_sample
 from lvseg.train import augment
-from lvseg.train.dataset import Slices, load_slices, nested, normalise_crops, read_sample
+from lvseg.train.dataset import Slices, load_slices, nested, normalise_crops
 from lvseg.train.optimization import dice_cross_entropy
 from lvseg.train.options import TrainOptions
 
@@ -27,10 +28,14 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValidationSet:
-    """Images of a split: as the loss sees them, and as they came, with their labels [Y, X]."""
+    """Images of a split: as the loss sees them, and as the studies of its patients.
+
+    :param studies: each with the place (phase, slice) of its images, by their numbers.
+    :param labels: of each image [Y, X].
+    """
 
     slices: Slices
-    cines: tuple[Cine, ...]
+    studies: tuple[tuple[Cine, Places], ...]
     labels: tuple[NDArray[np.uint8], ...]
 
 
@@ -41,7 +46,11 @@ def load_validation(dataset: Path, split: str, options: TrainOptions) -> Validat
     """
     slices = load_slices(dataset, split, options)
     pairs = [read_sample(dataset, each, options.values_of_masks) for each in slices.samples]
-    return ValidationSet(slices, *zip(*pairs, strict=True))
+    studies = list[tuple[Cine, Places]]()
+    for group in groups(slices.samples, by_patient=True):
+        samples = {number: slices.samples[number] for number in group}
+        studies += phases_as_cine(samples, {number: pairs[number][0] for number in group})
+    return ValidationSet(slices, tuple(studies), tuple(labels for _, labels in pairs))
 
 
 def overlaps(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -105,25 +114,28 @@ def validate(network: nn.Module, data: ValidationSet, options: TrainOptions) -> 
 
 
 def slice_overlaps(network: nn.Module, data: ValidationSet, options: TrainOptions) -> list[Tensor]:
-    """:func:`overlaps` of every image by itself, on its own grid, from full frames.
+    """:func:`overlaps` of every image, on its own grid, from the full frames of its study.
 
     Localizes, crops and predicts by :func:`lvseg.inference.infer` and cuts at 0.5, without the
     clean-up: for choosing. The figure that counts is ``lvseg evaluate`` on the exported model.
-    Empty images are not predicted.
+    Studies of empty images are not predicted.
     """
     network.eval()
     labels = [Label[name] for name in options.labels]
-    found = []
-    for cine, truth in zip(data.cines, data.labels, strict=True):
-        target = torch.from_numpy(nested(truth, options.labels) > 0)[None]
-        predicted = torch.zeros_like(target)
-        if bool(target.any()):
+    found = dict[int, Tensor]()
+    for cine, places in data.studies:
+        targets = {
+            number: torch.from_numpy(nested(data.labels[number], options.labels) > 0)[None]
+            for number in places
+        }
+        inside = [np.zeros(cine.shape, bool) for _ in labels]
+        if any(bool(target.any()) for target in targets.values()):
             prediction = infer(cine, as_network(network), options.input, labels)
-            for channel, label in enumerate(labels):
-                inside = prediction.on_grid(label, cine.grid)[0, 0] > THRESHOLD
-                predicted[0, channel] = torch.from_numpy(inside)
-        found.append(overlaps(predicted, target))
-    return found
+            inside = [prediction.on_grid(label, cine.grid) > THRESHOLD for label in labels]
+        for number, place in places.items():
+            predicted = torch.from_numpy(np.stack([each[place] for each in inside]))[None]
+            found[number] = overlaps(predicted, targets[number])
+    return [found[number] for number in sorted(found)]
 
 
 def loss_of(logits: Tensor, targets: Tensor, known: Tensor, options: TrainOptions) -> Tensor:
@@ -164,7 +176,7 @@ def _loss(network: nn.Module, data: Slices, options: TrainOptions) -> float:
         part = slice(first, first + options.batch_size)
         parameters = augment.identity_parameters(data.centres[part])
         images, targets = augment.apply_spatial(
-            parameters, data.images[part], data.targets[part], options.input.crop_px
+            parameters, data.images[data.shown[part]], data.targets[part], options.input.crop_px
         )
         logits = _logits(network, normalise_crops(images, options.input))
         loss += len(images) * loss_of(logits, targets, data.known[part], options).item()
