@@ -25,8 +25,9 @@ from provenance import save
 from lvseg import evaluate as judging
 from lvseg.datasets.folder import ImagePair, write_dataset
 from lvseg.evaluate.rows import finish
+from lvseg.manifest import Sample, image_path, mask_path, read_dataset_facts, read_manifest, select
 from lvseg.manifest import folds as deal_patients
-from lvseg.manifest import image_path, mask_path, read_dataset_facts, read_manifest, select
+from lvseg.outlines import Outline, outlines_path, read_outlines
 from lvseg.predict import load_model
 from lvseg.settings import Settings
 from lvseg.train.export import export
@@ -57,11 +58,22 @@ def deal(dataset: Path, folder: Path) -> tuple[str, ...]:
         samples = select(read_manifest(dataset), "training+validation+online")
         dealt = chain.from_iterable(deal_patients(samples, FOLDS, seed=SEED))
         pictures = [
-            ImagePair(sample, image_path(dataset, sample), mask_path(dataset, sample))
+            ImagePair(
+                sample,
+                image_path(dataset, sample),
+                mask_path(dataset, sample),
+                drawn_outlines(dataset, sample),
+            )
             for sample in dealt
         ]
         write_dataset(folder, pictures, layout="folds", facts=read_dataset_facts(dataset))
     return names
+
+
+def drawn_outlines(dataset: Path, sample: Sample) -> tuple[Outline, ...] | None:
+    """The outlines beside a mask; None where the masks are as they were distributed."""
+    path = outlines_path(dataset, sample.file)
+    return read_outlines(path) if path.is_file() else None
 
 
 def parts(protocol: str, dataset: Path, work: Path) -> tuple[Part, ...]:

@@ -76,21 +76,38 @@ OUTLINED = replace(
 
 
 class Repair(NamedTuple):
-    """Contours of a patient that belong to another placement, and the move that mends them."""
+    """Contours of a patient that belong to another placement, and the move that mends them.
+
+    :param columns_px, rows_px: the move in slice 0 of the patient;
+        :param columns_px_per_slice, rows_px_per_slice: how it changes from slice to slice.
+    """
 
     columns_px: int
     rows_px: int
+    columns_px_per_slice: int
+    rows_px_per_slice: int
     evidence: str
+
+    def step(self, slice_index: int) -> tuple[int, int]:
+        """The move of a slice (columns, rows) in pixels."""
+        return (
+            self.columns_px + self.columns_px_per_slice * slice_index,
+            self.rows_px + self.rows_px_per_slice * slice_index,
+        )
 
 
 #: What is moved before anything is learnt from it; ``as_distributed`` leaves it alone.
 REPAIRS: Mapping[str, Repair] = MappingProxyType(
     {
         "SC-N-06": Repair(
-            12,
-            1,
-            "all 13 slices of both kinds of contour lie beside the heart, by the same distance; "
-            "moved together they lie on it",
+            14,
+            15,
+            -1,
+            -3,
+            "all 13 slices of both kinds of contour lie beside the heart, by a distance that "
+            "changes evenly from slice to slice, as contours of a stack of another tilt would; "
+            "networks that had not seen the patient agree with them at a mean Dice of 0.80 so "
+            "moved, 0.68 if all are moved alike, by (12, 1)",
         )
     }
 )
@@ -374,10 +391,11 @@ def _with_outlines(
 ) -> ImagePair:
     """A pair whose mask is filled from outlines, moved as the repair of its patient says."""
     sample, repair = pair.sample, repairs.get(pair.sample.patient_id)
-    if repair is not None:
-        step = np.array([repair.columns_px, repair.rows_px])
+    if repair is not None and sample.slice_index is not None:
+        columns, rows = repair.step(sample.slice_index)
+        step = np.array([columns, rows])
         outlines = tuple(replace(each, points=each.points + step) for each in outlines)
-        said = f"contours moved by {repair.columns_px} columns and {repair.rows_px} rows"
+        said = f"contours moved by {columns} columns and {rows} rows"
         sample = replace(sample, extra=(*sample.extra, ("repair", said)))
     shape = read_picture(pair.image).shape if isinstance(pair.image, Path) else pair.image.shape
     mask = np.zeros((shape[0], shape[1]), np.uint8)
