@@ -154,6 +154,25 @@ def test_scores_of_a_model_that_sees_too_much_by_hand(tmp_path, exact):
     assert found["ef"] == dict.fromkeys(("bias", "sd", "lower", "upper", "mae", "r")) | {"n": 0}
 
 
+def test_masks_are_drawn_with_their_line_where_the_reference_was(tmp_path, exact):
+    def with_line(_):
+        # the line of a square lies half a pixel outside; coordinates + 0.25 cut to whole pixels
+        # put it on the row above and the column to the left, but for the corner, and on the
+        # square's own last row and column
+        mask = square(10)
+        row, column = np.argwhere(mask).min(axis=0)
+        mask[row - 1, column : column + 10] = 1
+        mask[row : row + 10, column - 1] = 1
+        return mask
+
+    samples = [Sample("a.png", "A", "online", "ED", 0)]
+    folder = data_set(tmp_path, samples, with_line, lambda _: square(10))
+    (drawn,) = subject.evaluate(folder, "online", Threshold(), with_line=True).of().images
+    (alone,) = subject.evaluate(folder, "online", Threshold()).of().images
+    assert (drawn.reference_px, drawn.prediction_px, drawn.dice) == (120, 120, 1)
+    assert alone.dice == pytest.approx(2 * 100 / 220)
+
+
 def test_without_spacing_millimetres_are_null_and_pixels_are_given(tmp_path, exact):
     truth = lambda sample: square(10)  # noqa: E731
     folder = data_set(tmp_path, [Sample("a.png", "A", "online")], truth, truth)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lvseg import manifest, pipeline
+from lvseg.cine import Mask
+from lvseg.contours import slice_contours
 from lvseg.evaluate.rows import (
     Evaluation,
     ImageRow,
@@ -15,11 +20,16 @@ from lvseg.evaluate.rows import (
     without_reference,
 )
 from lvseg.issues import Issue
+from lvseg.labels import Label
 from lvseg.manifest import Sample
 from lvseg.modelcard import TrainingData
+from lvseg.outlines import fill_with_line
 from lvseg.predict import Predictor
 from lvseg.samples import groups, phases_as_cine, read_sample
 from lvseg.settings import Settings
+from lvseg.write.contours import CONTOUR_OFFSET_PX
+
+BoolArray = NDArray[np.bool_]
 
 
 def evaluate(
@@ -30,6 +40,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     *,
     by_patient: bool = False,
+    with_line: bool = False,
     seed: int = 0,
 ) -> Evaluation:
     """Judge a model on the samples of a split.
@@ -40,6 +51,9 @@ def evaluate(
     :param split: split names joined by '+', or 'all'. :param seed: of the bootstrap.
     :param by_patient: the images of a patient go together, as a study of two phases: the heart is
         looked for on all of them, intensities are scaled and masks cleaned as of a study.
+    :param with_line: masks of the model are drawn again with their line before they are compared,
+        as the public Sunnybrook masks were (:func:`lvseg.outlines.fill_with_line`): for a model
+        that learnt the outlines behind them.
     :param progress: called with (images done, images).
     :raises DatasetError: a broken folder. PatientLeakError: a patient in two splits.
     :raises UsageError: a split that the manifest does not have.
@@ -59,7 +73,7 @@ def evaluate(
                 rows[place] = [
                     compare_slice(
                         pairs[place][1] == label,
-                        mask.of(label)[at],
+                        _structure(mask, label, at, with_line),
                         file=sample.file,
                         patient_id=sample.patient_id,
                         label=label,
@@ -81,6 +95,24 @@ def evaluate(
     name = predictor.card.name
     flips = (settings or Settings()).flips
     return Evaluation(images, patients, leaked, issues, name, split, seed, by_patient, flips)
+
+
+def _structure(mask: Mask, label: Label, at: tuple[int, int], with_line: bool) -> BoolArray:
+    """A structure of a mask at one place, [Y, X]."""
+    if with_line:
+        own, within = (_filled_with_line(mask.labels[at], end) for end in (label, label - 1))
+        return own & ~within
+    inside: BoolArray = mask.of(label)[at]
+    return inside
+
+
+def _filled_with_line(labels: NDArray[np.uint8], last: int) -> BoolArray:
+    """Inside the outer boundary of the structures up to ``last``, with the line [Y, X]."""
+    inside = (labels > 0) & (labels <= last)
+    filled = np.zeros_like(inside)
+    for polygon in slice_contours(inside):
+        filled |= fill_with_line(polygon - CONTOUR_OFFSET_PX, inside.shape)
+    return filled
 
 
 def leaked_patients(
