@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from command_line import Ended
 from PIL import Image
@@ -189,6 +190,42 @@ def test_a_format_that_a_picture_cannot_have_says_so(name: str, segment: Segment
     assert ended.status == 2
     assert f"--formats {name} needs a" in ended.err
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["dicom", "nifti", "picture"])
+def test_lengths_that_no_heart_has_give_a_mask_a_finding_and_no_millilitres(
+    kind: str, segment: Segment, phantom: tuple[Cine, Mask, Truth]
+) -> None:
+    source, options = segment.folder / "odd", []
+    if kind == "dicom":
+        source.mkdir()
+        for path in segment.heart.iterdir():
+            dataset = pydicom.dcmread(path)
+            dataset.PixelSpacing = [2000, 2000]
+            dataset.save_as(source / path.name)
+    elif kind == "nifti":
+        source = segment.folder / "odd.nii"
+        write_cine_nifti(phantom[0], segment.folder / "usual.nii")
+        metres = nibabel.load(segment.folder / "usual.nii")
+        metres.header.set_xyzt_units("meter", "msec")
+        nibabel.save(metres, source)
+    else:
+        source, options = picture(segment.folder / "odd.png"), ["--spacing", "2000"]
+    ended = segment(source, *options, "--json")
+    assert (ended.status, ended.err) == (0, "")
+    (study,) = ended.document["studies"]
+    values = study["measurements"]
+    for key in ("edv_ml", "esv_ml", "sv_ml", "ef_percent", "volume_ml", "area_mm2"):
+        assert values[key] is None, key
+    assert values["study"]["pixel_spacing_mm"] is None
+    assert values["quality"]["verdict"] == "fail"
+    (finding,) = (f for f in values["quality"]["findings"] if f["code"] == "implausible-spacing")
+    assert finding["severity"] == "error"
+    assert "expected a pixel spacing of 0.1 to 10 mm, found " in finding["text"]
+    mask = "odd_mask.png" if kind == "picture" else "segmentation.nii.gz"
+    written = {path.name for path in Path(study["folder"]).iterdir()}
+    assert mask in written
+    assert "segmentation.dcm" not in written  # it would repeat the lengths
 
 
 def test_one_failing_study_does_not_stop_the_others(segment: Segment) -> None:

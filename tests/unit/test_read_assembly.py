@@ -8,6 +8,7 @@ wrong place or order shows.
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -437,10 +438,52 @@ def test_cosines_of_two_decimals_are_made_orthonormal() -> None:
     np.testing.assert_allclose(np.diff(slice_positions_mm(cine.planes)), STEP_MM, atol=0.001)
 
 
-@pytest.mark.parametrize("spacing", [2000.0, 0.00137])
-def test_a_pixel_spacing_that_no_scanner_writes_is_refused_by_name(spacing: float) -> None:
-    with pytest.raises(NotACineError, match=f"pixel spacing of {spacing:.6g} x {spacing:.6g} mm"):
+@pytest.mark.parametrize("spacing", [2000.0, 0.00137, 1e-6, 1e6, 33.0])
+def test_a_pixel_spacing_that_no_scanner_writes_gives_pixels_and_no_millimetres(
+    spacing: float, tmp_path: Path
+) -> None:
+    folder = save(stack(SLICES, PHASES, PixelSpacing=[spacing, spacing]), tmp_path)
+    cine = read_study(folder).short_axis()
+    np.testing.assert_array_equal(cine.frames, expected(SLICES, PHASES))
+    assert (cine.planes, cine.pixel_spacing_mm, cine.slice_spacing_mm) == (None, None, None)
+    assert codes(cine)["implausible-spacing"] == "error"
+    (text,) = texts(cine, "implausible-spacing")
+    assert f"found {spacing:.4g} x {spacing:.4g} mm in the DICOM headers" in text
+    (row,) = list_series(folder)
+    assert (row.chosen, row.pixel_spacing_mm) == (True, None)
+    assert "implausible-spacing" in row.reason
+
+
+def test_a_slice_distance_and_a_field_of_view_are_held_to_the_same_rule() -> None:
+    far = stack(SLICES, PHASES)
+    for dataset in far:  # 9 m from slice to slice
+        dataset.ImagePositionPatient = [1000 * v for v in dataset.ImagePositionPatient]
+    # 128 pixels of 9.5 mm: 1216 mm across
+    wide = stack(SLICES, PHASES, PixelSpacing=[9.5, 9.5])
+    for dataset in wide:
+        grey = np.frombuffer(dataset.PixelData, np.uint16).reshape(SIDE, SIDE)
+        dataset.PixelData, dataset.Columns = np.tile(grey, 4).tobytes(), 4 * SIDE
+    for datasets, named in (
+        (far, "slice distance of 0.1 to 100 mm, found 9000 mm"),
+        (wide, "field of view of at most 1000 mm, found 32 x 128 pixels of 9.5 x 9.5 mm"),
+    ):
+        cine = cine_of(datasets)
+        assert cine.planes is None
+        assert named in texts(cine, "implausible-spacing")[0]
+
+
+@pytest.mark.parametrize("spacing", [0.0, -1.5, 1e300])
+def test_a_pixel_spacing_that_is_none_is_refused_by_name(spacing: float) -> None:
+    named = f"pixel spacing of 0.1 to 10 mm, found {spacing:.4g} x {spacing:.4g} mm"
+    with pytest.raises(NotACineError, match=re.escape(named)):
         cine_of(stack(SLICES, PHASES, PixelSpacing=[spacing, spacing]))
+
+
+def test_a_believable_stack_goes_before_one_that_is_not() -> None:
+    odd = moved(stack(12, PHASES, PixelSpacing=[2000.0, 2000.0]), SeriesInstanceUID="1.2.5")
+    cine = cine_of([*odd, *stack(SLICES, PHASES)])
+    assert_whole(cine)
+    assert "implausible-spacing" not in codes(cine)
 
 
 def test_images_of_the_stack_without_a_believable_place_leave_it_incomplete() -> None:

@@ -46,6 +46,18 @@ def test_a_stated_spacing_is_taken(tmp_path: Path) -> None:
             read_study(path, spacing_mm=wrong)
 
 
+@pytest.mark.parametrize("spacing", [2000.0, 1e-6])
+def test_a_spacing_that_no_picture_of_a_heart_has_is_unknown(
+    tmp_path: Path, spacing: float
+) -> None:
+    cine = read_study(save(tmp_path / "ed.png", GREY), spacing_mm=spacing).short_axis()
+    assert cine.pixel_spacing_mm is None
+    (issue,) = cine.issues
+    assert (issue.code, issue.severity) == ("implausible-spacing", "error")
+    assert f"found {spacing:.4g} x {spacing:.4g} mm as the spacing of the picture" in issue.text
+    assert "correct --spacing" in issue.text
+
+
 def test_grey_stored_as_colour_is_grey(tmp_path: Path) -> None:
     rgb = np.stack([GREY] * 3, axis=2)
     np.testing.assert_array_equal(read_picture(save(tmp_path / "a.png", rgb)), GREY)

@@ -75,6 +75,25 @@ def test_what_we_wrote_comes_back_exactly(
     assert fitted.planes == cine.planes
 
 
+def test_lengths_that_no_heart_has_are_unknown_in_a_mask_as_in_an_image(
+    tmp_path: Path, classic: Source
+) -> None:
+    dataset = pydicom.dcmread(ours(tmp_path, classic))
+    for groups in (
+        *dataset.SharedFunctionalGroupsSequence,
+        *dataset.PerFrameFunctionalGroupsSequence,
+    ):
+        for item in groups.get("PixelMeasuresSequence", []):
+            item.PixelSpacing = [2000, 2000]
+    dataset.save_as(tmp_path / "metres.dcm")
+    mask = read_mask(tmp_path / "metres.dcm")
+    np.testing.assert_array_equal(mask.labels, labels_of(classic[0]))
+    assert (mask.planes, mask.pixel_spacing_mm) == (None, None)
+    (issue,) = mask.issues
+    assert (issue.code, issue.severity) == ("implausible-spacing", "error")
+    assert "found 2000 x 2000 mm in the DICOM Segmentation" in issue.text
+
+
 def test_one_phase_knows_which_one_it_was(tmp_path: Path, classic: Source) -> None:
     paths, _ = write_segmentations(result_of(classic[0]), tmp_path, classic[1], SegOptions("ed-es"))
     expected = labels_of(classic[0])

@@ -6,18 +6,20 @@ Data sets name single images: these are read one by one (:func:`read_dicom_frame
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, InstanceRef, SeriesSummary, Source, Study
-from lvseg.errors import GeometryError, InconsistentStackError, NotACineError, ReadError
-from lvseg.geometry import Grid, Plane, slice_spacing_mm, tilt_degrees
+from lvseg.errors import InconsistentStackError, NotACineError, ReadError
+from lvseg.geometry import Grid, Plane, tilt_degrees, why_implausible
 from lvseg.issues import Issue
 from lvseg.read.frames import FrameInfo, canonical, heart_rate
 from lvseg.read.headers import BrokenHeaderError, read_headers
 from lvseg.read.judge import REANGLED_DEGREES, Ranked, beside, ranked
+from lvseg.read.lengths import distance_mm, implausible_planes
 from lvseg.read.pixels import stored_frames
 from lvseg.read.regrid import Placement
 from lvseg.read.sources import Blob, Files, Progress
@@ -26,7 +28,7 @@ from lvseg.read.stack import Moment, Stack
 
 def has_cine(frames: Sequence[FrameInfo], files: Files) -> bool:
     """Whether a study holds a short-axis cine."""
-    return any(each.score for each in _ranked(frames, files))
+    return any(each.score for each in _ranked(frames, files)[1])
 
 
 def read_frames(
@@ -40,13 +42,15 @@ def read_frames(
 ) -> Study:
     """Read the short-axis cine among the frames of one study.
 
+    Of slices whose lengths no image of a heart has, the cine holds pixels and no millimetres.
+
     :param name: label for results, safe as a file name; :param location: path for messages.
     :param issues: what the caller noticed, to be passed on.
     :raises NotACineError: none of the series is a short-axis cine.
     :raises InconsistentStackError: slices of one series differ in pixel spacing.
     :raises UnsupportedEncodingError: no decoder for its pixels. ReadError: broken pixels.
     """
-    order = _ranked(frames, files)
+    frames, order = _ranked(frames, files)
     rows = _summaries(frames, order)
     if not order or not order[0].score:
         raise NotACineError(_refusal(rows, location))
@@ -69,14 +73,15 @@ def read_frames(
     )
     extra, complete = beside(order, frames)
     rate_bpm, uneven = heart_rate(best.frames)
-    pixels = _pixels(best, files, progress)
+    pixels, doubted = _pixels(best, files, progress), _doubted(best)
+    planes = None if doubted else best.planes
     cine = Cine(
         frames=pixels,
         source=source,
-        grid=Grid.of(pixels, planes=best.planes, complete=best.complete and complete),
+        grid=Grid.of(pixels, planes=planes, complete=best.complete and complete),
         times_ms=best.times_ms,
         view="short-axis",
-        issues=(*issues, *best.issues, *extra, *uneven),
+        issues=(*issues, *doubted, *best.issues, *extra, *uneven),
         heart_rate_bpm=rate_bpm,
     )
     return Study((cine,), rows)
@@ -87,14 +92,37 @@ def _exact(moment: Moment, placement: Placement) -> bool:
     return moment.other is None and placement == Placement()
 
 
-def _ranked(frames: Sequence[FrameInfo], files: Files) -> list[Ranked]:
+def _believed(frame: FrameInfo) -> FrameInfo:
+    """The frame, without a place if no image of a heart has its pixel spacing."""
+    if frame.plane is None:
+        return frame
+    why = why_implausible((frame.rows, frame.columns), frame.plane.pixel_spacing_mm)
+    return replace(frame, plane=None, rejected_because=why) if why else frame
+
+
+def _doubted(stack: Stack) -> tuple[Issue, ...]:
+    return implausible_planes(stack.planes, stack.size, stated="in the DICOM headers")
+
+
+def _ranked(frames: Sequence[FrameInfo], files: Files) -> tuple[Sequence[FrameInfo], list[Ranked]]:
+    """The frames as they are believed, and the candidates among them, best first.
+
+    A pixel spacing that no image of a heart has leaves a frame without a place, but where nothing
+    else is a short-axis cine: then such slices are put in order, and nothing of them is measured.
+    """
+
     def same_pixels(one: FrameInfo, other: FrameInfo) -> bool:
         try:
             return bool(np.array_equal(_values(one, files), _values(other, files)))
         except ReadError:
             return False
 
-    return ranked(frames, same_pixels)
+    believed = [_believed(frame) for frame in frames]
+    order = ranked(believed, same_pixels)
+    if believed == list(frames) or (order and order[0].score):
+        return believed, order
+    doubted = ranked(frames, same_pixels)
+    return (frames, doubted) if doubted and doubted[0].score else (believed, order)
 
 
 def _values(frame: FrameInfo, files: Files) -> NDArray[np.float32]:
@@ -176,7 +204,7 @@ def _format(stack: Stack) -> str:
 
 def summaries(frames: Sequence[FrameInfo], files: Files) -> tuple[SeriesSummary, ...]:
     """One row for each series of one study, the chosen one marked."""
-    return _summaries(frames, _ranked(frames, files))
+    return _summaries(*_ranked(frames, files))
 
 
 def _summaries(frames: Sequence[FrameInfo], order: Sequence[Ranked]) -> tuple[SeriesSummary, ...]:
@@ -189,7 +217,8 @@ def _summaries(frames: Sequence[FrameInfo], order: Sequence[Ranked]) -> tuple[Se
         best = order[0].stack
         chosen = {m.frame.series_uid for phase in best.moments for m in phase}
         extra, _ = beside(order, frames)
-        notes = tuple(i for i in (*best.issues, *extra) if i.severity != "info")
+        found = (*_doubted(best), *best.issues, *extra)
+        notes = tuple(issue for issue in found if issue.severity != "info")
     of_series: dict[str, Ranked] = {}
     for each in order:
         for uid in each.stack.candidate.series_uids:
@@ -206,7 +235,8 @@ def _summary(
     """A row of the list; ``notes`` are findings about the chosen stack, None for other series."""
     stack = None if found is None else found.stack
     first = frames[0] if stack is None else min(stack.candidate.frames, key=canonical)
-    spacing = None if first.plane is None else first.plane.pixel_spacing_mm
+    plane = _believed(first).plane
+    spacing = None if plane is None else plane.pixel_spacing_mm
     if stack is None:
         slices = len({frame.plane.origin_mm for frame in frames if frame.plane is not None})
         phases, reason = 0, _why_no_stack(first)
@@ -239,11 +269,7 @@ def _spacing(stack: Stack | None) -> float | None:
     if stack is None:
         return None
     firsts = [place[0].frames[0] for place in stack.candidate.places()]
-    at_px = (firsts[0].rows - 1) / 2, (firsts[0].columns - 1) / 2
-    try:
-        return round(slice_spacing_mm([frame.placed() for frame in firsts], at_px), 6)
-    except GeometryError:
-        return None
+    return distance_mm([frame.placed() for frame in firsts], (firsts[0].rows, firsts[0].columns))
 
 
 def _why_no_stack(frame: FrameInfo) -> str:
@@ -289,7 +315,7 @@ def read_frame_header(path: Path) -> FrameInfo:
             f"expected one grey frame [row, column], found {found or len(frames)} in {path.name}: "
             "use the single-frame series"
         )
-    return frames[0]
+    return _believed(frames[0])
 
 
 def read_dicom_frame(path: Path) -> tuple[NDArray[np.float32], Plane | None]:

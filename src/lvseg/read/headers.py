@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from lvseg.errors import GeometryError
-from lvseg.geometry import PARALLEL_TOLERANCE, PIXEL_SPACING_RANGE_MM, Plane, Vec3, vector
+from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector, why_implausible
 from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.elements import CHUNK_BYTES, UNDEFINED_LENGTH, Elements, plain_header
 from lvseg.read.encoding import plain_syntax, real_syntax
@@ -74,6 +74,8 @@ NOTES = {
 }
 #: Cosines rounded to two decimals are off unit length and right angles by less than this.
 _ROUNDED = 0.02
+#: With larger pixels the places of slices would drown in the rounding of numbers.
+_LARGEST_MM = 1e9
 #: Heart rates outside are typing errors or placeholders, not hearts.
 _SLOWEST_BPM, _FASTEST_BPM = 20.0, 250.0
 _FLOW_WORDS = {"P", "PHASE", "VELOCITY", "PHASE MAP", "PHASE CONTRAST"}
@@ -449,8 +451,9 @@ def listed(value: Any) -> list[Any]:
 def plane_of(parts: Iterable[Part]) -> Plane | None:
     """The plane of the elements of :data:`lvseg.read.rules.PLACE_RULES`.
 
-    None where one is absent or they make no plane; a thickness of 0 is unknown. Source: PS3.3
-    C.7.6.2.1.1, where the first three cosines are the direction in which the column index grows.
+    None where one is absent or they make no plane; a thickness of 0 is unknown. Its spacing may be
+    one that no image of a heart has. Source: PS3.3 C.7.6.2.1.1, where the first three cosines are
+    the direction in which the column index grows.
     """
     return _place(list(parts))[0]
 
@@ -466,13 +469,8 @@ def _place(parts: list[Part]) -> tuple[Plane | None, str, tuple[str, ...]]:
     if not {"position", "orientation", "spacing"} <= set(found):
         return None, "", ()
     spacing = found["spacing"]
-    least, most = PIXEL_SPACING_RANGE_MM
-    if not all(least <= value <= most for value in spacing):
-        why = (
-            f"pixel spacing of {spacing[0]:.6g} x {spacing[1]:.6g} mm where {least:g} to {most:g} "
-            "mm are plausible"
-        )
-        return None, why, ()
+    if not all(0 < value <= _LARGEST_MM for value in spacing):
+        return None, why_implausible((0, 0), (spacing[0], spacing[1])), ()
     try:
         directions, rounded = _directions(found["orientation"])
         plane = Plane(

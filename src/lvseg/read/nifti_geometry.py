@@ -22,9 +22,9 @@ from lvseg.geometry import (
     lps_to_ras,
     planes_from_affine,
     slice_positions_mm,
-    why_implausible,
 )
 from lvseg.issues import Issue
+from lvseg.read.lengths import implausible
 
 FloatArray = NDArray[np.float64]
 #: Axes of a file (1, 2, 3) that are columns, rows and slices; a negative one runs backwards.
@@ -94,11 +94,10 @@ def geometry_of(
     x, y, z = (stated.lengths[axis] for axis in order)
     spacing = None if x is None or y is None else (y * scale, x * scale)
     step = None if z is None or slices == 1 else z * scale
-    why = why_implausible((rows, columns), spacing, step)
-    if why:
-        unit = _unit(header)
-        text = f"{why} (unit of the file: {unit}): no millimetres are known"
-        return NiftiGeometry(axes, issues=(*issues, Issue("implausible-spacing", "error", text)))
+    stated_as = f"(unit of the file: {_unit(header)})"
+    doubted = implausible((rows, columns), spacing, step, stated=stated_as)
+    if doubted:
+        return NiftiGeometry(axes, issues=(*issues, *doubted))
     if spacing and step and abs(spacing[0] * spacing[1] * step - 1) < _UNIT_VOXEL:
         text = (
             "a voxel of the file has exactly 1 mm3, which tools write where they know no spacing: "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, Source
 from lvseg.errors import NotACineError, ReadError
 from lvseg.issues import Issue
+from lvseg.read.lengths import implausible
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,7 +102,8 @@ def cine_from_picture(
 ) -> Cine:
     """A picture as a cine of one phase and one slice, without planes.
 
-    :param spacing_mm: distance of pixels, rows and columns alike; None = unknown.
+    :param spacing_mm: distance of pixels, rows and columns alike; None = unknown, as is one that
+        no picture of a heart has.
     :raises ReadError: see :func:`decode`; fewer than 16 pixels a side; NaN.
     """
     values, issues = decode(content, location)
@@ -116,4 +118,8 @@ def cine_from_picture(
         )
     source = Source(format="picture", name=name, location=location, shape=values.shape)
     spacing = None if spacing_mm is None else (spacing_mm, spacing_mm)
-    return replace(Cine.of_image(values, source, spacing), issues=issues)
+    rows, columns = values.shape
+    stated, remedy = "as the spacing of the picture", "correct --spacing"
+    doubted = implausible((rows, columns), spacing, stated=stated, remedy=remedy)
+    cine = Cine.of_image(values, source, None if doubted else spacing)
+    return replace(cine, issues=(*issues, *doubted))

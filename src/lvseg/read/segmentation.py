@@ -28,6 +28,7 @@ from lvseg.geometry import Grid, Plane, normal, same_plane
 from lvseg.labels import LABELS, Label
 from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.headers import find, frame_parts, listed, number, plane_of, text, transfer_syntax
+from lvseg.read.lengths import implausible_planes
 
 #: Segmentation and Label Map Segmentation Storage (PS3.4 B.5); pydicom 3.0 does not name the other.
 _CLASSES = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
@@ -449,7 +450,10 @@ def _alone(frames: Sequence[_Frame], pixels: NDArray[np.uint8], path: Path) -> M
     index = tuple(sorted(set(phases.values())))
     places = [(index.index(phases[frame.number]), at[frame.number]) for frame in frames]
     labels = _painted(frames, places, pixels, (len(index), len(planes) or 1), path)
-    return Mask(labels=labels, phases=index, grid=Grid.of(labels, planes=planes or None))
+    sides = (labels.shape[2], labels.shape[3])
+    doubted = implausible_planes(planes, sides, stated="in the DICOM Segmentation")
+    grid = Grid.of(labels, planes=None if doubted else planes or None)
+    return Mask(labels, index, grid, doubted)
 
 
 def _painted(
