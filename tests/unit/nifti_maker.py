@@ -67,7 +67,7 @@ def overwrite(path: Path, **fields: object) -> Path:
     """Change bytes of a saved ``.nii``, which libraries would repair (nifti1.h).
 
     :param fields: ``sform`` (matrix), ``qform`` (matrix), ``pixdim`` (three sizes), ``codes``
-        (qform_code, sform_code), ``dim_info`` (one byte).
+        (qform_code, sform_code), ``dim_info`` (one byte), ``qfac`` (1 or -1).
     """
     content = bytearray(path.read_bytes())
     if "dim_info" in fields:
@@ -78,6 +78,8 @@ def overwrite(path: Path, **fields: object) -> Path:
         content[256:280] = bytes(image.header.binaryblock)[256:280]
     if "sform" in fields:
         content[280:328] = struct.pack("<12f", *np.asarray(fields["sform"], float)[:3].ravel())
+    if "qfac" in fields:
+        content[76:80] = struct.pack("<f", float(str(fields["qfac"])))
     if "pixdim" in fields:
         content[80:92] = struct.pack("<3f", *np.asarray(fields["pixdim"], float))
     if "codes" in fields:

@@ -484,6 +484,17 @@ def test_a_crop_of_a_mask_agrees_with_it_and_a_cut_is_told(tmp_path):
     assert [f.code for f in subject.compare(small, first).issues] == ["mask-outside"]
 
 
+def test_what_is_doubtful_about_either_mask_is_said(tmp_path):
+    labels = np.zeros((20, 24, 4), np.uint8)
+    labels[5:9, 6:12, 1:3] = 1
+    for name, affine in (("usual", [2, 2.5, 9, 1]), ("metres", [2000, 2500, 9, 1])):
+        nib.save(nib.Nifti1Image(labels, np.diag(affine)), tmp_path / f"{name}.nii")
+    document = subject.document(subject.compare(tmp_path / "usual.nii", tmp_path / "metres.nii"))
+    assert document["dice"]["mean"] == 1
+    found = {each["code"]: each["text"] for each in document["findings"]}
+    assert found["implausible-spacing"].startswith("'usual', the prediction: expected a pixel")
+
+
 def test_a_mask_without_a_place_is_compared_as_it_is_counted_and_says_so(tmp_path):
     mask = np.transpose(ventricle()).astype(np.uint8)
     first = save_nifti(tmp_path / "a.nii.gz", mask)

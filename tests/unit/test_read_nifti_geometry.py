@@ -156,6 +156,78 @@ def test_a_broken_affine_alone_leaves_the_sizes(tmp_path: Path) -> None:
     assert codes(cine) == {"broken-affine": "warning", "no-orientation": "info"}
 
 
+def turned_by(degrees: float, matrix: np.ndarray = SHORT_AXIS) -> np.ndarray:
+    """The same steps and origin, turned about the z axis of the patient."""
+    turn = np.radians(degrees)
+    about_z = [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
+    result = matrix.copy()
+    result[:3, :3] = about_z @ matrix[:3, :3]
+    return result
+
+
+def moved_by(mm: float) -> np.ndarray:
+    matrix = SHORT_AXIS.copy()
+    matrix[0, 3] += mm
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("qform", "named"),
+    [
+        (turned_by(30), "turned by 30.0 degrees"),
+        (turned_by(180), "turned by 180.0 degrees"),
+        (moved_by(12.5), "a voxel up to 10.0 pixels apart, turned by 0.0 degrees"),
+        (turned_by(0.2), None),
+        (moved_by(0.5), None),
+    ],
+)
+def test_two_affines_of_one_length_that_are_two_places_are_a_finding(
+    tmp_path: Path, qform: np.ndarray, named: str | None
+) -> None:
+    path = save(tmp_path / "a.nii", grey(*SHAPE))
+    usual = cine_of(path)
+    cine = cine_of(overwrite(path, codes=(1, 1), qform=qform))
+    # the pixels of 1.25 mm are the smaller ones: 12.5 mm are 10 of them
+    assert codes(cine) == ({} if named is None else {"places-disagree": "warning"})
+    if named:
+        assert named in cine.issues[0].text
+        assert "The sform is taken" in cine.issues[0].text
+    assert cine.planes == usual.planes
+    assert cine.slice_spacing_mm == pytest.approx(9, rel=1e-5)
+
+
+def test_a_qform_whose_slices_run_the_other_way_is_mirrored(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", grey(*SHAPE))
+    factor = float(nib.load(path).header["pixdim"][0])  # 1 or -1: which way the third axis runs
+    cine = cine_of(overwrite(path, qfac=-factor))
+    assert codes(cine) == {"places-disagree": "warning"}
+    assert "mirrored" in cine.issues[0].text
+
+
+def test_a_shear_that_no_qform_can_state_is_no_other_place(tmp_path: Path) -> None:
+    sheared = SHORT_AXIS.copy()
+    sheared[:3, 2] += 1.5 * SHORT_AXIS[:3, 0] / 1.5  # each slice shifted by 1.5 mm in its plane
+    path = save(tmp_path / "a.nii", grey(*SHAPE), sheared)  # nibabel writes the nearest qform
+    assert "places-disagree" not in codes(cine_of(path))
+
+
+def test_a_mask_of_two_places_says_so_on_its_cine_too(tmp_path: Path) -> None:
+    cine = cine_of(save(tmp_path / "image.nii", grey(*SHAPE)))
+    path = save(tmp_path / "mask.nii", (grey(*SHAPE) % 5 == 0).astype(np.uint8))
+    mask = read_mask(overwrite(path, codes=(1, 1), qform=turned_by(30)), like=cine)
+    assert codes(mask) == {"places-disagree": "warning"}
+    np.testing.assert_array_equal(mask.labels, read_mask(path).labels)
+
+
+def test_a_sform_that_is_the_identity_gives_way_to_the_qform(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", grey(*SHAPE))
+    usual = cine_of(path)
+    cine = cine_of(overwrite(path, codes=(1, 1), sform=np.eye(4), qform=SHORT_AXIS))
+    assert codes(cine) == {"broken-sform": "info"}
+    assert "(sform) is the identity, a default: that of its qform is used" in cine.issues[0].text
+    np.testing.assert_allclose(cine.planes[2].origin_mm, usual.planes[2].origin_mm, atol=1e-3)
+
+
 @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1)], ids=["RAS", "LPS"])
 def test_an_identity_affine_is_a_default_and_states_nothing(
     tmp_path: Path, signs: tuple[int, ...]

@@ -260,6 +260,9 @@ def _rows(
 ) -> list[ImageRow]:
     reference, prediction = masks
     placed = reference.planes is not None and prediction.planes is not None
+    for which, mask in (("reference", reference), ("prediction", prediction)):
+        doubts = [i for i in mask.issues if i.severity != "info" and i.code != "no-spacing"]
+        issues += [replace(each, text=f"'{key}', the {which}: {each.text}") for each in doubts]
     spacing = _spacing(key, reference, prediction, issues, placed=placed)
     if placed:
         prediction = _in_place(key, prediction, reference, issues)

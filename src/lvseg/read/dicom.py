@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, InstanceRef, SeriesSummary, Source, Study
 from lvseg.errors import InconsistentStackError, NotACineError, ReadError
-from lvseg.geometry import Grid, Plane, tilt_degrees, why_implausible
+from lvseg.geometry import Grid, Plane, tilt_degrees
 from lvseg.issues import Issue
 from lvseg.read.frames import FrameInfo, canonical, heart_rate
 from lvseg.read.headers import BrokenHeaderError, read_headers
 from lvseg.read.judge import REANGLED_DEGREES, Ranked, beside, ranked
-from lvseg.read.lengths import distance_mm, implausible_planes
+from lvseg.read.lengths import distance_mm, implausible_planes, why_not_believed
 from lvseg.read.pixels import stored_frames
 from lvseg.read.regrid import Placement
 from lvseg.read.sources import Blob, Files, Progress
@@ -96,7 +96,7 @@ def _believed(frame: FrameInfo) -> FrameInfo:
     """The frame, without a place if no image of a heart has its pixel spacing."""
     if frame.plane is None:
         return frame
-    why = why_implausible((frame.rows, frame.columns), frame.plane.pixel_spacing_mm)
+    why = why_not_believed((frame.rows, frame.columns), frame.plane.pixel_spacing_mm)
     return replace(frame, plane=None, rejected_because=why) if why else frame
 
 

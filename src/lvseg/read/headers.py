@@ -26,11 +26,12 @@ from pydicom.uid import (
 )
 
 from lvseg.errors import GeometryError
-from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector, why_implausible
+from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector
 from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.elements import CHUNK_BYTES, UNDEFINED_LENGTH, Elements, plain_header
 from lvseg.read.encoding import plain_syntax, real_syntax
 from lvseg.read.frames import FrameInfo
+from lvseg.read.lengths import why_not_believed
 from lvseg.read.pixels import Instance
 from lvseg.read.rules import PLACE_RULES, TIME_RULES
 from lvseg.read.sources import Blob
@@ -470,7 +471,7 @@ def _place(parts: list[Part]) -> tuple[Plane | None, str, tuple[str, ...]]:
         return None, "", ()
     spacing = found["spacing"]
     if not all(0 < value <= _LARGEST_MM for value in spacing):
-        return None, why_implausible((0, 0), (spacing[0], spacing[1])), ()
+        return None, why_not_believed((0, 0), (spacing[0], spacing[1])), ()
     try:
         directions, rounded = _directions(found["orientation"])
         plane = Plane(

@@ -36,6 +36,12 @@ def implausible(
     return (Issue("implausible-spacing", "error", text),)
 
 
+def why_not_believed(sides: tuple[int, int], pixel_spacing_mm: tuple[float, float]) -> str:
+    """Why images of that pixel spacing have no place in a stack; "" where they may have."""
+    why = why_implausible(sides, pixel_spacing_mm)
+    return f"lengths that no heart has ({why})" if why else ""
+
+
 def implausible_planes(
     planes: Sequence[Plane], sides: tuple[int, int], *, stated: str
 ) -> tuple[Issue, ...]:

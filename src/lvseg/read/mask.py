@@ -14,6 +14,7 @@ from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.issues import Issue
 from lvseg.labels import Label, remap
+from lvseg.read.nifti_geometry import PLACES_DISAGREE
 from lvseg.read.sources import HEAD_BYTES, Files, blob_of, sniff
 from lvseg.resampling import onto_grid
 
@@ -149,7 +150,7 @@ def _labels(
 
 
 def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
-    """The mask on the grid of a cine; what was noticed about a geometry of its own is moot."""
+    """The mask on the grid of a cine; what was noticed about lengths of its own is moot."""
     phases = mask.labels.shape[0]
     placed = mask.planes is not None and like.planes is not None
     fits = placed or mask.labels.shape[1:] == like.shape[1:]
@@ -163,6 +164,7 @@ def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
         noticed = () if mask.planes is like.planes else (Issue("place-unknown", "info", text),)
         return replace(mask, grid=like.grid, issues=noticed)
     try:
-        return onto_grid(replace(mask, issues=()), like.grid)
+        about_place = tuple(each for each in mask.issues if each.code == PLACES_DISAGREE)
+        return onto_grid(replace(mask, issues=about_place), like.grid)
     except GeometryMismatchError as error:
         raise GeometryMismatchError(f"{error} ({path})") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ USUAL_AXES: Axes = (1, 2, 3)
 SLICE_SPACING_RATIO = 2.0
 #: Lengths that differ by no more than this share are one length, rounded.
 LENGTH_TOLERANCE = 0.01
+#: The code of the finding about a sform and a qform that are two places.
+PLACES_DISAGREE = "places-disagree"
+#: Two affines that put no voxel farther apart than this state one place, rounded.
+ONE_PLACE_PX = 0.5
 #: Closer to a whole cubic millimetre a voxel has no spacing of its own, but a default.
 _UNIT_VOXEL = 1e-5
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
@@ -135,7 +140,7 @@ def reordered(matrix: FloatArray, axes: Axes, sizes: tuple[int, int, int]) -> Fl
 
 def _stated(header: Any, pixdim: Sequence[float], sizes: tuple[int, int, int]) -> _Stated:
     by_pixdim = _meant(pixdim, sizes)
-    matrix, issues = _place(header, pixdim)
+    matrix, issues = _place(header, pixdim, sizes)
     if matrix is None:
         if not any(by_pixdim):
             text = "the file states no spacing: no millimetres are known"
@@ -186,27 +191,67 @@ def _meant(
     return (found[0], found[1], found[2])
 
 
-def _place(header: Any, pixdim: Sequence[float]) -> tuple[FloatArray | None, tuple[Issue, ...]]:
-    """Index -> RAS of the sform, else of the qform, else nothing; and what was broken."""
+def _place(
+    header: Any, pixdim: Sequence[float], sizes: tuple[int, int, int]
+) -> tuple[FloatArray | None, tuple[Issue, ...]]:
+    """Index -> RAS of the sform, else of the qform, else nothing; and what was broken or differs.
+
+    The sform goes first because it can state any affine, and the qform neither a shear nor sizes
+    of its own. One that is the identity, a default, gives way as a broken one does.
+    """
     sform = qform = None
     if int(header["sform_code"]) > 0:
         sform = np.array(header.get_sform(), np.float64)
-        if _is_whole(sform):
-            return sform, ()
     if int(header["qform_code"]) > 0 and min(pixdim[:3]) > 0:  # it needs the sizes as well
         try:
             qform = np.array(header.get_qform(), np.float64)
         except Exception:  # a quaternion longer than 1
             qform = None
-    if qform is not None and _is_whole(qform):
+    whole = qform if qform is not None and _is_whole(qform) else None
+    if sform is not None and _is_whole(sform):
+        if whole is None or (_is_default(sform) and _is_default(whole)):
+            return sform, ()
+        if not _is_default(sform):
+            return sform, _elsewhere(sform, whole, sizes)
+    if whole is not None:
         if sform is None:
-            return qform, ()
-        text = "the affine of the file (sform) is broken: that of its qform is used"
-        return qform, (Issue("broken-sform", "info", text),)
+            return whole, ()
+        state = "the identity, a default" if _is_whole(sform) else "broken"
+        text = f"the affine of the file (sform) is {state}: that of its qform is used"
+        return whole, (Issue("broken-sform", "info", text),)
     if sform is None and qform is None:
         return None, ()
     text = "the affine of the file is broken: no place is known"
     return None, (Issue("broken-affine", "warning", text),)
+
+
+def _elsewhere(
+    sform: FloatArray, qform: FloatArray, sizes: tuple[int, int, int]
+) -> tuple[Issue, ...]:
+    """An issue where sform and qform put the same voxels at different places.
+
+    Lengths are those of the sform on both sides (:func:`_stated` holds them against each other),
+    and its axes are the nearest ones at right angles, which is all that a qform can state.
+    """
+    lengths = np.linalg.norm(sform[:3, :3], axis=0)
+    turns = []
+    for steps in (sform[:3, :3] / lengths, qform[:3, :3]):
+        left, _, right = np.linalg.svd(steps / np.linalg.norm(steps, axis=0))
+        turns.append(left @ right)
+    corners = np.array(list(product(*((0, size - 1) for size in sizes))), np.float64) * lengths
+    apart = corners @ (turns[0] - turns[1]).T + (sform[:3, 3] - qform[:3, 3])
+    farthest = float(np.linalg.norm(apart, axis=1).max()) / float(lengths.min())
+    if farthest <= ONE_PLACE_PX:
+        return ()
+    between = turns[0].T @ turns[1]
+    degrees = float(np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1))))
+    turned = "mirrored" if np.linalg.det(between) < 0 else f"turned by {degrees:.1f} degrees"
+    text = (
+        f"the two affines of the file disagree: sform and qform put a voxel up to {farthest:.1f} "
+        f"pixels apart, {turned}. The sform is taken, which can state any affine; what another "
+        "tool places by the qform lies elsewhere"
+    )
+    return (Issue(PLACES_DISAGREE, "warning", text),)
 
 
 def _is_whole(matrix: FloatArray) -> bool:
