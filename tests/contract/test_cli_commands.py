@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -340,6 +341,25 @@ def test_evaluate_prints_the_table_and_writes_the_file(
     assert json.loads((tmp_path / "scores.json").read_text()) == found
     table = lvseg_command(*command)
     assert table.out.startswith("6 images of 3 patients\n")
+
+
+def test_evaluate_takes_masks_of_another_tool_by_what_is_said_of_their_values(
+    dataset: Path, tiny_model: Path, tmp_path: Path, lvseg_command: Command
+) -> None:
+    command = ("evaluate", "--split", "all", "--model", tiny_model, "--json", "--data")
+    usual = lvseg_command(*command, dataset).document
+    other = Path(shutil.copytree(dataset, tmp_path / "other"))
+    for path in (other / "masks").iterdir():
+        mask = np.asarray(Image.open(path)) // 255 * 3
+        mask[:2, :2] = 1  # a right ventricle
+        Image.fromarray(mask.astype(np.uint8)).save(path)
+    asked = lvseg_command(*command, other)
+    assert asked.status == 3
+    assert "found 0, 1, 3 in" in asked.err
+    assert "--label cavity=VALUE" in asked.err
+    found = lvseg_command(*command, other, "--label", "cavity=3")
+    assert found.status == 0, found.err
+    assert found.document["dice"] == usual["dice"]
 
 
 def test_evaluate_names_patients_that_taught_the_model(

@@ -121,6 +121,16 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_study(ref).short_axis().frames, expected())
 
 
+def test_a_link_goes_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = save(stack(), tmp_path / "store" / "1.2.840")
+    (tmp_path / "patient001").symlink_to(real)
+    (ref,) = find_studies(tmp_path / "patient001")
+    assert ref.name == "patient001"
+    monkeypatch.chdir(real / ".." / ".." / "patient001")
+    (below,) = find_studies(Path("../1.2.840"))
+    assert below.name == "1.2.840"
+
+
 @pytest.mark.parametrize("ending", ["img", "img.gz"])
 @pytest.mark.parametrize("given", ["hdr", "img", "folder", "zip"])
 def test_a_nifti_in_two_files(tmp_path: Path, given: str, ending: str) -> None:

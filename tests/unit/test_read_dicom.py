@@ -22,6 +22,7 @@ from pydicom.uid import (
 from read_maker import (
     NAME,
     NORMAL,
+    SIDE,
     SPACING,
     STEP_MM,
     computed_tomography,
@@ -37,7 +38,13 @@ from read_maker import (
 )
 
 from lvseg.cine import Cine
-from lvseg.errors import InconsistentStackError, NotACineError, ReadError, UnsupportedEncodingError
+from lvseg.errors import (
+    InconsistentStackError,
+    LabelMapError,
+    NotACineError,
+    ReadError,
+    UnsupportedEncodingError,
+)
 from lvseg.geometry import gaps, slice_positions_mm
 from lvseg.read import find_studies, headers, list_series, read_study
 from lvseg.read.rules import TIME_RULES, TimeRule
@@ -281,6 +288,13 @@ def test_one_series_per_slice_is_one_stack() -> None:
     assert_whole(study.short_axis())
     assert [row.chosen for row in study.series] == [True] * 3
     assert "joined from 3 series" in study.series[0].reason
+
+
+def test_a_label_map_in_dicom_is_no_image() -> None:
+    labels = np.zeros((SIDE, SIDE), np.uint16)
+    labels[4:20, 4:20], labels[8:16, 8:16] = 2, 3
+    with pytest.raises(LabelMapError, match=r"found a label map \(values 0, 2, 3\)"):
+        study_of(stack(pixels=labels))
 
 
 def test_exact_duplicates_are_kept_once() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,11 +12,13 @@ from lvseg.cli.app import command
 from lvseg.cli.options import (
     DatasetOption,
     Flips,
+    LabelValues,
     Model,
     Runtime,
     RuntimeOption,
     SettingsFile,
     Threads,
+    label_values,
     load_predictor,
     load_settings,
 )
@@ -38,6 +40,7 @@ def evaluate(
     by_patient: Annotated[
         bool, typer.Option("--by-patient", help="Pictures of a patient together, as a study.")
     ] = False,
+    label: LabelValues = None,
     flips: Flips = None,
     settings: SettingsFile = None,
 ) -> int:
@@ -49,11 +52,10 @@ def evaluate(
     from lvseg import evaluate as judging
 
     chosen = load_settings(settings, flips=flips)
+    how: dict[str, Any] = {"by_patient": by_patient, "label_values": label_values(label)}
     predictor = load_predictor(model, runtime, threads)
     with out.progress(f"evaluating {predictor.card.name}") as bar:
-        found = judging.evaluate(
-            data, split, predictor, chosen, progress=staged(bar), by_patient=by_patient
-        )
+        found = judging.evaluate(data, split, predictor, chosen, progress=staged(bar), **how)
         document = judging.document(found)
     if found.leaked_patients:
         names = ", ".join(found.leaked_patients)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ def evaluate(
     *,
     by_patient: bool = False,
     with_line: bool = False,
+    label_values: Mapping[int, Label] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Judge a model on the samples of a split.
@@ -54,6 +55,7 @@ def evaluate(
     :param with_line: masks of the model are drawn again with their line before they are compared,
         as the public Sunnybrook masks were (:func:`lvseg.outlines.fill_with_line`): for a model
         that learnt the outlines behind them.
+    :param label_values: what the values of the masks mean; None = our own.
     :param progress: called with (images done, images).
     :raises DatasetError: a broken folder. PatientLeakError: a patient in two splits.
     :raises UsageError: a split that the manifest does not have.
@@ -64,7 +66,7 @@ def evaluate(
     leaked = leaked_patients(folder, chosen, predictor.card.training)
     rows = dict[int, list[ImageRow]]()
     for group in groups(chosen, by_patient):
-        pairs = {place: read_sample(folder, chosen[place]) for place in group}
+        pairs = {place: read_sample(folder, chosen[place], label_values) for place in group}
         cines = {place: cine for place, (cine, _) in pairs.items()}
         for cine, places in phases_as_cine({place: chosen[place] for place in group}, cines):
             mask = pipeline.segment_mask(cine, predictor, settings)

@@ -52,7 +52,7 @@ def read_study(
     :param progress: called with (done, total) after each file or frame.
     :raises ReadError: unreadable. NotACineError: no short-axis cine. InconsistentStackError:
         slices of different size. UnsupportedEncodingError: no decoder for the pixels.
-    :raises LabelMapError: a NIfTI or picture of two to five values, which is a mask.
+    :raises LabelMapError: an image of two to five values, which is a mask.
     :raises UsageError: a spacing that is not positive.
     """
     if spacing_mm is not None and not (math.isfinite(spacing_mm) and spacing_mm > 0):
@@ -103,6 +103,7 @@ def _read(
             progress=progress,
             issues=issues,
         )
+        _no_label_map(study.short_axis())
         issues = ()
     else:
         cine = _read_file(ref, ref.blob, files, spacing_mm)
@@ -141,11 +142,15 @@ def _image(
         cine = cine_from_picture(content, name=name, location=location, spacing_mm=spacing_mm)
     else:
         cine = _nifti(content, name, location)
+    return _no_label_map(cine)
+
+
+def _no_label_map(cine: Cine) -> Cine:
     values = label_map_values(cine.frames)
     if values:
         raise LabelMapError(
-            f"expected an image, found a label map (values {shown(values)}) in {location}: "
-            "give the image, or measure the mask with lvseg measure"
+            f"expected an image, found a label map (values {shown(values)}) in "
+            f"{cine.source.location}: give the image, or measure the mask with lvseg measure"
         )
     return cine
 

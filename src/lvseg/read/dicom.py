@@ -81,7 +81,7 @@ def read_frames(
         grid=Grid.of(pixels, planes=planes, complete=best.complete and complete),
         times_ms=best.times_ms,
         view="short-axis",
-        issues=(*issues, *doubted, *best.issues, *extra, *uneven),
+        issues=(*issues, *doubted, *_joined(best), *best.issues, *extra, *uneven),
         heart_rate_bpm=rate_bpm,
     )
     return Study((cine,), rows)
@@ -102,6 +102,14 @@ def _believed(frame: FrameInfo) -> FrameInfo:
 
 def _doubted(stack: Stack) -> tuple[Issue, ...]:
     return implausible_planes(stack.planes, stack.size, stated="in the DICOM headers")
+
+
+def _joined(stack: Stack) -> tuple[Issue, ...]:
+    series = {m.frame.series_uid for phase in stack.moments for m in phase}
+    if len(series) < 2:
+        return ()
+    text = f"the stack is put together from {len(series)} series, by place and time"
+    return (Issue("joined-series", "info", text),)
 
 
 def _ranked(frames: Sequence[FrameInfo], files: Files) -> tuple[Sequence[FrameInfo], list[Ranked]]:

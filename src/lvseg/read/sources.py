@@ -102,11 +102,21 @@ class Blob:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts of its path and of its place in an archive, without the endings of files."""
-        path = self.path.resolve().parts[1:]
+        path = parts_as_given(self.path)
         parts = [*path, *(part for each in (*self.within, self.member) for part in _parts(each))]
         archives = {len(path) - 1} if self.member else set[int]()
         names = [stem(part) if place in archives else part for place, part in enumerate(parts)]
         return (*names[:-1], stem(names[-1]))
+
+
+def parts_as_given(path: Path) -> tuple[str, ...]:
+    """The parts of the whole path; a link goes by its own name, not by that of what it leads to.
+
+    >>> parts_as_given(Path("/store/patient001"))
+    ('store', 'patient001')
+    """
+    whole = path.resolve() if ".." in path.parts else path.absolute()
+    return whole.parts[1:]
 
 
 class Files:

@@ -24,6 +24,7 @@ from lvseg.read.sources import (
     Progress,
     blob_of,
     foreign,
+    parts_as_given,
     sniff,
     stem,
     walk,
@@ -132,7 +133,7 @@ def _nothing(
 def _source_parts(source: Path) -> tuple[str, ...]:
     """The parts of the path of a source; of one named after its kind, those of its parent."""
     folder = source.parent if source.name.upper() == DICOMDIR else source
-    parts = folder.resolve().parts[1:]
+    parts = parts_as_given(folder)
     if not folder.is_dir():
         return (*parts[:-1], stem(parts[-1]))
     generic = len(parts) > 1 and parts[-1].lower() in GENERIC_NAMES
