@@ -386,6 +386,28 @@ def test_instance_numbers_at_random_yield_to_acquisition_times() -> None:
     assert codes(cine)["phase-order-contradicted"] == "warning"
 
 
+def test_a_clock_that_contradicts_the_trigger_times_is_a_finding() -> None:
+    datasets = stack(SLICES, PHASES)
+    for dataset in datasets:  # the clock runs backwards in the beat
+        late = (PHASES - phase_of(dataset)) * 40
+        dataset.AcquisitionTime = f"1000{position_of(dataset):02d}.{late:03d}000"
+    cine = cine_of(datasets)
+    assert_whole(cine)
+    assert cine.source.order_rule == "TriggerTime"
+    (text,) = texts(cine, "phase-order-contradicted")
+    assert text.startswith("AcquisitionTime contradicts the order of TriggerTime")
+
+
+def test_a_clock_that_begins_anywhere_in_the_beat_contradicts_nothing() -> None:
+    datasets = stack(SLICES, PHASES)
+    for dataset in datasets:
+        turned = (phase_of(dataset) + 3) % PHASES * 40
+        dataset.AcquisitionTime = f"1000{position_of(dataset):02d}.{turned:03d}000"
+    cine = cine_of(datasets)
+    assert_whole(cine)
+    assert "phase-order-contradicted" not in codes(cine)
+
+
 def test_instance_numbers_at_random_and_nothing_else_give_no_volume() -> None:
     datasets = stack(SLICES, PHASES, TriggerTime=None)
     numbers = np.random.default_rng(3).permutation(len(datasets)) + 1

@@ -104,13 +104,15 @@ def order_phases(parts: Sequence[Sequence[FrameInfo]]) -> Ordered | None:
     """Order the phases of every part (images of one place) by the first rule that works everywhere.
 
     A rule works if each frame has a value and the values within one acquisition differ. Instance
-    numbers are only labels: they are held against the clock and against chance. None: no rule
-    works.
+    numbers are only labels: they are held against the clock and against chance, and say nothing
+    against times after the R wave, which the scanner measured. None: no rule works.
     """
     for rule in RULES:
         ordered = _under(rule, parts)
         if ordered is not None:
-            return _held_to_clock(ordered, parts) if rule == "InstanceNumber" else ordered
+            if rule == "InstanceNumber":
+                return _held_to_clock(ordered, parts)
+            return _beside_clock(ordered, parts) if rule == "TriggerTime" else ordered
     return None
 
 
@@ -154,6 +156,30 @@ def _held_to_clock(ordered: Ordered, parts: Sequence[Sequence[FrameInfo]]) -> Or
     if not _regular(ordered):
         return replace(ordered, doubt="nothing but instance numbers orders them, which are random")
     return ordered
+
+
+def _beside_clock(ordered: Ordered, parts: Sequence[Sequence[FrameInfo]]) -> Ordered:
+    """An order by the time after the R wave, and which clock goes against it.
+
+    The clock may begin anywhere in the beat: an order turned round in a circle is the same.
+    """
+    clock = CLOCK_RULES[0]
+    timed = _under(clock, parts)
+    if timed is None or not all(_even(f, clock) for found in timed.acquisitions for f in found):
+        return ordered
+    pairs = zip(ordered.acquisitions, timed.acquisitions, strict=True)
+    agree = all(
+        len(one) == len(other) and all(map(_same_circle, one, other)) for one, other in pairs
+    )
+    return ordered if agree else replace(ordered, contradicted=clock)
+
+
+def _same_circle(one: Sequence[FrameInfo], other: Sequence[FrameInfo]) -> bool:
+    first, second = [id(frame) for frame in one], [id(frame) for frame in other]
+    if set(first) != set(second):
+        return False
+    start = second.index(first[0])
+    return first == second[start:] + second[:start]
 
 
 def _same_order(one: Ordered, other: Ordered) -> bool:

@@ -97,17 +97,17 @@ def write_segmentations(
 
     :param source_headers: of the cine (:func:`lvseg.read.read_source_headers`).
     :returns: the files, and issues: tags of the source that were repaired, and what was asked
-        for and could not be written. Without a DICOM source no file and ``no-dicom-source``, of
-        images without a place none and ``no-place``.
+        for and could not be written. Without a DICOM source whose place is known no file and
+        ``no-dicom-source``.
     :raises GeometryMismatchError: a mask of another grid. UsageError: the folder cannot be written.
     """
     options = options or SegOptions()
     cine = result.cine
-    if cine.planes is None and cine.source.format == "dicom":
-        text = "DICOM SEG was not written: the place of the images is not to be believed"
-        return (), (Issue("no-place", "info", text),)
     if cine.source.instances is None or cine.planes is None or not source_headers:
-        text = "DICOM SEG was not written: it needs the DICOM images that the mask was made from"
+        text = (
+            "DICOM SEG was not written: it needs the DICOM images that the mask was made from, at "
+            "a place that is known"
+        )
         return (), (Issue("no-dicom-source", "info", text),)
     result.mask.on(result.cine)
     values, fractional, replaced = _values(result, options)
