@@ -90,7 +90,7 @@ def unique(name: str, taken: set[str]) -> str:
 def told_apart(paths: Sequence[Sequence[str]]) -> list[str]:
     """A safe name for each path: its last part, and as many above it as tell it from the others.
 
-    What no part tells apart, as a path given twice, gets a number.
+    What no part tells apart, as a path given twice or bytes that read alike, gets a number.
 
     :param paths: the parts of each, outermost first; one part at least.
 
@@ -98,6 +98,7 @@ def told_apart(paths: Sequence[Sequence[str]]) -> list[str]:
     ['p1-ED', 'p2-ED', 'x', 'x-2']
     """
     depths = [1] * len(paths)
+    read = [tuple(safe_name(part).casefold() for part in path) for path in paths]
     while True:
         names = [
             safe_name("-".join(path[-depth:])) for path, depth in zip(paths, depths, strict=True)
@@ -108,7 +109,7 @@ def told_apart(paths: Sequence[Sequence[str]]) -> list[str]:
         longer = [
             index
             for group in groups.values()
-            if len({tuple(paths[index]) for index in group}) > 1
+            if len({read[index] for index in group}) > 1
             for index in group
             if depths[index] < len(paths[index])
         ]

@@ -89,6 +89,7 @@ def test_any_name_is_one_component_that_stays_as_it_is(name: str) -> None:
         (["a/S", "b/s"], ["a-S", "b-s"]),
         (["a/b-c", "b/c", "x/c"], ["a-b-c", "b-c", "x-c"]),
         (["c", "a/c"], ["c", "a-c"]),
+        (["a/p\udce9/s", "a/pé/s"], ["s", "s-2"]),  # a byte that is no UTF-8 reads as é
         ([], []),
     ],
 )
