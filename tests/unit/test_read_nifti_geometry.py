@@ -14,7 +14,7 @@ from lvseg.errors import GeometryError
 from lvseg.geometry import Grid, index_to_mm
 from lvseg.labels import Label
 from lvseg.measurement import measure
-from lvseg.read import read_mask, read_study
+from lvseg.read import list_series, read_mask, read_study
 from lvseg.write import write_mask
 
 SHAPE = (24, 20, 5)
@@ -273,6 +273,8 @@ def test_an_implausible_spacing_is_named_and_unknown(
     assert issue.severity == "error"
     assert named in issue.text
     assert f"unit of the file: {unit}" in issue.text
+    (row,) = list_series(path)
+    assert row.reason == "a NIfTI is taken as it is; implausible-spacing"
 
 
 def test_nothing_implausible_gets_past_a_grid() -> None:

@@ -172,6 +172,8 @@ def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
     phases, slices, rows, columns = cine.shape
     kind = "NIfTI" if ref.format == "nifti" else "picture"
     step_mm = cine.slice_spacing_mm
+    how = f"a {kind} is taken as it is" if ref.pair is None else cine.source.order_rule
+    doubts = dict.fromkeys(issue.code for issue in cine.issues if issue.severity != "info")
     return SeriesSummary(
         study_uid="",
         series_uid=ref.name,
@@ -186,7 +188,7 @@ def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
         slice_spacing_mm=None if step_mm is None else round(step_mm, 6),
         view=cine.view,
         score=1.0,
-        reason=f"a {kind} is taken as it is" if ref.pair is None else cine.source.order_rule,
+        reason="; ".join([how, *doubts]),
         chosen=True,
     )
 
