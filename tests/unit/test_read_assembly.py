@@ -494,6 +494,16 @@ def test_a_slice_distance_and_a_field_of_view_are_held_to_the_same_rule() -> Non
         assert named in texts(cine, "implausible-spacing")[0]
 
 
+def test_a_voxel_of_exactly_one_cubic_millimetre_is_a_finding() -> None:
+    for spacing, severity in (([1.25, 0.8], "warning"), ([1.25, 0.81], None)):
+        datasets = stack(SLICES, PHASES, PixelSpacing=spacing, SliceThickness=1)
+        for dataset in datasets:  # 1 mm from slice to slice
+            dataset.ImagePositionPatient = [float(v) for v in NORMAL * position_of(dataset)]
+        cine = cine_of(datasets)
+        assert_whole(cine)
+        assert codes(cine).get("unit-voxel") == severity
+
+
 @pytest.mark.parametrize("spacing", [0.0, -1.5, 1e300])
 def test_a_pixel_spacing_that_is_none_is_refused_by_name(spacing: float) -> None:
     named = f"pixel spacing of 0.1 to 10 mm, found {spacing:.4g} x {spacing:.4g} mm"

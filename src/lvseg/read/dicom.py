@@ -19,7 +19,7 @@ from lvseg.issues import Issue
 from lvseg.read.frames import FrameInfo, canonical, heart_rate
 from lvseg.read.headers import BrokenHeaderError, read_headers
 from lvseg.read.judge import REANGLED_DEGREES, Ranked, beside, ranked
-from lvseg.read.lengths import distance_mm, implausible_planes, why_not_believed
+from lvseg.read.lengths import distance_mm, implausible_planes, unit_voxel, why_not_believed
 from lvseg.read.pixels import stored_frames
 from lvseg.read.regrid import Placement
 from lvseg.read.sources import Blob, Files, Progress
@@ -75,13 +75,15 @@ def read_frames(
     rate_bpm, uneven = heart_rate(best.frames)
     pixels, doubted = _pixels(best, files, progress), _doubted(best)
     planes = None if doubted else best.planes
+    grid = Grid.of(pixels, planes=planes, complete=best.complete and complete)
+    lengths = doubted or unit_voxel(grid.pixel_spacing_mm, grid.slice_spacing_mm)
     cine = Cine(
         frames=pixels,
         source=source,
-        grid=Grid.of(pixels, planes=planes, complete=best.complete and complete),
+        grid=grid,
         times_ms=best.times_ms,
         view="short-axis",
-        issues=(*issues, *doubted, *_joined(best), *best.issues, *extra, *uneven),
+        issues=(*issues, *lengths, *_joined(best), *best.issues, *extra, *uneven),
         heart_rate_bpm=rate_bpm,
     )
     return Study((cine,), rows)

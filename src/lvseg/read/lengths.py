@@ -1,7 +1,8 @@
 """Lengths that no image of a heart has: the one rule for DICOM, NIfTI, pictures and masks.
 
 Such an image is read and segmented in pixels. Its lengths are taken as unknown, so that there are
-no millilitres, and a finding of severity error names what was found.
+no millilitres, and a finding of severity error names what was found. A voxel of exactly 1 mm3 may
+be true: it is measured, with a warning.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Sequence
 from lvseg.errors import GeometryError
 from lvseg.geometry import Plane, slice_spacing_mm, why_implausible
 from lvseg.issues import Issue
+
+#: Closer to a whole cubic millimetre a voxel has no spacing of its own, but a default.
+_UNIT_VOXEL = 1e-5
 
 
 def implausible(
@@ -34,6 +38,26 @@ def implausible(
         return ()
     text = f"{why} {stated}: no millimetres are known; {remedy}"
     return (Issue("implausible-spacing", "error", text),)
+
+
+def unit_voxel(
+    pixel_spacing_mm: tuple[float, float] | None, slice_spacing_mm: float | None
+) -> tuple[Issue, ...]:
+    """The finding about a voxel of exactly a cubic millimetre; () for others.
+
+    >>> unit_voxel((1.4, 1.4), 8.0)
+    ()
+    """
+    if pixel_spacing_mm is None or slice_spacing_mm is None:
+        return ()
+    rows_mm, columns_mm = pixel_spacing_mm
+    if abs(rows_mm * columns_mm * slice_spacing_mm - 1) >= _UNIT_VOXEL:
+        return ()
+    text = (
+        "a voxel has exactly 1 mm3, which tools write where they know no spacing: check it before "
+        "a volume is used"
+    )
+    return (Issue("unit-voxel", "warning", text),)
 
 
 def why_not_believed(sides: tuple[int, int], pixel_spacing_mm: tuple[float, float]) -> str:

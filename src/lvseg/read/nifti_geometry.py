@@ -25,7 +25,7 @@ from lvseg.geometry import (
     slice_positions_mm,
 )
 from lvseg.issues import Issue
-from lvseg.read.lengths import implausible
+from lvseg.read.lengths import implausible, unit_voxel
 
 FloatArray = NDArray[np.float64]
 #: Axes of a file (1, 2, 3) that are columns, rows and slices; a negative one runs backwards.
@@ -42,8 +42,6 @@ LENGTH_TOLERANCE = 0.01
 PLACES_DISAGREE = "places-disagree"
 #: Two affines that put no voxel farther apart than this state one place, rounded.
 ONE_PLACE_PX = 0.5
-#: Closer to a whole cubic millimetre a voxel has no spacing of its own, but a default.
-_UNIT_VOXEL = 1e-5
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _WORDS = {1: "first", 2: "second", 3: "third"}
 
@@ -103,12 +101,7 @@ def geometry_of(
     doubted = implausible((rows, columns), spacing, step, stated=stated_as)
     if doubted:
         return NiftiGeometry(axes, issues=(*issues, *doubted))
-    if spacing and step and abs(spacing[0] * spacing[1] * step - 1) < _UNIT_VOXEL:
-        text = (
-            "a voxel of the file has exactly 1 mm3, which tools write where they know no spacing: "
-            "check it before a volume is used"
-        )
-        issues = (*issues, Issue("unit-voxel", "warning", text))
+    issues = (*issues, *unit_voxel(spacing, step))
     if stated.matrix is None or None in (x, y, z):
         return NiftiGeometry(axes, None, spacing, step, issues)
     matrix = reordered(stated.matrix, axes, sizes)

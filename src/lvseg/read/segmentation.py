@@ -28,7 +28,7 @@ from lvseg.geometry import Grid, Plane, normal, same_plane
 from lvseg.labels import LABELS, Label
 from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.headers import find, frame_parts, listed, number, plane_of, text, transfer_syntax
-from lvseg.read.lengths import implausible_planes
+from lvseg.read.lengths import implausible_planes, unit_voxel
 
 #: Segmentation and Label Map Segmentation Storage (PS3.4 B.5); pydicom 3.0 does not name the other.
 _CLASSES = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
@@ -453,7 +453,8 @@ def _alone(frames: Sequence[_Frame], pixels: NDArray[np.uint8], path: Path) -> M
     sides = (labels.shape[2], labels.shape[3])
     doubted = implausible_planes(planes, sides, stated="in the DICOM Segmentation")
     grid = Grid.of(labels, planes=None if doubted else planes or None)
-    return Mask(labels, index, grid, doubted)
+    lengths = doubted or unit_voxel(grid.pixel_spacing_mm, grid.slice_spacing_mm)
+    return Mask(labels, index, grid, lengths)
 
 
 def _painted(
