@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -548,23 +549,36 @@ def truths_of(layout: DicomLayout, images: Sequence[Image]) -> tuple[Truth, ...]
     for one in images:
         if one.main:
             stacks.setdefault(one.stack, {}).setdefault(one.place, []).append(one)
-    rest = stacks.get("rest", {})
-    for place, own in stacks.get("again", {}).items():
-        if len({one.phase for one in own}) == layout.phases:
-            rest[place] = own
-    found = [_truth(layout, places) for places in (rest, stacks.get("stress", {})) if places]
+    rest, again = stacks.get("rest", {}), stacks.get("again", {})
+    usual = _usual(rest)
+    repeated = {place: own for place, own in again.items() if _phases(own) == usual}
+    named = {"rest": rest | repeated, "stress": stacks.get("stress", {})}
+    if set(repeated) == set(rest):
+        named["first"] = rest
+    found = [_truth(layout, name, places) for name, places in named.items() if places]
     return tuple(truth for truth in found if truth.slices)
 
 
-def _truth(layout: DicomLayout, places: dict[int, list[Image]]) -> Truth:
-    """The slices that have every phase that any slice has."""
-    phases = sorted({one.phase for own in places.values() for one in own})
-    slices, tolerance = [], 0.0
+def _phases(own: Sequence[Image]) -> tuple[int, ...]:
+    return tuple(sorted({one.phase for one in own}))
+
+
+def _usual(places: dict[int, list[Image]]) -> tuple[int, ...]:
+    """The phases that most slices have; of equally many the most."""
+    tally = Counter(_phases(own) for own in places.values())
+    return max(tally, key=lambda phases: (tally[phases], len(phases)), default=())
+
+
+def _truth(layout: DicomLayout, name: str, places: dict[int, list[Image]]) -> Truth:
+    """The slices that have the usual phases."""
+    phases = _usual(places)
+    slices, tolerance, timed = [], 0.0, []
     for place in sorted(places):
         own = {one.phase: one for one in places[place]}
         first = next(iter(own.values()))
-        if sorted(own) == phases:
+        if _phases(places[place]) == phases:
             frames = [own[phase].real() for phase in phases]
+            timed.append(place)
         elif layout.counts == "fewer in two slices" and place in (1, 2):
             frames = [_between(layout, first, phase) for phase in phases]
             tolerance = 110.0 * float(first.header["RescaleSlope"] or 1)
@@ -574,10 +588,10 @@ def _truth(layout: DicomLayout, places: dict[int, list[Image]]) -> Truth:
     told = layout.times in TRIGGERED[:2] and not layout.objects.startswith("multi-frame")
     factor = 1.0
     if layout.times == "trigger of each slice":
-        factor += 0.01 * float(np.median(sorted(places)))
+        factor += 0.01 * float(np.median(timed))
     stated = tuple(factor * times(layout.phases)[phase] for phase in phases) if told else None
     whole = layout.matrix == "one size" and layout.turned != "one slice by 90 degrees"
-    return Truth(tuple(slices), stated, tolerance, whole)
+    return Truth(tuple(slices), stated, tolerance, whole, name=name)
 
 
 def _between(layout: DicomLayout, like: Image, phase: int) -> NDArray[np.float32]:

@@ -37,6 +37,7 @@ _IN_GROUPS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
     *("RescaleSlope", "RescaleIntercept", "TriggerTime", "TemporalPositionIdentifier"),
     *("NumberOfTemporalPositions", "ScanningSequence", "SequenceName", "ContentTime"),
+    *("HeartRate", "NominalInterval"),
 )
 
 
@@ -112,9 +113,15 @@ def _groups(layout: DicomLayout, one: Image) -> dict[str, Any]:
         content["TemporalPositionIndex"] = one.phase + 1
         content["DimensionIndexValues"] = [one.place + 1, one.phase + 1]
     groups["FrameContentSequence"] = [content]
-    if header["TriggerTime"] is not None:
-        trigger = {"NominalCardiacTriggerDelayTime": float(header["TriggerTime"])}
-        groups["CardiacSynchronizationSequence"] = [trigger]
+    rate, trigger = header.get("HeartRate"), header["TriggerTime"]
+    interval_ms = 60000 / rate if rate else header.get("NominalInterval")
+    beat: dict[str, float] = {}
+    if trigger is not None:
+        beat["NominalCardiacTriggerDelayTime"] = float(trigger)
+    if interval_ms is not None:  # PS3.3 C.7.6.16.2.7: of each frame, where HeartRate is of all
+        beat["RRIntervalTimeNominal"] = float(interval_ms)
+    if beat:
+        groups["CardiacSynchronizationSequence"] = [beat]
     if header["RescaleSlope"] is not None:
         scale = {key: header[key] for key in ("RescaleSlope", "RescaleIntercept")}
         groups["PixelValueTransformationSequence"] = [{**scale, "RescaleType": "US"}]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,25 @@ def truth(layout: NiftiLayout) -> Truth:
     told = layout.time_units not in ("unknown", "no step") and phases > 1
     times = tuple(STEP_MS * phase for phase in range(phases)) if told else None
     placed = layout.forms not in ("neither", "identity")
-    return Truth(slices, times, placed=placed)
+    found = Truth(slices, times, placed=placed)
+    return _shifted(layout, found) if layout.forms == "sheared" and layout.axes[0][1] == 2 else found
+
+
+def _shifted(layout: NiftiLayout, found: Truth) -> Truth:
+    """What a shear along the slice axis says: each slice lies further along one side of the plane.
+
+    No header says otherwise: stacks that lean are acquired so, and their pixels are not sheared.
+    """
+    order, signs = layout.axes
+    sides = {0: "column_step", 1: "row_step"}
+    slices = []
+    for place, one in enumerate(found.slices):
+        step = np.array(getattr(one.plane, sides[order[0]]))
+        step = step * steps_mm(layout)[1 - order[0]] * signs[0]
+        at = place if signs[1] > 0 else layout.slices - 1 - place
+        origin = np.array(one.plane.origin_mm) + 0.4 * at * step
+        slices.append(replace(one, plane=replace(one.plane, origin_mm=vector(origin))))
+    return replace(found, slices=tuple(slices))
 
 
 def _turned(

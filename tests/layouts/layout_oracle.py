@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import layout_files
 import layout_nifti
 import numpy as np
+from layout_dicom import TRIGGERED
 from layout_encoding import memory
 from layout_model import DicomLayout, Layout
 from layout_outcome import Outcome
@@ -82,17 +83,28 @@ def judge(layout: Layout, cine: Cine, truths: tuple[Truth, ...]) -> Judged:
     whys = [differs(truth, cine) for truth in truths]
     silent = ""
     if "" in whys:
-        silent = unsaid(layout, set(codes))
+        silent = unsaid(layout, set(codes), truths[whys.index("")].name)
     measured = _can_be_measured(cine)
     if not measured and told:
         return Judged(Outcome.NO_VOLUMES, codes)
     if not truths and told and set(codes) & codes_of_all(layout):
+        return Judged(Outcome.FINDING, codes)
+    if _only_perfusion(layout, truths) and noticed.get("not-one-heartbeat") == "warning":
         return Judged(Outcome.FINDING, codes)
     if "" not in whys:
         return Judged(Outcome.WRONG, codes, "; ".join(whys) or "no short axis was written")
     if silent:
         return Judged(Outcome.WRONG, codes, f"nothing is said of {silent}")
     return Judged(Outcome.FINDING if told else Outcome.EQUAL, codes)
+
+
+def _only_perfusion(layout: Layout, truths: tuple[Truth, ...]) -> bool:
+    """Whether perfusion is all that can be read: it is then measured as ``only: perfusion`` is."""
+    if not isinstance(layout, DicomLayout) or "perfusion" not in layout.beside:
+        return False
+    unplaced = layout.objects == "multi-frame of all"
+    untimed = layout.objects == "multi-frame a slice" and layout.times not in TRIGGERED
+    return not truths or unplaced or untimed
 
 
 def _can_be_measured(cine: Cine) -> bool:

@@ -128,16 +128,33 @@ def codes_of_all(layout: Layout) -> set[str]:
     return {code for rule in rules_of(layout).values() for code in rule.codes}
 
 
-def unsaid(layout: Layout, codes: set[str]) -> str:
-    """The oddity of which an equal cine says nothing; "" where all is said."""
+def unsaid(layout: Layout, codes: set[str], truth: str) -> str:
+    """The oddity of which an equal cine says nothing; "" where all is said.
+
+    :param truth: which of the true cines it is.
+    """
     for (name, value), rule in rules_of(layout).items():
-        if rule.codes and not codes & set(rule.codes) and _shows(layout, name):
+        wanted = {*rule.codes, *_other_codes(layout, name)}
+        if rule.codes and not codes & wanted and _shows(layout, name, truth):
             return f"{name}: {value}"
     return ""
 
 
-def _shows(layout: Layout, name: str) -> bool:
-    """Whether an oddity can be seen at all: a gap among three slices is only two distances."""
+def _other_codes(layout: Layout, name: str) -> tuple[str, ...]:
+    """Findings that say the same where oddities meet."""
+    if not isinstance(layout, DicomLayout) or name not in ("repeat", "second"):
+        return ()
+    # a whole stack in a study of its own is another study
+    codes = ("several-studies",) if layout.studies == "one a series" else ()
+    # three slices acquired again where there are no more are a second stack
+    return (*codes, "several-stacks") if layout.repeat == "three slices" else codes
+
+
+def _shows(layout: Layout, name: str, truth: str) -> bool:
+    """Whether an oddity can be seen at all: a gap among three slices is only two distances.
+
+    A repeat of slices at rest says nothing about the stack under stress.
+    """
     if name == "gap" and isinstance(layout, DicomLayout):
         return layout.slices >= 5
-    return True
+    return name != "repeat" or truth != "stress"

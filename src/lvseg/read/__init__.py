@@ -95,6 +95,12 @@ def _read(
         if ref.broken:
             text = f"{ref.broken} file(s) of the source look like DICOM and cannot be read"
             issues = (*issues, Issue("unreadable-files", "warning", text))
+        if len(ref.study_uids) > 1:
+            text = (
+                f"{len(ref.study_uids)} studies of the source share a frame of reference, or the "
+                "day and the orientation, and complete each other: they were taken as one"
+            )
+            issues = (*issues, Issue("studies-joined", "warning", text))
         study = read_frames(
             ref.frames,
             files,

@@ -40,6 +40,9 @@ STACK_SHARE = 0.6
 GRID_TOLERANCE = 0.15
 #: Pixel spacings of one stack differ by less than this share: exports round them.
 SPACING_SHARE = 0.01
+#: A stack acquired so long after another, elsewhere, shows another state of the heart (stress,
+#: contrast): the one at rest is what reference values are of. Sooner, the first was planned badly.
+OTHER_STATE_MS = 10 * 60 * 1000.0
 #: Names of pulse sequences that measure velocity, e.g. fl2d1_v150in.
 _VELOCITY_NAME = re.compile(r"_v\d+", re.IGNORECASE)
 #: Images of one plane shift by less than this in it; a larger shift is another acquisition.

@@ -13,9 +13,15 @@ import numpy as np
 
 from lvseg.geometry import SMALL_TILT_DEGREES, tilt_degrees
 from lvseg.issues import Issue
-from lvseg.read.assemble import GRID_TOLERANCE, REPEAT_SHARE, candidates, middle
+from lvseg.read.assemble import (
+    GRID_TOLERANCE,
+    OTHER_STATE_MS,
+    REPEAT_SHARE,
+    candidates,
+    middle,
+)
 from lvseg.read.frames import FrameInfo, moment, recency
-from lvseg.read.phases import SamePixels, acquired_ms
+from lvseg.read.phases import SamePixels, acquired_ms, are_dynamics
 from lvseg.read.stack import REACH_DEGREES, Stack, assess
 
 #: A cine has rarely fewer phases; stacks with fewer count for less.
@@ -24,13 +30,13 @@ USUAL_PHASES = 10
 USUAL_SLICES = 12
 #: What is no single heartbeat counts for this much: any cine in the study is better.
 NOT_ONE_BEAT_SHARE = 0.02
+#: What the clock proves to be many heartbeats (perfusion) counts for less than what only lacks a
+#: sign of one: a cine may have lost its trigger times.
+DYNAMICS_SHARE = 0.002
 #: Another stack with at least this share of the best score makes the choice doubtful.
 RIVAL_SHARE = 0.8
 #: A slice tilted by less than this next to a stack is a re-angled one, not another view.
 REANGLED_DEGREES = 15.0
-#: A stack acquired so long after another, elsewhere, shows another state of the heart (stress,
-#: contrast): the one at rest is what reference values are of. Sooner, the first was planned badly.
-OTHER_STATE_MS = 10 * 60 * 1000.0
 #: Stacks whose places differ by less show the same ones: the later repeats the earlier.
 SAME_PLACES_MM = 1.0
 
@@ -73,6 +79,8 @@ def _scored(stack: Stack) -> Ranked:
     if not stack.moments:
         return Ranked(stack, 0.0)
     share = NOT_ONE_BEAT_SHARE if stack.why_not_one_beat else 1.0
+    if any(are_dynamics(each.frames) for each in stack.candidate.slices):
+        share = DYNAMICS_SHARE
     plain = score(len(stack.planes), stack.phases, stack.tilt_degrees)
     return Ranked(stack, max(round(plain * share, 6), 1e-6))
 

@@ -150,13 +150,14 @@ def _stated(header: Any, pixdim: Sequence[float], sizes: tuple[int, int, int]) -
         )
         return _Stated(by_pixdim, None, (*issues, Issue("no-spacing", "warning", text)))
     norms = [float(length) for length in np.linalg.norm(matrix[:3, :3], axis=0)]
+    slices = _slice_axis(norms, header, sizes)[0]
     doubted = [
         axis
         for axis, (ours, theirs) in enumerate(zip(norms, by_pixdim, strict=True))
         if sizes[axis] > 1
         and theirs is not None
         and not _agree(theirs, ours)
-        and not _agree(theirs, _across(matrix, axis))
+        and not _agree(theirs, _across(matrix, axis, slices))
     ]
     if not doubted:
         return _Stated((norms[0], norms[1], norms[2]), matrix, issues)
@@ -261,11 +262,16 @@ def _is_default(matrix: FloatArray) -> bool:
     return bool(np.allclose(np.abs(matrix[:3]), np.eye(4)[:3], rtol=0, atol=1e-6))
 
 
-def _across(matrix: FloatArray, axis: int) -> float:
-    """How far one step goes across the plane of the other two: slices may be shifted in-plane."""
-    first, second = (matrix[:3, each] for each in range(3) if each != axis)
-    cross = np.cross(first, second)
-    return abs(float(matrix[:3, axis] @ cross / np.linalg.norm(cross)))
+def _across(matrix: FloatArray, axis: int, slices: int) -> float:
+    """How far one step goes across the other axes that it may lean along.
+
+    Slices may be shifted along both axes of their plane. An axis of the plane may lean along the
+    other one, a shear that is told as such; it cannot lean out of its own plane.
+    """
+    step = matrix[:3, axis]
+    along = [each for each in range(3) if each not in (axis, slices)]
+    basis, _ = np.linalg.qr(matrix[:3, along])
+    return float(np.linalg.norm(step - basis @ (basis.T @ step)))
 
 
 def _agree(one: float, other: float) -> bool:

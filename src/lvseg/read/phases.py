@@ -329,10 +329,15 @@ def why_not_one_cycle(
         moments = {frame.trigger_ms for frame in frames}
         if len(moments) == 1 and any(moments):  # 0 is what scanners write that do not know it
             return f"all images of a slice have the trigger time {moments.pop():g} ms"
-        acquired = acquired_ms(frames)
-        if acquired is not None and _too_long(acquired):
-            return f"the images of a slice were acquired over {_seconds(acquired)}"
+        if are_dynamics(frames):
+            return f"the images of a slice were acquired over {_seconds(acquired_ms(frames) or [])}"
     return ""
+
+
+def are_dynamics(frames: Sequence[FrameInfo]) -> bool:
+    """Whether the clock says that the images of a slice are of many heartbeats."""
+    acquired = acquired_ms(frames)
+    return acquired is not None and _too_long(acquired)
 
 
 def _too_long(times_ms: Sequence[float]) -> bool:

@@ -49,6 +49,7 @@ class StudyRef:
     :param location: the path as given, readable; for pictures and NIfTI the file itself.
     :param pair: of a study in two files, both; ``blob`` is that of end-diastole.
     :param parts: of its path, outermost first, to tell it from others of its name.
+    :param study_uids: all that its images bear, ``study_uid`` first: see :mod:`lvseg.read.exams`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class StudyRef:
     pair: Pair | None = field(default=None, repr=False, compare=False)
     frames: tuple[FrameInfo, ...] = field(default=(), repr=False, compare=False)
     broken: int = field(default=0, repr=False, compare=False)
+    study_uids: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
 
 def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[StudyRef, ...]:
@@ -144,8 +146,13 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
     by_study: dict[str, list[FrameInfo]] = {}
     for frame in frames:
         by_study.setdefault(frame.study_uid, []).append(frame)
-    imaging = {
+    with_images = {
         uid: group for uid, group in by_study.items() if any(frame.rows > 0 for frame in group)
+    }
+    uids_of = {uids[0]: uids for uids in _exams(with_images)}
+    imaging = {
+        uid: [frame for each in uids for frame in with_images[each]]
+        for uid, uids in uids_of.items()
     }
     parts = _source_parts(source)
     own = {uid: _own_folder(source, group) for uid, group in imaging.items()}
@@ -159,8 +166,24 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
             digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
             trail = (*parts[:-1], f"{safe_name(parts[-1])}-{digest}")
         name, location, group = safe_name(trail[-1]), readable(str(source)), tuple(imaging[uid])
-        refs.append(StudyRef(name, "dicom", location, uid, trail, frames=group, broken=broken))
+        refs.append(
+            StudyRef(
+                *(name, "dicom", location, uid, trail),
+                frames=group,
+                broken=broken,
+                study_uids=uids_of[uid],
+            )
+        )
     return tuple(refs)
+
+
+def _exams(studies: dict[str, list[FrameInfo]]) -> list[tuple[str, ...]]:
+    """Study UIDs in groups, one an examination."""
+    if len(studies) < 2:
+        return [tuple(studies)] if studies else []
+    from lvseg.read.exams import exams
+
+    return exams(studies)
 
 
 def _own_folder(source: Path, frames: list[FrameInfo]) -> tuple[str, ...]:
