@@ -76,7 +76,10 @@ def _classic(layout: DicomLayout, images: list[Image]) -> Object:
 
 
 def _enhanced(layout: DicomLayout, images: list[Image]) -> Object:
-    images = sorted(images, key=lambda one: one.header["InstanceNumber"] or 0)
+    told = layout.times in (*TRIGGERED, "temporal position", "acquisition time", "content time")
+    if told or layout.numbers != "random":
+        # else nothing is left of the order: no scanner shuffles the frames of an object
+        images = sorted(images, key=lambda one: one.header["InstanceNumber"] or 0)
     first = images[0].header
     header = {key: value for key, value in first.items() if key not in _IN_GROUPS}
     kind = first["ImageType"] or ["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"]

@@ -85,7 +85,9 @@ def truth(layout: NiftiLayout) -> Truth:
     times = tuple(STEP_MS * phase for phase in range(phases)) if told else None
     placed = layout.forms not in ("neither", "identity")
     found = Truth(slices, times, placed=placed)
-    return _shifted(layout, found) if layout.forms == "sheared" and layout.axes[0][1] == 2 else found
+    return (
+        _shifted(layout, found) if layout.forms == "sheared" and layout.axes[0][1] == 2 else found
+    )
 
 
 def _shifted(layout: NiftiLayout, found: Truth) -> Truth:

@@ -34,7 +34,7 @@ class TrueSlice:
 class Truth:
     """A cine as it is.
 
-    :param name: which acquisition it is: "rest", "stress", or "first", before it was repeated whole.
+    :param name: which acquisition: "rest", "stress", or "first", the one that was repeated whole.
     :param times_ms: of the phases; None = the layout does not tell them.
     :param tolerance: how far a grey value may be off, for layouts that ask for interpolation.
     :param whole: every pixel must come back; else the reader may crop or pad.

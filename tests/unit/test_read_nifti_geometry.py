@@ -308,3 +308,16 @@ def test_a_mask_without_a_place_lies_as_the_file_of_its_cine(tmp_path: Path) -> 
     np.testing.assert_array_equal(mask.labels, cine.frames % 2)
     assert codes(mask) == {"place-unknown": "info"}
     assert mask.slice_spacing_mm == pytest.approx(9, rel=1e-5)
+
+
+def test_an_axis_of_the_plane_that_leans_out_of_it_has_no_length(tmp_path: Path) -> None:
+    # slices first, 9 mm apart; the second axis leans 0.4 of that along them: 1.5 mm become 3.9
+    data, affine = reoriented(grey(*SHAPE), SHORT_AXIS, (3, 2, 1))
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    assert steps[0] == pytest.approx(9)
+    affine[:3, 1] += 0.4 * affine[:3, 0]
+    path = save(tmp_path / "leaning.nii", data, affine)
+    overwrite(path, pixdim=steps, codes=(0, 2))
+    cine = cine_of(path)
+    assert codes(cine)["lengths-disagree"] == "error"
+    assert cine.planes is None

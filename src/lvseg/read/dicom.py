@@ -17,9 +17,10 @@ from lvseg.errors import InconsistentStackError, NotACineError, ReadError
 from lvseg.geometry import Grid, Plane, tilt_degrees
 from lvseg.issues import Issue
 from lvseg.read.frames import FrameInfo, canonical, heart_rate
-from lvseg.read.headers import BrokenHeaderError, read_headers
+from lvseg.read.headers import ENHANCED_CLASSES, BrokenHeaderError, read_headers
 from lvseg.read.judge import REANGLED_DEGREES, Ranked, beside, ranked
 from lvseg.read.lengths import distance_mm, implausible_planes, unit_voxel, why_not_believed
+from lvseg.read.phases import slices_in_turn
 from lvseg.read.pixels import stored_frames
 from lvseg.read.regrid import Placement
 from lvseg.read.sources import Blob, Files, Progress
@@ -74,8 +75,10 @@ def read_frames(
     extra, complete = beside(order, frames)
     rate_bpm, uneven = heart_rate(best.frames)
     pixels, doubted = _pixels(best, files, progress), _doubted(best)
+    hidden = _hidden_slices(best, pixels)
+    whole = best.complete and complete and not hidden
     planes = None if doubted else best.planes
-    grid = Grid.of(pixels, planes=planes, complete=best.complete and complete)
+    grid = Grid.of(pixels, planes=planes, complete=whole)
     lengths = doubted or unit_voxel(grid.pixel_spacing_mm, grid.slice_spacing_mm)
     cine = Cine(
         frames=pixels,
@@ -83,7 +86,7 @@ def read_frames(
         grid=grid,
         times_ms=best.times_ms,
         view="short-axis",
-        issues=(*issues, *lengths, *_joined(best), *best.issues, *extra, *uneven),
+        issues=(*issues, *lengths, *_joined(best), *best.issues, *extra, *uneven, *hidden),
         heart_rate_bpm=rate_bpm,
     )
     return Study((cine,), rows)
@@ -177,6 +180,21 @@ def _pixels(stack: Stack, files: Files, progress: Progress | None) -> NDArray[np
             if progress is not None:
                 progress(done, total)
     return result
+
+
+def _hidden_slices(stack: Stack, pixels: NDArray[np.float32]) -> tuple[Issue, ...]:
+    """An issue where a classic multi-frame object, which has one place, shows several slices."""
+    for index, frame in enumerate(stack.frames[0]):
+        if frame.frame is None or frame.sop_class_uid in ENHANCED_CLASSES:
+            continue
+        count = slices_in_turn(pixels[:, index])
+        if count > 1:
+            text = (
+                f"the {stack.phases} frames of one object look like {count} slices in turn, and it "
+                "states one place: which phase of which slice a frame is, is not known"
+            )
+            return (Issue("several-places", "error", text, slice=index),)
+    return ()
 
 
 def _check_size(best: Stack, order: Sequence[Ranked], location: str) -> None:

@@ -16,9 +16,10 @@ from itertools import combinations, pairwise
 import numpy as np
 
 from lvseg.geometry import POSITION_TOLERANCE_MM, normal
-from lvseg.read.assemble import OTHER_STATE_MS, STACK_SHARE, middle
+from lvseg.read.assemble import middle
 from lvseg.read.frames import FrameInfo
 from lvseg.read.phases import acquired_ms
+from lvseg.read.repeats import OTHER_STATE_MS, STACK_SHARE
 
 #: Direction of the normal to three decimals.
 Direction = tuple[float, ...]
@@ -65,7 +66,7 @@ def exams(studies: Mapping[str, Sequence[FrameInfo]]) -> list[tuple[str, ...]]:
         if group_of[one] is not group_of[other] and _linked(links[one], links[other]):
             merged = group_of[one] | group_of[other]
             group_of.update(dict.fromkeys(merged, merged))
-    result = []
+    result: list[tuple[str, ...]] = []
     for uid in uids:
         group = sorted(group_of[uid])
         torn = any(_torn(links[one], links[other]) for one, other in combinations(group, 2))
@@ -100,7 +101,8 @@ def _links(frames: Sequence[FrameInfo]) -> _Links:
 
 
 def _placed(found: Mapping[float, Sequence[FrameInfo]]) -> _Places:
-    at, counts = [], []
+    at: list[float] = []
+    counts: list[int] = []
     for place in sorted(found):
         if not at or place - at[-1] > POSITION_TOLERANCE_MM:
             at.append(place)

@@ -39,8 +39,9 @@ from lvseg.read.sources import Blob
 #: Where an element is looked for: a header read by us, or a data set of pydicom.
 Part: TypeAlias = Elements | Dataset
 
-_ENHANCED = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
-_IMAGE_CLASSES = (MRImageStorage, *_ENHANCED)
+#: Classes of objects whose frames have a place each.
+ENHANCED_CLASSES = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
+_IMAGE_CLASSES = (MRImageStorage, *ENHANCED_CLASSES)
 #: Elements that are read of a header.
 WANTED: tuple[int | str, ...] = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
@@ -95,9 +96,12 @@ def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameI
     :raises BrokenHeaderError: no DICOM, or cut short.
     """
     plain = plain_header(stream, head or stream.read(CHUNK_BYTES), _numbers_of_tags(WANTED))
-    if plain is not None and plain.meta_class not in (*_ENHANCED, MediaStorageDirectoryStorage):
+    if plain is not None and plain.meta_class not in (
+        *ENHANCED_CLASSES,
+        MediaStorageDirectoryStorage,
+    ):
         part = plain.elements
-        if text(part, "SOPClassUID") and text(part, "SOPClassUID") not in _ENHANCED:
+        if text(part, "SOPClassUID") and text(part, "SOPClassUID") not in ENHANCED_CLASSES:
             stated = plain.syntax or plain_syntax(not plain.explicit, little=True)
             try:
                 real = real_syntax(
@@ -200,7 +204,7 @@ def _frames(
     )
     if isinstance(dataset, Dataset):
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
-        if dataset.get("SOPClassUID") in _ENHANCED and groups and len(groups) == frames:
+        if dataset.get("SOPClassUID") in ENHANCED_CLASSES and groups and len(groups) == frames:
             pointer = _temporal_pointer(dataset)
             return [
                 _frame(dataset, instance, [*parts, dataset], place, "", pointer=pointer)

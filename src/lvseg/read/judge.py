@@ -10,18 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lvseg.geometry import SMALL_TILT_DEGREES, tilt_degrees
 from lvseg.issues import Issue
-from lvseg.read.assemble import (
-    GRID_TOLERANCE,
-    OTHER_STATE_MS,
-    REPEAT_SHARE,
-    candidates,
-    middle,
-)
+from lvseg.read.assemble import candidates, middle
 from lvseg.read.frames import FrameInfo, moment, recency
 from lvseg.read.phases import SamePixels, acquired_ms, are_dynamics
+from lvseg.read.repeats import GRID_TOLERANCE, OTHER_STATE_MS, REPEAT_SHARE, STACK_SHARE
 from lvseg.read.stack import REACH_DEGREES, Stack, assess
 
 #: A cine has rarely fewer phases; stacks with fewer count for less.
@@ -146,8 +142,8 @@ def _about(other: Ranked, best: Ranked) -> Issue | None:
     there, here = other.stack, best.stack
     shared = set(there.candidate.series_uids) & set(here.candidate.series_uids)
     angle = tilt_degrees(here.planes[0], there.candidate.slices[0].plane)
-    new = _new_places(here, there) if there.phases > 1 else 0
-    limit = REACH_DEGREES if shared else REANGLED_DEGREES
+    new, inside = _new_places(here, there, shared) if there.phases > 1 else (0, False)
+    limit = REACH_DEGREES if shared or inside else REANGLED_DEGREES
     if new and SMALL_TILT_DEGREES < angle < limit:
         text = (
             f"{there.slices} slice(s) lie at an angle of {angle:.1f} degrees to the stack and were "
@@ -162,8 +158,8 @@ def _about(other: Ranked, best: Ranked) -> Issue | None:
             f"{columns_mm:.4g} mm continue this stack and were left out: volumes would miss them"
         )
         return Issue("slices-elsewhere", "error", text)
-    again = bool(there.moments) and angle <= SMALL_TILT_DEGREES and _one_beat(there)
-    if again or _is_rival(other, best):
+    stack = there.slices > 1 and there.phases > 1 and angle <= SMALL_TILT_DEGREES
+    if (stack and (_one_beat(there) or here.why_not_one_beat)) or _is_rival(other, best):
         return Issue("several-stacks", "warning", _rival_text(there, here))
     if shared:
         count = len(there.candidate.frames)
@@ -177,6 +173,8 @@ def _one_beat(stack: Stack) -> bool:
 
 
 def _rival_text(there: Stack, here: Stack) -> str:
+    if not there.moments:
+        return f"another stack was left out ({there.reason})"
     pause = _pause_ms(there, here)
     if _same_places(there, here):
         rule = "of two acquisitions of the same places the later"
@@ -187,29 +185,49 @@ def _rival_text(there: Stack, here: Stack) -> str:
     return f"another stack qualifies ({there.reason}); {rule} was taken"
 
 
-def _new_places(here: Stack, there: Stack) -> int:
+def _new_places(here: Stack, there: Stack, shared: set[str]) -> tuple[int, bool]:
     """How many slices of another candidate lie in gaps of a stack or next to its ends.
 
-    0 where the other lies on another grid of places, beside the stack or away from it, and where
-        it is tilted and not all of its slices are new.
+    None where the other lies on another grid of places, beside the stack or away from it, and where
+    it is tilted and not all of its slices are new; of one that is no stack of its own those count
+    that are.
+
+    :param shared: series that both have images of.
+    :returns: their number, and whether all lie in gaps.
     """
     axis = np.cross(here.planes[0].column_step, here.planes[0].row_step)
     rows, columns = here.size
     own = np.array([middle(p, rows, columns) for p in here.planes])
-    firsts = [place[0] for place in there.candidate.places()]
-    others = np.array([middle(s.plane, s.frames[0].rows, s.frames[0].columns) for s in firsts])
+    found = [place[0] for place in there.candidate.places()]
+    parallel = tilt_degrees(here.planes[0], found[0].plane) <= SMALL_TILT_DEGREES
+    if shared and not parallel:
+        found = [s for s in there.candidate.slices if s.frames[0].series_uid in shared]
+    others = np.array([middle(s.plane, s.frames[0].rows, s.frames[0].columns) for s in found])
     at, offsets = own @ axis, others @ axis
-    step = float(np.median(np.diff(at)))
-    at, offsets = (at - at[0]) / step, (offsets - float((own @ axis)[0])) / step
-    parallel = tilt_degrees(here.planes[0], firsts[0].plane) <= SMALL_TILT_DEGREES
+    step = _grid_step(at)
+    at, offsets = (at - at[0]) / step, (offsets - at[0]) / step
     if parallel and (np.abs(offsets - np.rint(offsets)) > GRID_TOLERANCE).any():
-        return 0
-    new = [place for place in offsets if np.abs(at - place).min() > REPEAT_SHARE]
-    if not new or (not parallel and len(new) < len(offsets)):
-        return 0
+        return 0, False
+    # of two slices nobody knows whether one lay between them
+    least = REPEAT_SHARE - GRID_TOLERANCE if len(at) == 2 and not parallel else REPEAT_SHARE
+    new = [place for place in offsets if np.abs(at - place).min() > least]
+    is_stack = len(offsets) >= STACK_SHARE * len(at)
+    if not new or (not parallel and is_stack and len(new) < len(offsets)):
+        return 0, False
     touches = min(new) < at[-1] + 1.5 and max(new) > -1.5
     near = np.abs((others - own.mean(axis=0)) @ np.array(here.planes[0].row_step)).max()
-    return len(new) if touches and near < rows * here.planes[0].pixel_spacing_mm[0] / 2 else 0
+    if not touches or near >= rows * here.planes[0].pixel_spacing_mm[0] / 2:
+        return 0, False
+    return len(new), min(new) > 0 and max(new) < at[-1]
+
+
+def _grid_step(at: NDArray[np.float64]) -> float:
+    """The distance of slices: the least if all others are multiples of it, else the usual one."""
+    steps = np.diff(at)
+    multiples = steps / steps.min()
+    if (np.abs(multiples - np.rint(multiples)) <= GRID_TOLERANCE).all():
+        return float(steps.min())
+    return float(np.median(steps))
 
 
 def _unplaced(order: Sequence[Ranked], frames: Sequence[FrameInfo]) -> tuple[int, int]:

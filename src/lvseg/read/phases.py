@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lvseg.read.frames import FrameInfo, canonical, recency, time_values
 from lvseg.read.rules import CLOCK_RULES, TIME_RULES, TIMED_RULES, clock_ms
@@ -34,6 +35,8 @@ _EVEN_STEP = 3.0
 #: Instance numbers mean something if at least this share of their steps is the usual one. Of
 #: numbers drawn at random fewer than a fifth are.
 _REGULAR_SHARE = 0.5
+#: Between two slices an image changes so many times more than between any two phases.
+_JUMP = 1.5
 #: Phases times their distance is one R-R interval within this share, if a slice shows it whole.
 _WHOLE_BEAT = 0.15
 
@@ -143,6 +146,10 @@ def _held_to_clock(ordered: Ordered, parts: Sequence[Sequence[FrameInfo]]) -> Or
     Times of acquisition that are evenly spaced within one heartbeat in every slice do not come
     about by chance; numbers that contradict them were given by whoever exported the images.
     """
+    surer = _surer_against(ordered)
+    if surer:
+        doubt = f"instance numbers contradict the {surer} of slices that have it, others have none"
+        return replace(ordered, doubt=doubt)
     for clock in CLOCK_RULES:
         timed = _under(clock, parts)
         if timed is None:
@@ -180,6 +187,16 @@ def _same_circle(one: Sequence[FrameInfo], other: Sequence[FrameInfo]) -> bool:
         return False
     start = second.index(first[0])
     return first == second[start:] + second[:start]
+
+
+def _surer_against(ordered: Ordered) -> str:
+    """A surer rule under which some acquisition runs otherwise; "" where none does."""
+    for rule in RULES[: RULES.index(ordered.rule)]:
+        for frames in (frames for found in ordered.acquisitions for frames in found):
+            values = time_values(frames, rule)
+            if values and len(set(values)) == len(values) and values != sorted(values):
+                return rule
+    return ""
 
 
 def _same_order(one: Ordered, other: Ordered) -> bool:
@@ -363,3 +380,20 @@ def _moment_ms(text: str) -> float | None:
         return clock_ms(text)
     except ValueError:
         return None
+
+
+def slices_in_turn(frames: NDArray[np.float32]) -> int:
+    """How many slices, one after the other, the frames of one object look like.
+
+    The phases of a heartbeat change little by little, from the last to the first as well; with the
+    next slice all of the image changes.
+
+    :param frames: ``[T, Y, X]`` in order. :returns: 1 where they look like phases of one slice.
+    """
+    change = np.abs(np.roll(frames, -1, axis=0) - frames).mean(axis=(1, 2))
+    for phases in range(2, len(frames) // 2 + 1):
+        if len(frames) % phases == 0:
+            last = np.arange(len(frames)) % phases == phases - 1
+            if change[last].min() > _JUMP * change[~last].max():
+                return len(frames) // phases
+    return 1

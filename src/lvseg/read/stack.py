@@ -15,11 +15,12 @@ import numpy as np
 
 from lvseg.geometry import GAP_FACTOR, Plane, normal, tilt_degrees
 from lvseg.issues import Issue
-from lvseg.read.assemble import Candidate, Slice, space_of
+from lvseg.read.assemble import Candidate, space_of
 from lvseg.read.frames import FrameInfo, moment
 from lvseg.read.headers import NOTES
 from lvseg.read.phases import covers_one_beat, usual_count, why_not_one_cycle
 from lvseg.read.regrid import Placement, placement_of
+from lvseg.read.repeats import Slice
 from lvseg.read.rules import TIMED_RULES
 
 #: From base to apex the left ventricle points left, forward and down: the mean direction of the
@@ -147,6 +148,11 @@ def _why_none(candidate: Candidate, places: int, phases: int, tilt: float) -> st
         return f"one position only ({phases} phases): {why}"
     if phases < 2:
         return f"no phases: {places} slices, one time"
+    firsts = {
+        tuple(round(value, 2) for value in place[0].plane.origin_mm) for place in candidate.places()
+    }
+    if len(firsts) < places:
+        return f"{places} slices at {len(firsts)} position(s): where they lie is not known"
     whys = Counter(w for each in candidate.slices if (w := each.why_not).endswith("not phases"))
     if whys:
         return whys.most_common(1)[0][0]
