@@ -223,9 +223,13 @@ def main() -> None:
     if not options.page:
         tally, started = Tally(), monotonic()
         for layout in drawn(options.layouts, options.seed, options.minutes, options.pairs):
-            tally.add(layout, try_layout(layout, listed=layout.seed % 8 == 0))
-            if tally.counts.total() % 2000 == 0:
-                print(tally.counts.total(), dict(tally.counts), f"{monotonic() - started:.0f} s")
+            found = try_layout(layout, listed=layout.seed % 8 == 0)
+            tally.add(layout, found)
+            seconds = f"{monotonic() - started:.0f} s"
+            if found.outcome is Outcome.WRONG:
+                print(f"wrong after {seconds}: {layout} {found.detail[:300]}", flush=True)
+            if tally.counts.total() % 500 == 0:
+                print(tally.counts.total(), dict(tally.counts), seconds, flush=True)
         result = {"singles": alone(), **tally.document(), "seconds": round(monotonic() - started)}
         protocol = "write, read, compare in patient space; see docs/layouts.md"
         save(NAME, protocol, result, seed=options.seed)

@@ -201,16 +201,25 @@ def _parts(frames: Sequence[FrameInfo], middles: dict[int, float]) -> list[list[
         alike: dict[tuple[object, ...], list[FrameInfo]] = {}
         for members in series.values():
             if len(members) == 1:
-                alike.setdefault(_contrast(members[0]), []).append(members[0])
-        parts.extend(alike.values())
+                key = (members[0].sop_class_uid, _family(members[0]))
+                alike.setdefault(key, []).append(members[0])
+        for single in alike.values():
+            for echo in _of_one_contrast(single, 0):
+                parts.extend(_of_one_contrast(echo, 1))
         parts.extend(_rejoined(several))
     return parts
 
 
-def _contrast(frame: FrameInfo) -> tuple[object, ...]:
-    """What the phases of a cine have in common: object class, sequence, echo and inversion time."""
-    steps = zip(frame.echo_inversion_ms, CONTRAST_TOLERANCE_MS, strict=True)
-    return (frame.sop_class_uid, _family(frame), *(round(ms / step) for ms, step in steps))
+def _of_one_contrast(frames: Sequence[FrameInfo], which: int) -> list[list[FrameInfo]]:
+    """Frames in groups of one echo time (``which`` 0) or inversion time (1), but for rounding."""
+    groups: list[list[FrameInfo]] = []
+    last = -np.inf
+    for frame in sorted(frames, key=lambda each: (each.echo_inversion_ms[which], canonical(each))):
+        if frame.echo_inversion_ms[which] - last > CONTRAST_TOLERANCE_MS[which]:
+            groups.append([])
+        last = frame.echo_inversion_ms[which]
+        groups[-1].append(frame)
+    return groups
 
 
 def _by_plane(frames: Sequence[FrameInfo], middles: dict[int, float]) -> list[list[FrameInfo]]:

@@ -9,9 +9,9 @@ and stress or two copies, stay two.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations, product
 
 import numpy as np
 
@@ -61,20 +61,25 @@ def exams(studies: Mapping[str, Sequence[FrameInfo]]) -> list[tuple[str, ...]]:
     if len(uids) < 2:
         return [tuple(uids)] if uids else []
     links = {uid: _links(studies[uid]) for uid in uids}
+    pairs = [pair for pair in _pairs(links) if _linked(links[pair[0]], links[pair[1]])]
     group_of = {uid: {uid} for uid in uids}
-    for one, other in _neighbours(links):
-        if group_of[one] is not group_of[other] and _linked(links[one], links[other]):
-            merged = group_of[one] | group_of[other]
-            group_of.update(dict.fromkeys(merged, merged))
-    result: list[tuple[str, ...]] = []
-    for uid in uids:
-        group = sorted(group_of[uid])
-        torn = any(_torn(links[one], links[other]) for one, other in combinations(group, 2))
-        if not torn:
-            result.append((uid,))
-        elif uid == group[0]:
-            result.append(tuple(group))
-    return result
+    for one, other in pairs:
+        if _torn(links[one], links[other]):
+            _join(group_of, one, other)
+    for one, other in pairs:  # a slice that was tilted is parallel to none
+        for lone, group in ((one, group_of[other]), (other, group_of[one])):
+            if len(group) > 1 == len(group_of[lone]) and _is_one_slice(links[lone]):
+                _join(group_of, one, other)
+    return [tuple(sorted(group_of[uid])) for uid in uids if uid == min(group_of[uid])]
+
+
+def _join(group_of: dict[str, set[str]], one: str, other: str) -> None:
+    merged = group_of[one] | group_of[other]
+    group_of.update(dict.fromkeys(merged, merged))
+
+
+def _is_one_slice(link: _Links) -> bool:
+    return sum(len(places.at_mm) for places in link.places.values()) == 1
 
 
 def _links(frames: Sequence[FrameInfo]) -> _Links:
@@ -112,17 +117,15 @@ def _placed(found: Mapping[float, Sequence[FrameInfo]]) -> _Places:
     return _Places(tuple(at), max(counts), (min(clock), max(clock)) if clock else None)
 
 
-def _neighbours(links: Mapping[str, _Links]) -> Iterator[tuple[str, str]]:
-    """Pairs of studies that share a frame of reference or a direction, enough to join all."""
+def _pairs(links: Mapping[str, _Links]) -> list[tuple[str, str]]:
+    """Pairs of studies that share a frame of reference, or a day and a direction."""
     shared: dict[object, list[str]] = {}
     for uid, link in links.items():
         for space in link.spaces:
             shared.setdefault(space, []).append(uid)
-        for direction in link.places:
-            for day in link.days:
-                shared.setdefault((day, direction), []).append(uid)
-    for found in shared.values():
-        yield from pairwise(found)
+        for key in product(link.days, link.places):
+            shared.setdefault(key, []).append(uid)
+    return sorted({pair for uids in shared.values() for pair in combinations(uids, 2)})
 
 
 def _linked(one: _Links, other: _Links) -> bool:
