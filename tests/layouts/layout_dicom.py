@@ -555,8 +555,18 @@ def truths_of(layout: DicomLayout, images: Sequence[Image]) -> tuple[Truth, ...]
     named = {"rest": rest | repeated, "stress": stacks.get("stress", {})}
     if set(repeated) == set(rest):
         named["first"] = rest
+    if _is_unlinked(layout):
+        named["untilted"] = {
+            place: own for place, own in named["rest"].items() if place != layout.slices // 2
+        }
     found = [_truth(layout, name, places) for name, places in named.items() if places]
     return tuple(truth for truth in found if truth.slices)
+
+
+def _is_unlinked(layout: DicomLayout) -> bool:
+    """Whether nothing says that the tilted slice is of the study: no UID and no orientation."""
+    own = layout.series in ("a slice", "a file") and layout.studies == "one a series"
+    return own and layout.frame_of_reference != "one" and layout.tilt_degrees > 0.1
 
 
 def _phases(own: Sequence[Image]) -> tuple[int, ...]:

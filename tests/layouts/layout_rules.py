@@ -137,6 +137,8 @@ def unsaid(layout: Layout, codes: set[str], truth: str) -> str:
         wanted = {*rule.codes, *_other_codes(layout, name)}
         if rule.codes and not codes & wanted and _shows(layout, name, truth):
             return f"{name}: {value}"
+    if truth == "untilted" and "missing-slice" not in codes and layout.slices >= 5:
+        return "the gap that a tilted slice leaves"
     return ""
 
 

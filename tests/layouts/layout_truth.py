@@ -34,7 +34,8 @@ class TrueSlice:
 class Truth:
     """A cine as it is.
 
-    :param name: which acquisition: "rest", "stress", or "first", the one that was repeated whole.
+    :param name: which acquisition: "rest", "stress", "first" (the one that was repeated whole), or
+        "untilted" (at rest, without the tilted slice).
     :param times_ms: of the phases; None = the layout does not tell them.
     :param tolerance: how far a grey value may be off, for layouts that ask for interpolation.
     :param whole: every pixel must come back; else the reader may crop or pad.

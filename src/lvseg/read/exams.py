@@ -12,44 +12,51 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lvseg.geometry import POSITION_TOLERANCE_MM, normal
+from lvseg.geometry import POSITION_TOLERANCE_MM, SMALL_TILT_DEGREES, normal
 from lvseg.read.assemble import middle
 from lvseg.read.frames import FrameInfo
 from lvseg.read.phases import acquired_ms
 from lvseg.read.repeats import OTHER_STATE_MS, STACK_SHARE
 
-#: Direction of the normal to three decimals.
-Direction = tuple[float, ...]
+#: Direction of a normal to three decimals.
+Direction: TypeAlias = tuple[float, ...]
 #: A normal nearer to an axis of the patient is what tools write that know no orientation.
 _LARGEST_COSINE = 0.99
+#: Of the angle of two normals that are parallel.
+_LEAST_COSINE = float(np.cos(np.radians(SMALL_TILT_DEGREES)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parallel:
     """Parallel images of one study.
 
-    :param at_mm: where its slices lie along the normal, ascending.
-    :param images: at each place; :param clock_ms: when the first and the last were acquired.
+    :param axis: their normal, [3]; :param middles_mm: of each place, ascending along it, [N, 3].
+    :param images: most at one place; :param clock_ms: when the first and the last were acquired.
     """
 
-    at_mm: tuple[float, ...]
+    axis: NDArray[np.float64]
+    middles_mm: NDArray[np.float64]
     images: int
     clock_ms: tuple[float, float] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Links:
     """What a study shares with others of its examination.
 
     :param days: on which it was acquired, "" not among them; :param spaces: frames of reference.
+    :param directions: of all its images; :param parallel: those that lie parallel, together.
     """
 
     days: frozenset[str]
     spaces: frozenset[str]
-    places: Mapping[Direction, _Places]
+    directions: frozenset[Direction]
+    parallel: tuple[_Parallel, ...]
 
 
 def exams(studies: Mapping[str, Sequence[FrameInfo]]) -> list[tuple[str, ...]]:
@@ -79,12 +86,14 @@ def _join(group_of: dict[str, set[str]], one: str, other: str) -> None:
 
 
 def _is_one_slice(link: _Links) -> bool:
-    return sum(len(places.at_mm) for places in link.places.values()) == 1
+    return sum(len(each.middles_mm) for each in link.parallel) == 1
 
 
 def _links(frames: Sequence[FrameInfo]) -> _Links:
-    by_direction: dict[Direction, dict[float, list[FrameInfo]]] = {}
-    known: dict[object, tuple[Direction, float]] = {}
+    axes: list[NDArray[np.float64]] = []
+    members: list[list[tuple[FrameInfo, NDArray[np.float64]]]] = []
+    known: dict[object, tuple[Direction, NDArray[np.float64], int]] = {}
+    directions = set()
     for frame in frames:
         if not frame.may_be_in_a_stack:
             continue
@@ -92,29 +101,37 @@ def _links(frames: Sequence[FrameInfo]) -> _Links:
         if key not in known:
             axis = normal(frame.placed())
             axis = axis * np.sign(axis[np.abs(axis).argmax()])
-            known[key] = (
-                tuple(round(float(value), 3) for value in axis),
-                float(middle(*key) @ axis),
-            )
-        direction, at_mm = known[key]
-        by_direction.setdefault(direction, {}).setdefault(at_mm, []).append(frame)
+            fit = [i for i, other in enumerate(axes) if abs(float(axis @ other)) >= _LEAST_COSINE]
+            if not fit:
+                axes.append(axis)
+                members.append([])
+            rounded = tuple(round(float(value), 3) for value in axis)
+            known[key] = (rounded, middle(*key), fit[0] if fit else len(axes) - 1)
+        direction, point, group = known[key]
+        directions.add(direction)
+        members[group].append((frame, point))
     return _Links(
         frozenset(f.acquired[:8] for f in frames if len(f.acquired.partition(".")[0]) == 14),
         frozenset(f.frame_of_reference_uid for f in frames) - {""},
-        {direction: _placed(found) for direction, found in by_direction.items()},
+        frozenset(directions),
+        tuple(_parallel(axis, found) for axis, found in zip(axes, members, strict=True)),
     )
 
 
-def _placed(found: Mapping[float, Sequence[FrameInfo]]) -> _Places:
-    at: list[float] = []
-    counts: list[int] = []
-    for place in sorted(found):
-        if not at or place - at[-1] > POSITION_TOLERANCE_MM:
-            at.append(place)
-            counts.append(0)
-        counts[-1] += len(found[place])
-    clock = acquired_ms([frame for frames in found.values() for frame in frames])
-    return _Places(tuple(at), max(counts), (min(clock), max(clock)) if clock else None)
+def _parallel(
+    axis: NDArray[np.float64], found: Sequence[tuple[FrameInfo, NDArray[np.float64]]]
+) -> _Parallel:
+    points = sorted((point for _, point in found), key=lambda point: float(point @ axis))
+    at = np.array(points) @ axis
+    first = np.flatnonzero(np.diff(at, prepend=-np.inf) > POSITION_TOLERANCE_MM)
+    counts = np.diff(first, append=len(at))
+    clock = acquired_ms([frame for frame, _ in found])
+    return _Parallel(
+        axis,
+        np.array(points)[first],
+        int(counts.max()),
+        (min(clock), max(clock)) if clock else None,
+    )
 
 
 def _pairs(links: Mapping[str, _Links]) -> list[tuple[str, str]]:
@@ -123,7 +140,7 @@ def _pairs(links: Mapping[str, _Links]) -> list[tuple[str, str]]:
     for uid, link in links.items():
         for space in link.spaces:
             shared.setdefault(space, []).append(uid)
-        for key in product(link.days, link.places):
+        for key in product(link.days, link.directions):
             shared.setdefault(key, []).append(uid)
     return sorted({pair for uids in shared.values() for pair in combinations(uids, 2)})
 
@@ -134,33 +151,31 @@ def _linked(one: _Links, other: _Links) -> bool:
         return False
     if one.spaces & other.spaces:
         return True
-    oblique = [d for d in one.places if max(map(abs, d)) < _LARGEST_COSINE]
-    return bool(one.days & other.days) and any(d in other.places for d in oblique)
+    alike = one.directions & other.directions
+    return bool(one.days & other.days) and any(max(map(abs, d)) < _LARGEST_COSINE for d in alike)
 
 
 def _torn(one: _Links, other: _Links) -> bool:
     """Whether one study is a part of another."""
     return any(
-        _is_part(one.places[direction], other.places[direction])
-        for direction in one.places
-        if direction in other.places
+        _is_part(here, there)
+        for here, there in product(one.parallel, other.parallel)
+        if abs(float(here.axis @ there.axis)) >= _LEAST_COSINE
     )
 
 
-def _is_part(one: _Places, other: _Places) -> bool:
-    fewer, more = sorted((one, other), key=lambda each: len(each.at_mm))
-    if fewer.at_mm[0] > more.at_mm[-1] + POSITION_TOLERANCE_MM:
+def _is_part(one: _Parallel, other: _Parallel) -> bool:
+    less, more = sorted((one, other), key=lambda each: len(each.middles_mm))
+    fewer, places = (np.sort(each.middles_mm @ more.axis) for each in (less, more))
+    if fewer[0] > places[-1] + POSITION_TOLERANCE_MM:
         return True
-    if fewer.at_mm[-1] < more.at_mm[0] - POSITION_TOLERANCE_MM:
+    if fewer[-1] < places[0] - POSITION_TOLERANCE_MM:
         return True
-    if len(fewer.at_mm) < STACK_SHARE * len(more.at_mm) or one.images == other.images == 1:
+    if len(fewer) < STACK_SHARE * len(places) or one.images == other.images == 1:
         return True
-    exact = [
-        min(abs(place - there) for there in more.at_mm) <= POSITION_TOLERANCE_MM
-        for place in fewer.at_mm
-    ]
+    exact = [np.abs(places - place).min() <= POSITION_TOLERANCE_MM for place in fewer]
     if all(exact):
-        return len(fewer.at_mm) < len(more.at_mm)
+        return len(fewer) < len(places)
     return not any(exact) and not _apart(one.clock_ms, other.clock_ms)
 
 

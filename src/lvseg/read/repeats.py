@@ -95,17 +95,20 @@ def _repeat_limit_mm(slices: Sequence[Slice]) -> float:
     step, overlapping = usual_step(places, None if one_series else thickness)
     if step is None:
         return POSITION_TOLERANCE_MM
-    limits = [place_limit_mm(step, overlapping), _limit_of_a_whole_series(slices)]
-    if not (one_series or thickness is None) and len(_distinct(places)) < _FEW_PLACES:
-        least = LEAST_OF_THICKNESS * thickness
-        limits.append(least if np.diff(places).max() >= least else 0.0)
-    return max(limits)
+    limit = place_limit_mm(step, overlapping)
+    if one_series or thickness is None:
+        return limit
+    least = LEAST_OF_THICKNESS * thickness
+    if len(_distinct(places)) <= _FEW_PLACES and np.diff(places).max() >= least:
+        limit = max(limit, least)
+    return max(limit, _limit_of_a_whole_series(slices, thickness))
 
 
-def _limit_of_a_whole_series(slices: Sequence[Slice]) -> float:
+def _limit_of_a_whole_series(slices: Sequence[Slice], thickness: float) -> float:
     """The limit by the distance of one series whose slices all others repeat; 0 if there is none.
 
-    Repeats beside their places make the usual distance of all places too small.
+    Repeats beside their places make the usual distance of all places too small. Where the slices of
+    a series lie twice their thickness apart, others belong between them.
     """
     places = {
         uid: _distinct(np.array(sorted(s.at_mm for s in slices if _series([s]) == {uid})))
@@ -114,10 +117,10 @@ def _limit_of_a_whole_series(slices: Sequence[Slice]) -> float:
     most = max(places.values(), key=len)
     if len(places) < 2 or len(most) < 2:
         return 0.0
-    steps = np.diff(most)
-    limit = place_limit_mm(float(np.median(steps)), overlapping=False)
-    if np.ptp(steps) > GRID_TOLERANCE * np.median(steps):
+    steps, step = np.diff(most), float(np.median(np.diff(most)))
+    if np.ptp(steps) > GRID_TOLERANCE * step or step >= 2 * thickness:
         return 0.0
+    limit = place_limit_mm(step, overlapping=False)
     return limit if all(np.abs(most - s.at_mm).min() <= limit for s in slices) else 0.0
 
 

@@ -115,7 +115,7 @@ def assess(candidate: Candidate) -> Stack:
         *_frame_issues(chosen, usable, rows),
         *_tilt_issues(tilt, kept),
         *_note_issues(kept),
-        *_gap_issues(chosen, kept),
+        *_gap_issues(places, chosen, kept),
     )
     told = str(len(kept)) if len(kept) == len(places) else f"{len(kept)} of {len(places)}"
     return Stack(
@@ -422,11 +422,17 @@ def _note_issues(kept: Sequence[Slice]) -> list[Issue]:
     return issues
 
 
-def _gap_issues(chosen: Sequence[Slice], kept: Sequence[Slice]) -> list[Issue]:
-    """Gaps between neighbours, slices that were left out counted as present."""
+def _gap_issues(
+    places: Sequence[Sequence[Slice]], chosen: Sequence[Slice], kept: Sequence[Slice]
+) -> list[Issue]:
+    """Gaps between neighbours, slices that were left out counted as present.
+
+    Of each place the first acquisition counts: a repeat may lie nearer to one neighbour.
+    """
     if len(chosen) < 3:
         return []
-    distances = np.diff([each.at_mm for each in chosen])
+    firsts = [min(place, key=lambda each: moment(each.frames)) for place in places]
+    distances = np.diff([each.at_mm for each in firsts])
     usual = float(np.median(distances))
     found = []
     for index in np.flatnonzero(distances > GAP_FACTOR * usual).tolist():
