@@ -17,7 +17,13 @@ from lvseg.issues import Issue
 from lvseg.read.assemble import candidates, middle
 from lvseg.read.frames import FrameInfo, moment, recency
 from lvseg.read.phases import SamePixels, acquired_ms, are_dynamics
-from lvseg.read.repeats import GRID_TOLERANCE, OTHER_STATE_MS, REPEAT_SHARE, STACK_SHARE
+from lvseg.read.repeats import (
+    GRID_TOLERANCE,
+    LEAST_OF_THICKNESS,
+    OTHER_STATE_MS,
+    REPEAT_SHARE,
+    STACK_SHARE,
+)
 from lvseg.read.stack import REACH_DEGREES, Stack, assess
 
 #: A cine has rarely fewer phases; stacks with fewer count for less.
@@ -206,10 +212,14 @@ def _new_places(here: Stack, there: Stack, shared: set[str]) -> tuple[int, bool]
     at, offsets = own @ axis, others @ axis
     step = _grid_step(at)
     at, offsets = (at - at[0]) / step, (offsets - at[0]) / step
-    if parallel and (np.abs(offsets - np.rint(offsets)) > GRID_TOLERANCE).any():
+    off_grid = np.abs(offsets - np.rint(offsets)) > GRID_TOLERANCE
+    least = REPEAT_SHARE
+    if len(at) == 2 and (len(offsets) == 1 or not parallel):
+        # of two slices nobody knows whether others lay between them: the thickness tells
+        thickness = here.planes[0].thickness_mm or step
+        least = min(least - GRID_TOLERANCE, LEAST_OF_THICKNESS * thickness / step)
+    elif parallel and off_grid.any():
         return 0, False
-    # of two slices nobody knows whether one lay between them
-    least = REPEAT_SHARE - GRID_TOLERANCE if len(at) == 2 and not parallel else REPEAT_SHARE
     new = [place for place in offsets if np.abs(at - place).min() > least]
     is_stack = len(offsets) >= STACK_SHARE * len(at)
     if not new or (not parallel and is_stack and len(new) < len(offsets)):

@@ -277,14 +277,20 @@ def _splits(frames: Sequence[FrameInfo], rule: str) -> list[list[list[FrameInfo]
         lambda frame: (frame.series_uid, frame.acquisition_number),
         lambda frame: (frame.series_uid, frame.acquisition_number, frame.acquired),
     ]
-    splits = []
-    for key in keys:
-        groups: dict[object, list[FrameInfo]] = {}
-        for frame in frames:
-            groups.setdefault(key(frame), []).append(frame)
-        splits.append(list(groups.values()))
+    splits = [_grouped(frames, key) for key in keys]
     splits.append(_runs(frames, rule))
+    for key in (lambda frame: frame.acquired, lambda frame: frame.series_number):
+        splits.append(_grouped(frames, key))  # a series of its own for each image
     return splits
+
+
+def _grouped(
+    frames: Sequence[FrameInfo], key: Callable[[FrameInfo], object]
+) -> list[list[FrameInfo]]:
+    groups: dict[object, list[FrameInfo]] = {}
+    for frame in frames:
+        groups.setdefault(key(frame), []).append(frame)
+    return list(groups.values())
 
 
 def _runs(frames: Sequence[FrameInfo], rule: str) -> list[list[FrameInfo]]:
