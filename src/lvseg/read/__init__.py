@@ -48,6 +48,8 @@ def read_study(
 ) -> Study:
     """Read one study; of a path with several, the first that holds a short-axis cine.
 
+    One whose images are of many heartbeats (perfusion) is taken where no other is there.
+
     :param spacing_mm: pixel distance of a picture; other formats state their own.
     :param progress: called with (done, total) after each file or frame.
     :raises ReadError: unreadable. NotACineError: no short-axis cine. InconsistentStackError:
@@ -68,18 +70,22 @@ def read_study(
 def _choose(refs: Sequence[StudyRef], files: Files) -> tuple[StudyRef, tuple[Issue, ...]]:
     if len(refs) == 1:
         return refs[0], ()
-    fit = [ref for ref in refs if ref.format != "dicom" or _has_cine(ref, files)]
-    chosen = fit[0] if fit else refs[0]
+    ranks = [_rank(ref, files) for ref in refs]
+    fit = [ref for ref, rank in zip(refs, ranks, strict=True) if rank]
+    chosen = refs[ranks.index(max(ranks))]
     if len(fit) < 2:
         return chosen, ()
     text = f"the source holds {len(fit)} studies that can be measured; this is one of them"
     return chosen, (Issue("several-studies", "warning", text),)
 
 
-def _has_cine(ref: StudyRef, files: Files) -> bool:
-    from lvseg.read.dicom import has_cine
+def _rank(ref: StudyRef, files: Files) -> int:
+    """How fit a study is to be read: see :func:`lvseg.read.dicom.cine_rank`."""
+    if ref.format != "dicom":
+        return 2
+    from lvseg.read.dicom import cine_rank
 
-    return has_cine(ref.frames, files)
+    return cine_rank(ref.frames, files)
 
 
 def _read(

@@ -27,9 +27,12 @@ from lvseg.read.sources import Blob, Files, Progress
 from lvseg.read.stack import Moment, Stack
 
 
-def has_cine(frames: Sequence[FrameInfo], files: Files) -> bool:
-    """Whether a study holds a short-axis cine."""
-    return any(each.score for each in _ranked(frames, files)[1])
+def cine_rank(frames: Sequence[FrameInfo], files: Files) -> int:
+    """2 where a study holds a short-axis cine, 1 where it is of many heartbeats, 0 for none."""
+    _, order = _ranked(frames, files)
+    if not order or not order[0].score:
+        return 0
+    return 1 if order[0].stack.why_not_one_beat else 2
 
 
 def read_frames(
