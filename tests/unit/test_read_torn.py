@@ -204,6 +204,36 @@ def test_numbers_that_contradict_the_times_of_other_slices_order_nothing() -> No
     assert codes(cine)["phase-order-unknown"] == "error"
 
 
+def test_two_acquisitions_in_a_series_for_each_image_are_parted_by_their_times() -> None:
+    late = again(set(range(SLICES)), 0.0, "102500")
+    both = [*rest(), *late]
+    for number, dataset in enumerate(both):
+        dataset.SeriesInstanceUID = f"1.2.8.{number}"
+    cine = cine_of(both)
+    np.testing.assert_array_equal(cine.frames, expected(SLICES, PHASES) + 3)
+    assert codes(cine)["several-stacks"] == "warning"
+
+
+def test_of_two_studies_the_one_that_is_no_perfusion_is_read() -> None:
+    dynamics = [
+        image(
+            t,
+            z,
+            SOPInstanceUID=f"1.2.0.{z}.{t}",
+            StudyInstanceUID="1.2.0",
+            SeriesInstanceUID="1.2.0.1",
+            AcquisitionDate="20190101",
+            AcquisitionTime=f"1000{t:02d}",
+            TriggerTime=500.0,
+        )
+        for z in range(SLICES)
+        for t in range(12)
+    ]
+    cine = cine_of([*dynamics, *rest()])
+    np.testing.assert_array_equal(cine.frames, expected(SLICES, PHASES))
+    assert codes(cine)["several-studies"] == "warning"
+
+
 # Two stacks
 
 
@@ -259,6 +289,17 @@ def test_slices_that_all_name_one_position_are_refused() -> None:
 def test_a_slice_of_another_spacing_is_missing_though_it_leaves_two_gaps() -> None:
     # left are the places 0, 3 and 4: the least distance, not the usual one, is that of the slices
     datasets = [d for d in rest() if position_of(d) != 2]
+    for dataset in datasets:
+        if position_of(dataset) == 1:
+            dataset.SeriesInstanceUID, dataset.PixelSpacing = "1.2.5", [1.9, SPACING[1]]
+    cine = cine_of(datasets)
+    assert not cine.complete
+    assert codes(cine)["slices-elsewhere"] == "error"
+
+
+def test_a_slice_of_another_spacing_between_two_others_is_missing() -> None:
+    # left are the places 0 and 4, 36 mm apart: no grid is known, but 9 mm are more than a thickness
+    datasets = [d for d in rest() if position_of(d) in (0, 1, 4)]
     for dataset in datasets:
         if position_of(dataset) == 1:
             dataset.SeriesInstanceUID, dataset.PixelSpacing = "1.2.5", [1.9, SPACING[1]]
