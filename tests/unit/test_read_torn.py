@@ -329,6 +329,16 @@ def test_phases_in_a_series_each_are_found_beside_a_map_of_their_plane() -> None
     np.testing.assert_array_equal(cine.frames, expected(SLICES, PHASES))
 
 
+@pytest.mark.parametrize("uid", ["", ".9"])
+def test_copies_in_a_series_for_each_phase_are_copies(uid: str) -> None:
+    copies = [dataset for dataset in rest() if position_of(dataset) == 2]
+    for dataset in copies:
+        dataset.SOPInstanceUID += uid
+    cine = cine_of(named([*rest(), *copies], SeriesInstanceUID=phase_of))
+    np.testing.assert_array_equal(cine.frames, expected(SLICES, PHASES))
+    assert codes(cine)["duplicate-images"] == "info"
+
+
 def test_a_multi_frame_object_of_several_slices_gives_no_volume() -> None:
     # frames of slice 0, then of slice 1, in one object; other pixels than those of any phase
     rng = np.random.default_rng(5)

@@ -197,12 +197,14 @@ def _parts(frames: Sequence[FrameInfo], middles: dict[int, float]) -> list[list[
         series: dict[tuple[str, str], list[FrameInfo]] = {}
         for frame in plane:
             series.setdefault((frame.series_uid, frame.sop_class_uid), []).append(frame)
-        several = [members for members in series.values() if len(members) > 1]
+        several: list[list[FrameInfo]] = []
         alike: dict[tuple[object, ...], list[FrameInfo]] = {}
         for members in series.values():
-            if len(members) == 1:
-                key = (members[0].sop_class_uid, _family(members[0]))
-                alike.setdefault(key, []).append(members[0])
+            first = members[0]
+            if all(frame.times == first.times for frame in members):  # one image, or copies of it
+                alike.setdefault((first.sop_class_uid, _family(first)), []).extend(members)
+            else:
+                several.append(members)
         for single in alike.values():
             for echo in _of_one_contrast(single, 0):
                 parts.extend(_of_one_contrast(echo, 1))
