@@ -1,5 +1,7 @@
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from lvseg.cine import Cine as Cine
 from lvseg.cine import Mask as Mask
@@ -21,4 +23,10 @@ def load_model(
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto",
     threads: int | None = None,
 ) -> Predictor: ...
-def segment(study: Study | str | Path, model: Predictor) -> StudyResult: ...
+def segment(
+    study: Study | str | Path | NDArray[Any],
+    model: Predictor,
+    *,
+    pixel_spacing_mm: tuple[float, float] | None = None,
+    slice_spacing_mm: float | None = None,
+) -> StudyResult: ...

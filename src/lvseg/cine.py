@@ -68,6 +68,39 @@ class Source:
     phase_names: tuple[str, ...] = ()
 
 
+def _with_all_axes(array: NDArray[Any], what: str) -> NDArray[Any]:
+    """The array as [phase, slice, row, column]; of three axes it is one phase.
+
+    :param what: it is, for the message. :raises GeometryMismatchError: any other number of axes.
+    """
+    if array.ndim == 3:
+        return array[None]
+    if array.ndim != 4:
+        raise GeometryMismatchError(
+            f"expected {what} of 4 axes [phase, slice, row, column], or of 3 [slice, row, column] "
+            f"for one phase, found {array.ndim} axes of shape {array.shape}: add the axes that "
+            "lack, each of length 1"
+        )
+    return array
+
+
+def _grid_of_array(
+    array: NDArray[Any],
+    pixel_spacing_mm: tuple[float, float] | None,
+    slice_spacing_mm: float | None,
+) -> Grid:
+    pixels = pixel_spacing_mm
+    if pixels is not None:
+        if np.shape(pixels) != (2,):
+            raise GeometryError(
+                "expected pixel_spacing_mm as two numbers (between rows, between columns), found "
+                f"{pixels}"
+            )
+        pixels = (float(pixels[0]), float(pixels[1]))
+    distance = None if slice_spacing_mm is None else float(slice_spacing_mm)
+    return Grid.of(array, pixel_spacing_mm=pixels, slice_spacing_mm=distance)
+
+
 class _OnGrid:
     """What lies on a grid: its geometry is that of :class:`lvseg.geometry.Grid`."""
 
@@ -151,6 +184,27 @@ class Cine(_OnGrid):
         frames = image[None, None]
         return cls(frames, source, Grid.of(frames, pixel_spacing_mm=pixel_spacing_mm))
 
+    @classmethod
+    def of_array(
+        cls,
+        array: NDArray[Any],
+        *,
+        pixel_spacing_mm: tuple[float, float] | None = None,
+        slice_spacing_mm: float | None = None,
+    ) -> Self:
+        """Grey values ``[phase, slice, row, column]``, or of one phase ``[slice, row, column]``.
+
+        :param pixel_spacing_mm: (between rows, between columns); None = unknown.
+        :param slice_spacing_mm: centre to centre; None = unknown.
+        :raises GeometryMismatchError: another number of axes. ReadError: no real numbers.
+        :raises GeometryError: a spacing that no image of a heart has.
+        """
+        if array.dtype.kind not in "biuf":
+            raise ReadError(f"expected an array of real numbers, found {array.dtype}")
+        frames = _with_all_axes(array, "an image").astype(np.float32)
+        grid = _grid_of_array(frames, pixel_spacing_mm, slice_spacing_mm)
+        return cls(frames, Source("array", "array"), grid)
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(T, Z, Y, X)."""
@@ -204,6 +258,38 @@ class Mask(_OnGrid):
         lower = [label for label in Label if 0 < label < most and (labels == label).any()]
         present = (*lower, Label(most)) if most else ()
         object.__setattr__(self, "labels_present", present)
+
+    @classmethod
+    def of_array(
+        cls,
+        array: NDArray[Any],
+        *,
+        pixel_spacing_mm: tuple[float, float] | None = None,
+        slice_spacing_mm: float | None = None,
+    ) -> Self:
+        """Labels ``[phase, slice, row, column]``, or of one phase ``[slice, row, column]``.
+
+        True and 1 are the cavity, 2 is the myocardium. Spacings as in :meth:`Cine.of_array`.
+
+        :raises GeometryMismatchError: another number of axes. GeometryError: other values, or a
+            spacing that no image of a heart has.
+        """
+        whole = array.dtype.kind in "biu" or (
+            array.dtype.kind == "f" and bool((array == np.rint(array)).all())
+        )
+        if not whole:
+            raise GeometryError(
+                f"expected whole numbers as labels, found an array of {array.dtype} with others: "
+                "cut probabilities at one half first"
+            )
+        labels = _with_all_axes(array, "a mask")
+        if array.size and not 0 <= array.min() <= array.max() <= max(Label):
+            raise GeometryError(
+                f"expected the labels {[int(label) for label in Label]}, found values from "
+                f"{array.min():g} to {array.max():g}: cut or remap the mask first"
+            )
+        grid = _grid_of_array(labels, pixel_spacing_mm, slice_spacing_mm)
+        return cls(labels.astype(np.uint8), tuple(range(len(labels))), grid)
 
     def of(self, label: Label) -> NDArray[np.bool_]:
         """Where a label is, ``[F, Z, Y, X]``; not to be written to."""

@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Mask, base_first
-from lvseg.errors import GeometryMismatchError, IrregularStackError, MeasureError, PhaseError
+from lvseg.errors import (
+    GeometryMismatchError,
+    IrregularStackError,
+    MeasureError,
+    PhaseError,
+    UsageError,
+)
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.results import LVMeasurements, Phases
@@ -95,13 +101,18 @@ def ejection_fraction_percent(edv_ml: float, esv_ml: float) -> float | None:
 
 
 def measure(
-    mask: Mask,
+    mask: Mask | NDArray[Any],
     options: MeasurementSettings | None = None,
     *,
     times_ms: tuple[float, ...] | None = None,
     heart_rate_bpm: float | None = None,
+    pixel_spacing_mm: tuple[float, float] | None = None,
+    slice_spacing_mm: float | None = None,
 ) -> LVMeasurements:
     """Measure a mask; what cannot be known is None and an issue says why.
+
+    An array is labels ``[phase, slice, row, column]``, of one phase ``[slice, row, column]``: 1 or
+    True for the cavity, 2 for the myocardium. Other numbers of axes are refused.
 
     Phases are numbers of the cine (``mask.phases``); curves have one entry per phase of the
     mask. An empty mask has areas of 0 and no other value. The volume of a phase is the sum of area
@@ -113,9 +124,21 @@ def measure(
 
     :param times_ms: of every phase of the cine (``cine.times_ms``), for the peak rates.
     :param heart_rate_bpm: of the cine, for the cardiac output and the length of the cycle.
-    :raises GeometryMismatchError: fewer times than phases. MeasureError: times that do not ascend,
-        a heart rate that is not above 0.
+    :param pixel_spacing_mm: of an array, (between rows, between columns).
+    :param slice_spacing_mm: of an array, from centre to centre of neighbouring slices.
+    :raises GeometryMismatchError: fewer times than phases, or an array of other axes.
+    :raises GeometryError: other labels, or spacings that no image of a heart has.
+    :raises MeasureError: times that do not ascend, a heart rate that is not above 0.
+    :raises UsageError: spacings beside a :class:`Mask`.
     """
+    if not isinstance(mask, Mask):
+        mask = Mask.of_array(
+            np.asarray(mask), pixel_spacing_mm=pixel_spacing_mm, slice_spacing_mm=slice_spacing_mm
+        )
+    elif pixel_spacing_mm is not None or slice_spacing_mm is not None:
+        raise UsageError(
+            "expected spacings beside an array only, found them beside a mask that has its own"
+        )
     if times_ms is not None:
         if len(times_ms) <= max(mask.phases):
             raise GeometryMismatchError(
@@ -148,6 +171,7 @@ def _measure(mask: Mask, chosen: MeasurementSettings) -> LVMeasurements:
         sv_ml=None,
         ef_percent=None,
         methods=_methods(chosen, Label.LV_MYOCARDIUM in mask.labels_present),
+        phase_index=mask.phases,
     )
     if not pixels.any():
         text = "No left ventricle cavity was found in any frame."

@@ -1,4 +1,8 @@
-"""Results of a study: phases, measurements, confidence, issues and the verdict."""
+"""Results of a study: phases, measurements, confidence, issues, the verdict; as JSON and as a row.
+
+:meth:`StudyResult.to_dict` is the content of ``measurements.json``, :func:`row_of` makes one line
+of a table of it.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
+from lvseg.errors import UsageError
+from lvseg.geometry import Grid
 from lvseg.issues import Issue, Verdict, verdict_of
 from lvseg.labels import Label
 from lvseg.modelcard import ModelCard
+from lvseg.version import __version__
 
 #: (low, high), in the unit of the value.
 Interval = tuple[float, float]
+#: Version of the document; it changes when a name or a meaning does.
+SCHEMA = 1
+#: Stages that are always named, null where they did not run.
+_STAGES = ("read", "predict", "write")
+#: Keys of the document that are columns of a table under the same name.
+_PLAIN_COLUMNS = (
+    *("ed_phase", "es_phase", "edv_ml", "esv_ml", "sv_ml", "ef_percent", "mass_g"),
+    *("heart_rate_bpm", "cardiac_output_l_min", "peak_ejection_rate_ml_s"),
+    "peak_filling_rate_ml_s",
+)
+#: Intervals, each of which makes two columns.
+_INTERVALS = ("edv_ml", "esv_ml", "ef_percent", "mass_g")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +64,7 @@ class LVMeasurements:
         states (90 %); likewise for ``esv_ml``, ``ef_percent`` and ``mass_g``.
     :param slices_ed: (first, last) slice index that holds cavity at end-diastole, likewise ``es``.
     :param methods: name -> the rule applied (volume, papillary muscles, base, apex, phases).
+    :param phase_index: which phases of the cine the entries [F] are.
     """
 
     phases: Phases
@@ -69,6 +89,22 @@ class LVMeasurements:
     slices_es: tuple[int, int] | None = None
     methods: Mapping[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
+    phase_index: tuple[int, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys of ``measurements.json`` that a mask alone can fill; ready for JSON."""
+        return _document({}, self, {"quality": _quality(self.issues)}, self.phase_index)
+
+    def row(self) -> dict[str, Any]:
+        """One line of a table: :func:`row_of`."""
+        return row_of(self.to_dict())
+
+    def to_dataframe(self) -> Any:
+        """The row as a pandas DataFrame.
+
+        :raises UsageError: pandas is not installed.
+        """
+        return _data_frame(self.row())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +143,177 @@ class StudyResult:
     def verdict(self) -> Verdict:
         """pass, review or fail: the worst severity among the issues."""
         return verdict_of(self.issues)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of ``measurements.json``, schema 1.
+
+        Volumes in ml, areas in mm2, mass in g, wall thickness in mm, percent, cardiac output and
+        the intervals of values (``[low, high]``) have 2 decimals, the heart rate and peak rates 1,
+        seconds and Dice 3, spacings 4. ``volume_ml``, ``area_mm2`` and
+        ``quality.expected_dice_by_slice`` have one entry per phase in ``phase_index``; they are
+        null where they cannot be known, and so is every other value. ``seconds.total`` is the sum
+        of the stages. ``settings`` stands there where the result has some.
+        """
+        card = self.card
+        model = None if card is None else {"name": card.name, "sha256": card.sha256}
+        return _document(
+            {"model": model, "study": _study(self.cine)},
+            self.measurements,
+            {"quality": _quality(self.issues, self.confidence), "seconds": _seconds(self.seconds)},
+            self.mask.phases,
+        ) | ({"settings": dict(self.settings)} if self.settings else {})
+
+    def row(self) -> dict[str, Any]:
+        """One line of a table, with the name of the study: :func:`row_of`."""
+        return {"study": self.cine.source.name, **row_of(self.to_dict())}
+
+    def to_dataframe(self) -> Any:
+        """The row as a pandas DataFrame, to be joined with others by ``pandas.concat``.
+
+        :raises UsageError: pandas is not installed.
+        """
+        return _data_frame(self.row())
+
+
+def mask_document(
+    source: str, mask: Mask, values: LVMeasurements, issues: tuple[Issue, ...]
+) -> dict[str, Any]:
+    """Describe the measurements of a mask alone: the keys of ``measurements.json`` it can fill.
+
+    :param source: the path of the mask; :param issues: everything noticed, those of the
+        measurements included.
+    """
+    study = {"source": source, **_size(len(mask.phases), mask.grid)}
+    return _document({"study": study}, values, {"quality": _quality(issues)}, mask.phases)
+
+
+def row_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of a table of a document: plain values under column names that carry the unit.
+
+    An interval makes two columns (``edv_ml_low``, ``edv_ml_high``), the findings one of their
+    codes, ``; `` between them. A column is there, and None, where its value is not known.
+
+    :param document: as :func:`StudyResult.to_dict` or ``measurements.json`` has it; keys that it
+        lacks are not known.
+    """
+    study, quality = document.get("study") or {}, document.get("quality") or {}
+    model = document.get("model") or {}
+    row = {name: study.get(name) for name in ("source", "slices", "phases")}
+    row |= {name: document.get(name) for name in _PLAIN_COLUMNS}
+    for name in _INTERVALS:
+        low, high = document.get(f"{name}_interval") or (None, None)
+        row |= {f"{name}_low": low, f"{name}_high": high}
+    return row | {
+        "verdict": quality.get("verdict"),
+        "findings": "; ".join(each["code"] for each in quality.get("findings") or ()),
+        "expected_dice": quality.get("expected_dice"),
+        "model": model.get("name"),
+        "model_sha256": model.get("sha256"),
+        "lvseg": document.get("lvseg"),
+        "seconds": (document.get("seconds") or {}).get("total"),
+    }
+
+
+def _data_frame(row: Mapping[str, Any]) -> Any:
+    try:
+        from pandas import DataFrame
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "expected pandas for a data frame, found none: run  pip install pandas, or use row()"
+        ) from error
+    return DataFrame([row])
+
+
+def _document(
+    origin: Mapping[str, Any],
+    values: LVMeasurements,
+    judgement: Mapping[str, Any],
+    phases: tuple[int, ...],
+) -> dict[str, Any]:
+    """The keys of both documents in their order."""
+    areas, volumes = values.area_mm2, values.volume_ml
+    return {
+        "schema": SCHEMA,
+        "lvseg": __version__,
+        **origin,
+        "ed_phase": values.phases.end_diastole,
+        "es_phase": values.phases.end_systole,
+        "edv_ml": _rounded(values.edv_ml),
+        "esv_ml": _rounded(values.esv_ml),
+        "sv_ml": _rounded(values.sv_ml),
+        "ef_percent": _rounded(values.ef_percent),
+        "volume_ml": None if volumes is None else [_rounded(volume) for volume in volumes],
+        "area_mm2": (
+            None if areas is None else [[_rounded(area) for area in row] for row in areas]
+        ),
+        **judgement,
+        "phase_index": list(phases),
+        "heart_rate_bpm": _rounded(values.heart_rate_bpm, 1),
+        "cardiac_output_l_min": _rounded(values.cardiac_output_l_min),
+        "peak_ejection_rate_ml_s": _rounded(values.peak_ejection_rate_ml_s, 1),
+        "peak_filling_rate_ml_s": _rounded(values.peak_filling_rate_ml_s, 1),
+        "phases_rule": values.phases.how,
+        "slices_ed": None if values.slices_ed is None else list(values.slices_ed),
+        "slices_es": None if values.slices_es is None else list(values.slices_es),
+        "conventions": dict(values.methods),
+        "area_px": [list(row) for row in values.area_px],
+        "mass_g": _rounded(values.mass_g),
+        "wall_thickness_mm": (
+            None
+            if values.wall_thickness_mm is None
+            else [_rounded(each) for each in values.wall_thickness_mm]
+        ),
+        "edv_ml_interval": _interval(values.edv_ml_interval),
+        "esv_ml_interval": _interval(values.esv_ml_interval),
+        "ef_percent_interval": _interval(values.ef_percent_interval),
+        "mass_g_interval": _interval(values.mass_g_interval),
+    }
+
+
+def _quality(issues: tuple[Issue, ...], confidence: Confidence | None = None) -> dict[str, Any]:
+    return {
+        "verdict": verdict_of(issues),
+        "findings": [issue.to_dict() for issue in issues],
+        "expected_dice": None if confidence is None else _rounded(confidence.expected_dice, 3),
+        "expected_dice_by_slice": (
+            None
+            if confidence is None
+            else [[_rounded(dice, 3) for dice in row] for row in confidence.by_slice]
+        ),
+    }
+
+
+def _study(cine: Cine) -> dict[str, Any]:
+    return {
+        "source": cine.source.location or cine.source.name,
+        "format": cine.source.format,
+        **_size(cine.shape[0], cine.grid),
+        "order_rule": cine.source.order_rule or None,
+        "complete": cine.complete,
+    }
+
+
+def _size(phases: int, grid: Grid) -> dict[str, Any]:
+    pixels = grid.pixel_spacing_mm
+    return {
+        "slices": grid.slices,
+        "phases": phases,
+        "pixel_spacing_mm": None if pixels is None else [_rounded(mm, 4) for mm in pixels],
+        "slice_spacing_mm": _rounded(grid.slice_spacing_mm, 4),
+    }
+
+
+def _seconds(seconds: Mapping[str, float]) -> dict[str, float | None]:
+    stages: dict[str, float | None] = {name: _rounded(seconds.get(name), 3) for name in _STAGES}
+    stages["total"] = _rounded(sum(v for name, v in seconds.items() if name != "total"), 3)
+    more = {name: _rounded(v, 3) for name, v in seconds.items() if name not in stages}
+    return stages | more
+
+
+def _interval(found: Interval | None) -> list[float | None] | None:
+    return None if found is None else [_rounded(bound) for bound in found]
+
+
+def _rounded(value: float | None, digits: int = 2) -> float | None:
+    # + 0.0 turns a negative zero into zero.
+    return None if value is None else round(float(value), digits) + 0.0

@@ -12,8 +12,8 @@ from lvseg.cine import Cine, Mask, Source
 from lvseg.geometry import Grid, Plane
 from lvseg.issues import Issue
 from lvseg.modelcard import InputSpec, ModelCard, OutputSpec, TrainingData
-from lvseg.report import mask_document, measurements_document, to_json
-from lvseg.results import Confidence, LVMeasurements, Phases, StudyResult
+from lvseg.report import to_json
+from lvseg.results import Confidence, LVMeasurements, Phases, StudyResult, mask_document
 
 CARD = ModelCard(
     name="lv-sax",
@@ -70,7 +70,7 @@ def result(**changes):
 
 
 def test_the_names_and_their_order_are_those_of_the_contract():
-    document = measurements_document(result())
+    document = result().to_dict()
     head = "schema lvseg model study ed_phase es_phase edv_ml esv_ml sv_ml ef_percent volume_ml"
     assert list(document)[:14] == [*head.split(), "area_mm2", "quality", "seconds"]
     study = "source format slices phases pixel_spacing_mm slice_spacing_mm"
@@ -83,7 +83,7 @@ def test_the_names_and_their_order_are_those_of_the_contract():
 
 
 def test_values_are_rounded_and_in_their_place():
-    document = measurements_document(result())
+    document = result().to_dict()
     assert document["schema"] == 1
     assert document["model"] == {"name": "lv-sax", "sha256": "ab" * 32}
     assert document["study"]["source"] == "studies/a"
@@ -104,7 +104,7 @@ def test_heart_rate_output_and_rates_are_rounded_too():
     whole = result()
     measured = dict(zip(RATES, (64.96, 4.678, 412.349, 298.25), strict=True))
     whole = replace(whole, measurements=replace(whole.measurements, **measured))
-    document = measurements_document(whole)
+    document = whole.to_dict()
     assert [document[name] for name in RATES] == [65.0, 4.68, 412.3, 298.2]
     of_a_mask = mask_document("m.nii.gz", whole.mask, whole.measurements, ())
     assert [of_a_mask[name] for name in RATES] == [65.0, 4.68, 412.3, 298.2]
@@ -113,7 +113,7 @@ def test_heart_rate_output_and_rates_are_rounded_too():
 
 def test_the_expected_dice_stands_beside_the_verdict():
     certainty = Confidence(0.91249, ((0.95, None, 0.8126), (0.9, 0.87654, None)))
-    quality = measurements_document(result(confidence=certainty))["quality"]
+    quality = result(confidence=certainty).to_dict()["quality"]
     assert quality["expected_dice"] == 0.912
     assert quality["expected_dice_by_slice"] == [[0.95, None, 0.813], [0.9, 0.877, None]]
 
@@ -121,8 +121,8 @@ def test_the_expected_dice_stands_beside_the_verdict():
 def test_seconds_name_every_stage_and_their_sum():
     # 0.12345 + 2.0 = 2.12345
     expected = {"read": 0.123, "predict": 2.0, "write": None, "total": 2.123}
-    assert measurements_document(result())["seconds"] == expected
-    more = measurements_document(result(seconds={"read": 1.0, "locate": 0.5, "write": 0.25}))
+    assert result().to_dict()["seconds"] == expected
+    more = result(seconds={"read": 1.0, "locate": 0.5, "write": 0.25}).to_dict()
     assert more["seconds"]["locate"] == 0.5
     assert more["seconds"]["total"] == 1.75
 
@@ -133,7 +133,7 @@ def test_what_is_unknown_is_null():
         Phases(None, None, "not found"), None, None, ((7,),), None, None, None, None
     )
     mask = Mask(np.zeros((1, 1, 4, 5), np.uint8), (0,))
-    document = measurements_document(StudyResult(cine, mask, values, (), None))
+    document = StudyResult(cine, mask, values, (), None).to_dict()
     names = [
         "model",
         "ed_phase",
@@ -159,9 +159,9 @@ def test_what_is_unknown_is_null():
 
 
 def test_settings_stand_there_where_they_are_known():
-    assert "settings" not in measurements_document(result())
+    assert "settings" not in result().to_dict()
     chosen = {"postprocess": {"threshold": 0.4}}
-    document = measurements_document(result(settings=chosen))
+    document = result(settings=chosen).to_dict()
     assert document["settings"] == chosen
     assert "settings" not in mask_document("m.nii.gz", result().mask, result().measurements, ())
 
@@ -172,17 +172,16 @@ def test_slices_at_uneven_distances_have_no_single_spacing():
         replace(plane, origin_mm=(0.0, 0.0, z))
         for plane, z in zip(whole.cine.planes, (0.0, 8.0, 18.0), strict=True)
     )
-    document = measurements_document(
-        replace(whole, cine=replace(whole.cine, grid=replace(whole.cine.grid, planes=planes)))
-    )
+    moved = replace(whole.cine, grid=replace(whole.cine.grid, planes=planes))
+    document = replace(whole, cine=moved).to_dict()
     assert document["study"]["slice_spacing_mm"] is None
 
 
 def test_the_text_is_json_of_the_document():
     text = to_json(result())
-    assert json.loads(text) == measurements_document(result())
+    assert json.loads(text) == result().to_dict()
     assert text.endswith("}\n")
-    assert text.count("\n") == len(measurements_document(result())) + 2
+    assert text.count("\n") == len(result().to_dict()) + 2
 
 
 def test_a_number_that_is_none_at_all_is_refused():

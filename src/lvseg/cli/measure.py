@@ -35,7 +35,7 @@ def measure(
     from lvseg.measurement import measure as measure_mask
     from lvseg.pipeline import assess
     from lvseg.read import read_mask, read_study
-    from lvseg.report import mask_document
+    from lvseg.results import mask_document
 
     chosen, values_of = load_settings(settings), label_values(label)
     with out.progress("reading"):

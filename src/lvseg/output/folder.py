@@ -73,7 +73,7 @@ def write_study(
     :param study: where the result comes from; DICOM objects take their patient and study from it.
     :raises UsageError: a format that the source cannot have, or a folder that may not be replaced.
     """
-    from lvseg.report import measurements_document, to_json
+    from lvseg.report import to_json
 
     started = perf_counter()
     owned = result_names(result.cine.source.name)
@@ -83,7 +83,7 @@ def write_study(
         seconds = {**result.seconds, "write": perf_counter() - started}
         timed = replace(result, issues=issues, seconds=seconds)
         write_text(building / MEASUREMENTS, to_json(timed))
-    return measurements_document(timed)
+    return timed.to_dict()
 
 
 def _write(

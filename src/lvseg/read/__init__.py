@@ -1,4 +1,4 @@
-"""Readers: DICOM, NIfTI and images to a :class:`Study`; folders, archives and files."""
+"""Readers: DICOM, NIfTI, images and arrays to a :class:`Study`; folders, archives and files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ __all__ = [
     "read_picture",
     "read_source_headers",
     "read_study",
+    "study_of_array",
 ]
 
 
@@ -162,22 +164,45 @@ def _no_label_map(cine: Cine) -> Cine:
     if values:
         raise LabelMapError(
             f"expected an image, found a label map (values {shown(values)}) in "
-            f"{cine.source.location}: give the image, or measure the mask with lvseg measure"
+            f"{cine.source.location or 'the array'}: give the image, or measure the mask with "
+            "lvseg measure"
         )
     return cine
+
+
+def _refuse_small(cine: Cine, where: str) -> None:
+    rows, columns = cine.shape[2:]
+    if min(rows, columns) < SMALLEST_SIDE_PX:
+        raise ReadError(
+            f"expected images of at least {SMALLEST_SIDE_PX} pixels a side, found "
+            f"{columns} x {rows} in {where}: the image is too small"
+        )
 
 
 def _nifti(content: bytes, name: str, location: str) -> Cine:
     from lvseg.read.nifti import cine_from_nifti
 
     cine = cine_from_nifti(content, name=name, location=location)
-    rows, columns = cine.shape[2:]
-    if min(rows, columns) < SMALLEST_SIDE_PX:
-        raise ReadError(
-            f"expected images of at least {SMALLEST_SIDE_PX} pixels a side, found "
-            f"{columns} x {rows} in {location}: the image is too small"
-        )
+    _refuse_small(cine, location)
     return cine
+
+
+def study_of_array(
+    array: NDArray[Any],
+    *,
+    pixel_spacing_mm: tuple[float, float] | None = None,
+    slice_spacing_mm: float | None = None,
+) -> Study:
+    """The study of an array of grey values, with axes and spacings of :meth:`Cine.of_array`.
+
+    :raises LabelMapError: two to five values, which is a mask. ReadError: an image too small to
+        show a ventricle, and as there.
+    """
+    cine = Cine.of_array(
+        array, pixel_spacing_mm=pixel_spacing_mm, slice_spacing_mm=slice_spacing_mm
+    )
+    _refuse_small(cine, "the array")
+    return Study((_no_label_map(cine),))
 
 
 def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
