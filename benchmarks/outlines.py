@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from provenance import DATA, save
 
+from lvseg.contour_files import CONTOUR_OFFSET_PX
 from lvseg.contours import coverage
 from lvseg.datasets.contours import contour_files, read_contour
 from lvseg.labels import Label
 from lvseg.outlines import fill_with_line, recover_outline
 from lvseg.read import read_mask, read_picture
-from lvseg.write.contours import CONTOUR_OFFSET_PX
 
 SOURCE = DATA / "sunnybrook"
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lvseg.contour_files import CONTOUR_OFFSET_PX
 from lvseg.contours import area_px, centroid_px, coverage, fill
-from lvseg.datasets.contours import CONTOUR_OFFSET_PX, read_contour
+from lvseg.datasets.contours import read_contour
 from lvseg.errors import DatasetError
 
 

@@ -10,13 +10,13 @@ import pytest
 from pydicom.dataset import Dataset
 
 from lvseg.cine import Cine, InstanceRef, Mask, Source
+from lvseg.contour_files import contour_points, contour_text
 from lvseg.contours import area_px, fill
 from lvseg.datasets.contours import read_contour
 from lvseg.errors import GeometryMismatchError
 from lvseg.geometry import Grid
 from lvseg.read import read_picture, read_source_headers, read_study
-from lvseg.write import contours as module
-from lvseg.write.contours import contour_text, write_contour_text
+from lvseg.write.contours import write_contour_text
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
@@ -142,10 +142,9 @@ def test_a_mask_of_another_grid_or_phase_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reader_and_writer_share_one_offset():
-    from lvseg.datasets import contours
-
-    assert contours.CONTOUR_OFFSET_PX is module.CONTOUR_OFFSET_PX
+def test_what_is_written_as_text_is_read_as_it_was():
+    points = np.array([[120.25, 137.75], [1.5, -0.25], [3.0, 4.25]])
+    np.testing.assert_array_equal(contour_points(contour_text(points)), points)
 
 
 @pytest.mark.data

@@ -8,7 +8,7 @@ Sunnybrook set step by half a pixel, because they were drawn on images enlarged 
 of half-pixel number 2x lies a quarter of a pixel before x. Measured on the 204 endocardial
 contours whose expert masks are public: mask centroid minus polygon centroid is -0.249 (columns)
 and -0.259 (rows) pixels, and the step of grey values across the contour grows the same way.
-:func:`read_contour` takes the quarter away, :mod:`lvseg.write.contours` adds it.
+:mod:`lvseg.contour_files` takes the quarter away, and adds it to what it writes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Literal
 
 import numpy as np
 
+from lvseg.contour_files import CONTOUR_KINDS, contour_points
 from lvseg.contours import Polygon
 from lvseg.errors import DatasetError, GeometryError
 from lvseg.geometry import Plane, slice_spacing_mm, sort_order
 from lvseg.labels import Label
 from lvseg.read.dicom import read_frame_header
 from lvseg.read.frames import FrameInfo
-from lvseg.write.contours import CONTOUR_KINDS, CONTOUR_OFFSET_PX
 
 PhaseName = Literal["ED", "ES"]
 _LAST_NUMBER = re.compile(r"(\d+)$")
@@ -40,21 +40,11 @@ def read_contour(path: Path) -> Polygon:
     :raises DatasetError: unreadable, not two finite numbers a line, or fewer than three points.
     """
     try:
-        lines = path.read_text(encoding="ascii").split("\n")
-        points = np.array(
-            [[float(word) for word in line.split()] for line in lines if line.strip()]
-        )
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"expected one 'x y' pair of numbers a line, found something else in {path.name}"
-        ) from error
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
-        raise DatasetError(
-            f"expected at least three finite points 'x y', found an array {points.shape} "
-            f"in {path.name}: repair or remove the contour file"
-        )
-    result: Polygon = points + CONTOUR_OFFSET_PX
-    return result
+        return contour_points(path.read_text(encoding="ascii"))
+    except OSError as error:
+        raise DatasetError(f"cannot read {path.name}: {error.strerror}") from error
+    except ValueError as error:  # no ASCII among them
+        raise DatasetError(f"{error} in {path.name}: repair or remove the contour file") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lvseg import manifest, pipeline
 from lvseg.cine import Mask
+from lvseg.contour_files import CONTOUR_OFFSET_PX
 from lvseg.contours import slice_contours
 from lvseg.evaluate.rows import (
     Evaluation,
@@ -27,7 +28,6 @@ from lvseg.outlines import fill_with_line
 from lvseg.predict import Predictor
 from lvseg.samples import groups, phases_as_cine, read_sample
 from lvseg.settings import Settings
-from lvseg.write.contours import CONTOUR_OFFSET_PX
 
 BoolArray = NDArray[np.bool_]
 

@@ -1,4 +1,4 @@
-"""Existing masks: NIfTI label images, DICOM Segmentations, label and black-and-white pictures."""
+"""Existing masks: NIfTI label images, DICOM Segmentations, contours, pictures of labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
+from lvseg.contour_files import numbered_contours
 from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.issues import Issue
 from lvseg.labels import Label, remap
@@ -33,41 +35,67 @@ SAMPLE_PIXELS = 4096
 
 
 def read_mask(
-    path: Path, *, like: Cine | None = None, label_values: Mapping[int, Label] | None = None
+    path: Path,
+    *,
+    like: Cine | None = None,
+    label_values: Mapping[int, Label] | None = None,
+    source_headers: Mapping[str, Any] | None = None,
 ) -> Mask:
     """Read a mask of the left ventricle, 1 = cavity, 2 = myocardium (:class:`lvseg.labels.Label`).
 
     NIfTI of two to four dimensions with our labels, or of 0 and 255 = cavity; DICOM Segmentation
-    of any type; a picture of our labels, or a black-and-white one. An empty mask is read as such.
+    of any type; ``contours.json``; contour files of the Sunnybrook kind, one or a folder of them;
+    a picture of our labels, or a black-and-white one. An empty mask is read as such.
 
     :param like: the cine that the mask belongs to. Where both know their place the mask is
         brought onto its grid (:func:`lvseg.resampling.onto_grid`), else pixels are taken as they
         are counted and the sizes must fit. A mask of one phase counts as phase 0, but a DICOM
-        Segmentation says itself which image each frame was drawn on.
+        Segmentation and contours say themselves which phases they hold. Contour files need it.
     :param label_values: what the values of another tool's NIfTI or picture mean; all others are
         background. A DICOM Segmentation says itself what its segments are.
+    :param source_headers: of the cine, for the numbers of contour files.
     :raises ReadError: unreadable, or other labels. GeometryMismatchError: it does not fit.
     :raises UnsupportedEncodingError: no decoder for the pixels of a DICOM Segmentation.
     """
-    if path.is_dir():
-        raise ReadError(f"expected a mask file, found a folder at {path}: name the file")
+    if path.is_dir() or numbered_contours([path]):
+        return _from_contour_files(path, like, source_headers)
     blob = blob_of(path)
     with Files() as files:
         content = files.read(blob)
-    kind = sniff(content[:HEAD_BYTES], blob.name)
+    kind, numbered = sniff(content[:HEAD_BYTES], blob.name), False
     if kind == "dicom":
         from lvseg.read.segmentation import mask_from_segmentation
 
         return mask_from_segmentation(content, path, like)
-    if kind is None:
+    if kind is None and content.lstrip()[:1] == b"{":
+        from lvseg.read.contours import mask_from_contours
+
+        mask, numbered = mask_from_contours(content, path), True
+    elif kind is None:
         raise ReadError(
-            f"expected a NIfTI, DICOM SEG or picture mask, found something else at {path}"
+            "expected a NIfTI, DICOM SEG, contours.json or picture mask, found something else at "
+            f"{path}"
         )
-    if kind == "picture":
+    elif kind == "picture":
         mask = _from_picture(content, path, label_values)
     else:
         mask = _from_nifti(content, path, label_values, like)
-    return mask if like is None else _fitted(mask, like, path)
+    return mask if like is None else _fitted(mask, like, path, numbered=numbered)
+
+
+def _from_contour_files(
+    path: Path, like: Cine | None, source_headers: Mapping[str, Any] | None
+) -> Mask:
+    from lvseg.read.contours import has_contour_files, mask_from_contour_files
+
+    if path.is_dir() and not has_contour_files(path):
+        raise ReadError(f"expected a mask file, found a folder at {path}: name the file")
+    if like is None:
+        raise ReadError(
+            "expected the cine beside contours of single images, which state no place, found none "
+            f"for {path}: give it (--cine)"
+        )
+    return mask_from_contour_files(path, like, source_headers)
 
 
 def label_map_values(values: NDArray[np.float32]) -> tuple[float, ...]:
@@ -149,12 +177,16 @@ def _labels(
     )
 
 
-def _fitted(mask: Mask, like: Cine, path: Path) -> Mask:
-    """The mask on the grid of a cine; what was noticed about lengths of its own is moot."""
+def _fitted(mask: Mask, like: Cine, path: Path, *, numbered: bool) -> Mask:
+    """The mask on the grid of a cine; what was noticed about lengths of its own is moot.
+
+    :param numbered: the file says which phases of the cine it holds.
+    """
     phases = mask.labels.shape[0]
     placed = mask.planes is not None and like.planes is not None
     fits = placed or mask.labels.shape[1:] == like.shape[1:]
-    if not fits or phases not in (1, like.shape[0]):
+    known = max(mask.phases) < like.shape[0] if numbered else phases in (1, like.shape[0])
+    if not fits or not known:
         raise GeometryMismatchError(
             f"expected a mask of {like.shape} [phase, slice, row, column] like the cine, found "
             f"{mask.labels.shape} in {path}: use the mask of this cine"

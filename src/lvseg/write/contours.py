@@ -20,21 +20,17 @@ from numpy.typing import NDArray
 
 from lvseg.atomic import write_text
 from lvseg.cine import Cine, Mask
+from lvseg.contour_files import CONTOUR_KINDS, contour_name, contour_text, image_numbers
 from lvseg.contours import Polygon, centroid_px, signed_area_px, slice_contours
 from lvseg.errors import GeometryError
 from lvseg.geometry import Grid, index_to_mm
 from lvseg.issues import Issue
-from lvseg.labels import Label
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 #: Digits after the point, pixels and millimetres: keeps the area of a single pixel to 0.02 %.
 DECIMALS = 4
-#: A kind of contour of the official files is the outer boundary of this label.
-CONTOUR_KINDS: Mapping[str, Label] = {"icontour": Label.LV_CAVITY, "ocontour": Label.LV_MYOCARDIUM}
-#: Added to the numbers of a contour file to give pixel-centre coordinates.
-CONTOUR_OFFSET_PX = -0.25
 
 
 def true_contours(inside: NDArray[np.bool_]) -> tuple[Polygon, ...]:
@@ -129,6 +125,7 @@ def write_contours(mask: Mask, cine: Cine, path: Path) -> None:
          "pixel_spacing_mm": [between rows, between columns] or null,
          "slices": null, or for each slice {"origin_mm", "column_step", "row_step",
            "pixel_spacing_mm", "slab_height_mm": height it stands for in a volume, or null},
+         "phase_index": the phases that the mask holds, outlined or empty,
          "contours": [
           {"phase": 0, "slice": 3, "label": "LV_CAVITY", "hole": false,
            "points_px": [[x, y], ...], "points_mm": [[x, y, z], ...] or null}]}
@@ -149,38 +146,20 @@ def write_contours(mask: Mask, cine: Cine, path: Path) -> None:
         "shape": {"phases": phases, "slices": slices, "rows": rows, "columns": columns},
         "pixel_spacing_mm": mask.pixel_spacing_mm,
         "slices": _slices(mask.grid),
+        "phase_index": list(mask.phases),
     }
     head = json.dumps(document, separators=(",", ":"))[:-1]
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in _entries(mask))
     write_text(path, f'{head},\n"contours":[' + (f"\n{lines}\n" if lines else "") + "]}\n")
 
 
-# Text files of the Sunnybrook set: one file an image, ``IM-0001-NNNN-icontour-auto.txt`` (NNNN =
-# number of the image), one ``x y`` pair a line. The official contours were drawn on images enlarged
-# twice, so their numbers are pixel-centre coordinates plus a quarter of a pixel (measured in
-# lvseg.datasets.contours); ours are written the same way, so that both lie over each other.
-
-
-def contour_text(polygon: Polygon) -> str:
-    """A polygon [N, 2] (x, y), pixel centres at whole numbers, as the text of an official file.
-
-    Two digits after the point as in the official files: 0.005 pixel.
-    """
-    # + 0.0 turns a negative zero into zero
-    points = np.round(polygon - CONTOUR_OFFSET_PX, 2) + 0.0
-    return "".join(f"{x:.2f} {y:.2f}\n" for x, y in points)
-
-
 def write_contour_text(
     mask: Mask, cine: Cine, folder: Path, source_headers: Mapping[str, Dataset] | None = None
 ) -> tuple[tuple[Path, ...], tuple[Issue, ...]]:
-    """Write the contours of every frame; equal masks give equal bytes.
+    """Write the contours of every frame as text files (:mod:`lvseg.contour_files`).
 
     ``icontour`` is the outline of the cavity, ``ocontour`` the epicardium, where the mask has it.
-
-    The number of an image is its Instance Number (PS3.3 C.7.6.1), as in the official files, where
-    ``source_headers`` gives a different one for each image. Otherwise images are counted from 1
-    slice by slice, the phases of a slice one after the other, as scanners number a cine.
+    Equal masks give equal bytes.
 
     :param source_headers: SOP Instance UID -> header of the source object.
     :returns: the files, by phase then slice (none for an empty mask), and an issue
@@ -188,11 +167,8 @@ def write_contour_text(
         that of the largest piece.
     :raises GeometryMismatchError: mask and cine are not on the same grid.
     """
-    phases, slices = cine.shape[:2]
     mask.on(cine)
-    numbers = _instance_numbers(cine, source_headers) or [
-        [z * phases + t + 1 for z in range(slices)] for t in range(phases)
-    ]
+    numbers = image_numbers(cine, source_headers)
     written, simplified = [], 0
     for kind, around in CONTOUR_KINDS.items():
         if around not in mask.labels_present:
@@ -202,37 +178,10 @@ def write_contour_text(
                 polygons = true_contours(slice_inside)
                 if not polygons:
                     continue
-                name = f"IM-0001-{numbers[phase][index]:04d}-{kind}-auto.txt"
+                name = contour_name(numbers[phase][index], kind)
                 written.append(write_text(folder / name, contour_text(polygons[0])))
                 simplified += len(polygons) > 1
     if not simplified:
         return tuple(written), ()
     text = f"{simplified} contour file(s) hold the largest piece only, without its holes"
     return tuple(written), (Issue("contour-simplified", "warning", text),)
-
-
-def _instance_numbers(
-    cine: Cine, source_headers: Mapping[str, Dataset] | None
-) -> list[list[int]] | None:
-    """Instance Numbers [T][Z]; None unless each image has one of its own."""
-    instances = cine.source.instances
-    if instances is None or not source_headers:
-        return None
-    numbers = [
-        [_instance_number(source_headers.get(ref.sop_instance_uid)) for ref in row]
-        for row in instances
-    ]
-    known = [[value for value in row if value is not None] for row in numbers]
-    flat = [value for row in known for value in row]
-    return known if known == numbers and len(set(flat)) == len(flat) else None
-
-
-def _instance_number(header: Dataset | None) -> int | None:
-    """None where it is absent or no whole number from 0."""
-    if header is None:
-        return None
-    try:
-        number = int(str(header["InstanceNumber"].value))
-    except (KeyError, ValueError, TypeError):
-        return None
-    return number if number >= 0 else None
