@@ -119,6 +119,53 @@ class Confidence:
     by_slice: tuple[tuple[float | None, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """A DICOM object by its UIDs."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    study_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The result that a mask was edited from.
+
+    :param version: its number, None where it has none; :param segmentations: its DICOM SEGs;
+    :param reports: its DICOM SRs.
+    """
+
+    version: int | None = None
+    segmentations: tuple[ObjectRef, ...] = ()
+    reports: tuple[ObjectRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Authorship:
+    """Who answers for a mask that is not a model's own.
+
+    :param reader: the name as the reader gives it; "" = nobody is named.
+    :param verified_by: the organisation for which the reader verified the result; "" = it is not
+        verified.
+    """
+
+    reader: str = ""
+    verified_by: str = ""
+    predecessor: Predecessor | None = None
+
+    @property
+    def parent(self) -> int | None:
+        """Version of the predecessor."""
+        return None if self.predecessor is None else self.predecessor.version
+
+    @property
+    def version(self) -> int:
+        """One more than the predecessor; a model's own result is version 0."""
+        return 1 + (self.parent or 0)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyResult:
     """A cine, its mask, the measurements and everything noticed on the way.
@@ -127,6 +174,7 @@ class StudyResult:
     :param probabilities: before clean-up, by label, [T, Z, Y, X] 0..1; None unless asked for.
     :param settings: those the result was made with, as JSON has them.
     :param seconds: stage -> wall seconds (read, prepare, locate, predict, postprocess, measure...).
+    :param authorship: of a mask that a person drew, edited or brought; None: the model's own.
     """
 
     cine: Cine
@@ -138,6 +186,7 @@ class StudyResult:
     confidence: Confidence | None = None
     probabilities: Mapping[Label, NDArray[np.float32]] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    authorship: Authorship | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -152,16 +201,24 @@ class StudyResult:
         seconds and Dice 3, spacings 4. ``volume_ml``, ``area_mm2`` and
         ``quality.expected_dice_by_slice`` have one entry per phase in ``phase_index``; they are
         null where they cannot be known, and so is every other value. ``seconds.total`` is the sum
-        of the stages. ``settings`` stands there where the result has some.
+        of the stages. ``reader`` is null where nobody is named; the model's own result is version
+        0, and ``parent`` the version that this one was edited from. ``settings`` stands there where
+        the result has some.
         """
         card = self.card
         model = None if card is None else {"name": card.name, "sha256": card.sha256}
-        return _document(
+        author = self.authorship
+        document = _document(
             {"model": model, "study": _study(self.cine)},
             self.measurements,
             {"quality": _quality(self.issues, self.confidence), "seconds": _seconds(self.seconds)},
             self.mask.phases,
-        ) | ({"settings": dict(self.settings)} if self.settings else {})
+        ) | {
+            "reader": None if author is None else author.reader or None,
+            "version": 0 if author is None else author.version,
+            "parent": None if author is None else author.parent,
+        }
+        return document | ({"settings": dict(self.settings)} if self.settings else {})
 
     def row(self) -> dict[str, Any]:
         """One line of a table, with the name of the study: :func:`row_of`."""
@@ -210,6 +267,8 @@ def row_of(document: Mapping[str, Any]) -> dict[str, Any]:
         "model": model.get("name"),
         "model_sha256": model.get("sha256"),
         "lvseg": document.get("lvseg"),
+        "reader": document.get("reader"),
+        "version": document.get("version"),
         "seconds": (document.get("seconds") or {}).get("total"),
     }
 

@@ -15,6 +15,7 @@ COMMANDS = [
     ["list"],
     ["demo"],
     ["measure"],
+    ["assess"],
     ["compare"],
     ["prepare", "sunnybrook"],
     ["prepare", "images"],

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from lvseg.cli import (
+    assess,
     augment,
     calibrate,
     check,
@@ -42,6 +43,7 @@ COMMANDS = (
     listing.list_source,
     demo.demo,
     measure.measure,
+    assess.assess,
     compare.compare,
     check.check_dataset,
     train.train,

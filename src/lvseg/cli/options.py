@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lvseg.errors import LvsegError, MissingExtraError, UsageError
+from lvseg.formats import FORMATS
 
 if TYPE_CHECKING:
     from lvseg.labels import Label
@@ -37,6 +38,22 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class SegPhases(StrEnum):
+    """Which phases a DICOM SEG holds."""
+
+    all = "all"
+    ed_es = "ed-es"
+
+
+Formats = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST", help=f"From {', '.join(each.name for each in FORMATS)}; default: what fits."
+    ),
+]
+SegPhasesOption = Annotated[
+    SegPhases, typer.Option(help="DICOM SEG of the whole cine, or one each of ED and ES.")
+]
 Model = Annotated[str | None, typer.Option(help="Name of a shipped model, or a model folder.")]
 RuntimeOption = Annotated[Runtime, typer.Option(help="Inference engine.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.")]

@@ -14,9 +14,12 @@ from lvseg.cli import batch
 from lvseg.cli.app import command
 from lvseg.cli.options import (
     Flips,
+    Formats,
     Model,
     Runtime,
     RuntimeOption,
+    SegPhases,
+    SegPhasesOption,
     SettingsFile,
     Threads,
     load_predictor,
@@ -25,15 +28,7 @@ from lvseg.cli.options import (
 )
 from lvseg.cli.output import Output
 from lvseg.errors import UsageError
-from lvseg.formats import FORMATS
 from lvseg.output import OutputOptions, chosen_formats
-
-
-class SegPhases(StrEnum):
-    """Which phases a DICOM SEG holds."""
-
-    all = "all"
-    ed_es = "ed-es"
 
 
 class SegType(StrEnum):
@@ -69,16 +64,8 @@ def segment(
     spacing: Annotated[
         float | None, typer.Option(metavar="MM", help="In-plane spacing of pictures.")
     ] = None,
-    formats: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help=f"From {', '.join(each.name for each in FORMATS)}; default: what fits.",
-        ),
-    ] = None,
-    seg_phases: Annotated[
-        SegPhases, typer.Option(help="DICOM SEG of the whole cine, or one each of ED and ES.")
-    ] = SegPhases.all,
+    formats: Formats = None,
+    seg_phases: SegPhasesOption = SegPhases.all,
     seg_type: Annotated[
         SegType, typer.Option(help="DICOM SEG as a mask, or with probabilities.")
     ] = SegType.binary,

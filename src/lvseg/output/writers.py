@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from lvseg.atomic import write_text
+from lvseg.cine import Mask
 from lvseg.issues import Issue
 
 if TYPE_CHECKING:
@@ -42,7 +45,23 @@ def _nifti(context: WriteContext) -> tuple[Issue, ...]:
     from lvseg.write import write_mask
 
     cine, path = context.result.cine, context.folder / "segmentation.nii.gz"
-    return write_mask(context.result.mask, path, cine.source, times_ms=cine.times_ms)
+    mask, noticed = _of_all_phases(context.result)
+    return noticed + write_mask(mask, path, cine.source, times_ms=cine.times_ms)
+
+
+def _of_all_phases(result: StudyResult) -> tuple[Mask, tuple[Issue, ...]]:
+    """The mask with every phase of its cine, which a file like the cine must have."""
+    mask, phases = result.mask, result.cine.shape[0]
+    if mask.phases == tuple(range(phases)):
+        return mask, ()
+    labels = np.zeros(result.cine.shape, np.uint8)
+    labels[list(mask.phases)] = mask.labels
+    text = (
+        f"{len(mask.phases)} of {phases} phases are outlined: the others are empty in "
+        "segmentation.nii.gz, and are no part of the volumes"
+    )
+    filled = replace(mask, labels=labels, phases=tuple(range(phases)))
+    return filled, (Issue("phases-not-outlined", "info", text),)
 
 
 def _contours(context: WriteContext) -> tuple[Issue, ...]:

@@ -15,6 +15,7 @@ from lvseg.cine import SMALLEST_SIDE_PX, Cine, SeriesSummary, Study
 from lvseg.errors import GeometryError, LabelMapError, ReadError, UsageError
 from lvseg.issues import Issue
 from lvseg.read.mask import label_map_values, picture_labels, read_mask, shown
+from lvseg.read.predecessor import read_predecessor
 from lvseg.read.sources import Blob, Files, Progress
 from lvseg.read.studies import StudyRef, pair_ref, read_source_headers, scan
 
@@ -26,6 +27,7 @@ __all__ = [
     "picture_labels",
     "read_mask",
     "read_picture",
+    "read_predecessor",
     "read_source_headers",
     "read_study",
     "study_of_array",

@@ -74,7 +74,7 @@ def mask_from_segmentation(content: bytes, path: Path, like: Cine | None = None)
     half of the maximum and more is inside.
 
     :param like: the cine it belongs to. Frames go where the images are that they refer to, or by
-        position and phase; the mask has every phase of the cine, or one if the file has only one.
+        position and phase; the mask has the phases of the cine that the file has frames for.
     :returns: without ``like``, the slices and phases that the file has frames for (of any
         segment), phases numbered by their Temporal Position Index where there is one.
     :raises ReadError: no Segmentation or a broken one, no such segment, frames that nothing tells
@@ -405,7 +405,7 @@ def _onto(like: Cine, frames: Sequence[_Frame], pixels: NDArray[np.uint8], path:
             )
         places.append(place)
     held = sorted({t for t, _ in places})
-    index = tuple(held) if len(held) == 1 else tuple(range(like.shape[0]))
+    index = tuple(held)
     labels = _painted(frames, places, pixels, like.shape[:2], path)
     return Mask(labels=labels[list(index)], phases=index, grid=like.grid)
 

@@ -452,8 +452,22 @@ def _study(result: StudyResult) -> list[tuple[str, str]]:
         ("cavity at ED", extent(values.slices_ed)),
         ("cavity at ES", extent(values.slices_es)),
         ("version", f"lvseg {__version__}"),
+        *_author(result),
     ]
     return facts + ([("computing time", f"{total:.1f} s")] if result.seconds else [])
+
+
+def _author(result: StudyResult) -> list[tuple[str, str]]:
+    """Who answers for the mask, and what it was edited from; nothing for a model's own."""
+    author = result.authorship
+    if author is None:
+        return []
+    parent = "" if author.parent is None else f", edited from version {author.parent}"
+    facts = [
+        ("result", f"version {author.version}{parent}"),
+        ("reader", author.reader or "unknown"),
+    ]
+    return facts + ([("verified for", author.verified_by)] if author.verified_by else [])
 
 
 def _model(card: ModelCard) -> list[tuple[str, str]]:

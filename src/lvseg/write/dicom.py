@@ -31,6 +31,7 @@ from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
 from lvseg.modelcard import ModelCard
 from lvseg.pydicom_settings import suppress_pydicom_warnings
+from lvseg.results import ObjectRef
 from lvseg.version import __version__
 
 #: Our implementation class: a UUID-derived UID (PS3.5 B.2), made once and never changed.
@@ -147,6 +148,25 @@ def equipment(card: ModelCard | None) -> dict[str, Any]:
 def clipped(text: str) -> str:
     """One line of at most 64 characters, as VR LO takes it (PS3.5 6.2)."""
     return _CONTROL.sub(" ", text).replace("\\", "/").strip()[:64]
+
+
+def person_name(text: str) -> str:
+    """A name as VR PN takes it (PS3.5 6.2.1): one group of at most 64 characters.
+
+    A name without ``^`` is a family name, and the delimiter behind it says so.
+    """
+    kept = "^".join(_CONTROL.sub(" ", text).replace("\\", " ").replace("=", " ").split("^")[:5])
+    kept = kept.strip()[:63]
+    return kept if "^" in kept or not kept else f"{kept}^"
+
+
+def series_of(objects: Iterable[ObjectRef]) -> dict[str, list[Dataset]]:
+    """Series Instance UID -> a reference to each of the objects in it (PS3.3 table 10-11)."""
+    found: dict[str, list[Dataset]] = {}
+    for each in objects:
+        reference = sop_reference(InstanceRef(each.sop_class_uid, each.sop_instance_uid))
+        found.setdefault(each.series_uid, []).append(reference)
+    return found
 
 
 def sop_reference(instance: InstanceRef, *, frame: bool = False) -> Dataset:

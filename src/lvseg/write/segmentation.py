@@ -24,7 +24,6 @@ from lvseg.cine import Cine, InstanceRef
 from lvseg.geometry import Plane, normal
 from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
-from lvseg.modelcard import ModelCard
 from lvseg.results import StudyResult
 from lvseg.version import __version__
 from lvseg.write.dicom import (
@@ -36,9 +35,11 @@ from lvseg.write.dicom import (
     decimal_strings,
     equipment,
     generate_uid,
+    person_name,
     referenced_series,
     repaired_header,
     save,
+    series_of,
     sop_reference,
     tag_issue,
 )
@@ -226,12 +227,14 @@ def _dataset(
         _frame(part, at, own[at[2]], source) for at, source in zip(kept, used, strict=True)
     ]
     series = referenced_series(used, source_headers, cine)
-    dataset.ReferencedSeriesSequence = series
-    dataset.SourceImageSequence = [
+    images = [
         sop_reference(InstanceRef(item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID))
         for member in series
         for item in member.ReferencedInstanceSequence
     ]
+    earlier = [*_predecessors(result)]
+    dataset.ReferencedSeriesSequence = [*series, *(member for member, _ in earlier)]
+    dataset.SourceImageSequence = [*images, *(image for _, found in earlier for image in found)]
     values = [*part.values.values()]
     frames = np.stack([values[s][f, z] for s, f, z in kept])
     # one bit a pixel, the first pixel lowest, frames without padding (PS3.5 8.1.1, annex D)
@@ -239,6 +242,20 @@ def _dataset(
     stored = packed.tobytes()
     dataset.PixelData = stored + b"\0" * (len(stored) % 2)
     return dataset
+
+
+def _predecessors(result: StudyResult) -> Iterator[tuple[Dataset, list[Dataset]]]:
+    """The segmentations that this one was edited from, by series.
+
+    They are images that this one was derived from (Source Image Sequence, PS3.3 C.12.4), told from
+    those of the scanner by their SOP class, and so stand in the list of what is referred to
+    (C.12.2). The purpose of a reference is left out, as for the other images.
+    """
+    predecessor = None if result.authorship is None else result.authorship.predecessor
+    if predecessor is None:
+        return
+    for series, objects in series_of(predecessor.segmentations).items():
+        yield attributes(SeriesInstanceUID=series, ReferencedInstanceSequence=objects), objects
 
 
 def _kept(part: _Part) -> list[tuple[int, int, int]]:
@@ -262,7 +279,7 @@ def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
         pixel_array=np.zeros((1, *result.cine.shape[2:]), np.uint8),
         segmentation_type="FRACTIONAL" if part.fractional else "BINARY",
         segment_descriptions=[
-            _segment(number, label, result.card) for number, label in enumerate(part.values, 1)
+            _segment(number, label, result) for number, label in enumerate(part.values, 1)
         ],
         series_instance_uid=generate_uid(),
         series_number=part.series_number,
@@ -277,22 +294,24 @@ def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
         plane_positions=[highdicom.PlanePositionSequence("PATIENT", plane.origin_mm)],
         **equipment(result.card),
     )
-    shell.ContentCreatorName = ""
+    author = result.authorship
+    shell.ContentCreatorName = "" if author is None else person_name(author.reader)
     return shell
 
 
-def _segment(number: int, label: Label, card: ModelCard | None) -> Any:
+def _segment(number: int, label: Label, result: StudyResult) -> Any:
     """A segment (PS3.3 C.8.20.4): category from CID 7150, type from our table of labels.
 
-    Name, version and kind of the algorithm: PS3.3 table 10-19.
+    Name, version and kind of the algorithm: PS3.3 table 10-19. A mask that a person had a hand in
+    is SEMIAUTOMATIC (Segment Algorithm Type, C.8.20.2).
     """
-    info = LABELS[label]
+    info, card = LABELS[label], result.card
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=info.name,
         segmented_property_category=codes.SCT.AnatomicalStructure,
         segmented_property_type=code_of(label),
-        algorithm_type="AUTOMATIC",
+        algorithm_type="AUTOMATIC" if result.authorship is None else "SEMIAUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=clipped(card.name) if card else "lvseg",
             family=codes.cid7162.ArtificialIntelligence,

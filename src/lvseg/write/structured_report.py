@@ -22,17 +22,20 @@ from pydicom.uid import UID, EnhancedSRStorage, MRImageStorage
 from lvseg.cine import InstanceRef
 from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
-from lvseg.results import StudyResult
+from lvseg.results import ObjectRef, StudyResult
 from lvseg.version import __version__
 from lvseg.write.dicom import (
     attributes,
+    clipped,
     code_of,
     deterministic_uid,
     equipment,
     generate_uid,
+    person_name,
     referenced_series,
     repaired_header,
     save,
+    series_of,
     sop_reference,
 )
 
@@ -58,6 +61,10 @@ _VERDICTS = {
     "fail": Code("fail", _OURS, "Fail: a result is missing or must not be used"),
 }
 _RESEARCH = "For research use only. Made by a program, not seen by a person."
+_READ = (
+    "For research use only. A reader edited or accepted the segmentation; a program measured it."
+)
+_BROUGHT = "For research use only. A program measured a segmentation that was made elsewhere."
 #: Field of the measurements -> name, unit and decimals, in the order of the report.
 VALUES: tuple[tuple[str, Code, Code, int], ...] = (
     ("edv_ml", codes.LN.LeftVentricularEDVolume, _ML, 2),
@@ -133,6 +140,7 @@ def _report(
         is_complete=True,
         series_description="Left ventricle measurements (lvseg)",
         coding_schemes=[scheme],
+        **_verification(result),
         **equipment(result.card),
     )
     images = (image for phase in result.cine.source.instances or () for image in phase)
@@ -151,7 +159,40 @@ def _report(
         )
     ]
     report.pop("PertinentOtherEvidenceSequence", None)
+    earlier = _predecessors(result)
+    if earlier:
+        report.PredecessorDocumentsSequence = earlier
     return report
+
+
+def _verification(result: StudyResult) -> dict[str, Any]:
+    """Who verified the report (Verification Flag and Verifying Observer Sequence, PS3.3 C.17.2)."""
+    author = result.authorship
+    if author is None or not author.verified_by:
+        return {}
+    return {
+        "is_verified": True,
+        "verifying_observer_name": person_name(author.reader),
+        "verifying_organization": clipped(author.verified_by),
+    }
+
+
+def _predecessors(result: StudyResult) -> list[Dataset]:
+    """The reports that this one takes the place of (Predecessor Documents Sequence, C.17.2)."""
+    predecessor = None if result.authorship is None else result.authorship.predecessor
+    studies: dict[str, list[ObjectRef]] = {}
+    for each in () if predecessor is None else predecessor.reports:
+        studies.setdefault(each.study_uid, []).append(each)
+    return [
+        attributes(
+            StudyInstanceUID=study,
+            ReferencedSeriesSequence=[
+                attributes(SeriesInstanceUID=series, ReferencedSOPSequence=objects)
+                for series, objects in series_of(reports).items()
+            ],
+        )
+        for study, reports in studies.items()
+    ]
 
 
 def _evidence(series: Iterable[Dataset], segments: Iterable[Dataset]) -> list[Dataset]:
@@ -168,7 +209,9 @@ def _evidence(series: Iterable[Dataset], segments: Iterable[Dataset]) -> list[Da
 def _content(result: StudyResult, source: tuple[str, str]) -> Any:
     """The content tree (TID 1500) with its first measurement group, the verdict and comments."""
     report = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=_observer(result)),
+        observation_context=sr.ObservationContext(
+            observer_person_context=_reader(result), observer_device_context=_observer(result)
+        ),
         procedure_reported=codes.SCT.CardiacMRI,
         imaging_measurements=[_function_group(result, source)],
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(_ENGLISH),
@@ -207,6 +250,19 @@ def _observer(result: StudyResult) -> Any:
             manufacturer_name=made_by["manufacturer"],
             model_name=made_by["manufacturer_model_name"],
             serial_number=made_by["device_serial_number"],
+        ),
+    )
+
+
+def _reader(result: StudyResult) -> Any:
+    """The person who observed (TID 1003); None where nobody is named."""
+    if result.authorship is None or not result.authorship.reader:
+        return None
+    return sr.ObserverContext(
+        observer_type=codes.DCM.Person,
+        observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(
+            name=person_name(result.authorship.reader),
+            organization_name=clipped(result.authorship.verified_by) or None,
         ),
     )
 
@@ -379,7 +435,9 @@ def _evaluations(result: StudyResult) -> Any:
     """Verdict, purpose, issues and rules (TID 1500, Qualitative Evaluations)."""
     rules = {key: rule for key, rule in result.measurements.methods.items() if rule}
     rules.pop("base_end", None)  # it counts slices from 0
-    comments = [_RESEARCH, *map(_sentence, result.issues), *_intervals(result)]
+    author = result.authorship
+    purpose = _RESEARCH if author is None else _READ if author.reader else _BROUGHT
+    comments = [purpose, *map(_sentence, result.issues), *_intervals(result)]
     if rules:
         told = "; ".join(f"{key.replace('_', ' ')}: {rule}" for key, rule in rules.items())
         comments.append(f"Rules: {told}.")

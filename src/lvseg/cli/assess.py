@@ -1,0 +1,132 @@
+"""`lvseg assess`: a mask that a person drew or edited becomes a full result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lvseg.cli import batch
+from lvseg.cli.app import command
+from lvseg.cli.options import (
+    Formats,
+    LabelValues,
+    SegPhases,
+    SegPhasesOption,
+    SettingsFile,
+    label_values,
+    load_settings,
+)
+from lvseg.cli.output import Output
+from lvseg.errors import UsageError
+from lvseg.output import OutputOptions, check_free, chosen_formats, write_study
+
+if TYPE_CHECKING:
+    from lvseg.cine import Cine
+    from lvseg.results import Authorship, StudyResult
+
+#: Longest name of a reader and of an organisation (PS3.5 6.2: VR LO, a component group of VR PN).
+LONGEST_NAME = 63
+
+
+@command(
+    "assess", example='lvseg assess edited.nii.gz --cine dicom_folder -o out --reader "A. Ray"'
+)
+def assess(
+    out: Output,
+    mask: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MASK", help="NIfTI, DICOM SEG, contours.json, contour files or picture."
+        ),
+    ],
+    cine: Annotated[Path, typer.Option(metavar="STUDY", help="The study of the mask.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Gets the folder of the study.")],
+    reader: Annotated[
+        str, typer.Option(metavar="NAME", help="Who answers for the mask; stands in SEG and SR.")
+    ] = "",
+    verify: Annotated[
+        str,
+        typer.Option(
+            metavar="ORGANISATION", help="The reader verifies the report, for this organisation."
+        ),
+    ] = "",
+    predecessor: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Earlier result that was edited.  [default: the folder of the mask]",
+        ),
+    ] = None,
+    label: LabelValues = None,
+    formats: Formats = None,
+    seg_phases: SegPhasesOption = SegPhases.all,
+    settings: SettingsFile = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier result.")
+    ] = False,
+) -> int:
+    """Measure and check an edited mask, and write everything that segment writes.
+
+    SEG and SR name the reader and the earlier objects; the SR stays unverified without --verify.
+    """
+    from lvseg.pipeline import assess as assess_mask
+    from lvseg.read import read_mask, read_source_headers, read_study
+
+    out.blank |= {"studies": []}
+    chosen, values_of = load_settings(settings), label_values(label)
+    author = _author(reader, verify)
+    options = OutputOptions(chosen_formats(formats), seg_phases.value)
+    batch.open_root(output)
+    started = perf_counter()
+    with out.progress("reading"):
+        image = read_study(cine).short_axis()
+        folder = output / image.source.name
+        check_free(folder, overwrite=overwrite)
+        headers = read_source_headers(cine, image) if mask.is_dir() or _is_text(mask) else None
+        drawn = read_mask(mask, like=image, label_values=values_of, source_headers=headers)
+    read = perf_counter() - started
+    result = assess_mask(image, drawn, settings=chosen)
+    result = _signed(result, author, image, mask, predecessor)
+    seconds = {"read": read, "measure": perf_counter() - started - read}
+    result = replace(result, seconds=seconds)
+    document = write_study(result, folder, options, cine, overwrite=overwrite)
+    entry = batch.Entry(str(cine), folder=folder, measurements=document)
+    out.result({"studies": [entry.document()]}, batch.summary_line(result, folder))
+    return 0
+
+
+def _is_text(mask: Path) -> bool:
+    return mask.suffix.lower() == ".txt"
+
+
+def _author(reader: str, verify: str) -> Authorship:
+    """Who answers for the mask.
+
+    :raises UsageError: a name of blanks or too long, or a verification by nobody.
+    """
+    from lvseg.results import Authorship
+
+    for option, text in (("--reader", reader), ("--verify", verify)):
+        if len(text) > LONGEST_NAME or (text and not text.strip()) or not text.isprintable():
+            raise UsageError(
+                f"expected {option} with a name of 1 to {LONGEST_NAME} characters that can be "
+                f"printed, found {len(text)} characters"
+            )
+    if verify and not reader:
+        raise UsageError("expected --reader beside --verify: nobody is named who verifies")
+    return Authorship(reader.strip(), verify.strip())
+
+
+def _signed(
+    result: StudyResult, author: Authorship, image: Cine, mask: Path, folder: Path | None
+) -> StudyResult:
+    """The result with its author and its predecessor."""
+    from lvseg.read import read_predecessor
+
+    earlier, noticed = read_predecessor(mask, folder, study_uid=image.source.study_uid)
+    author = replace(author, predecessor=earlier)
+    return replace(result, authorship=author, issues=(*result.issues, *noticed))
