@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+#: Tag of a segment in files without a time axis: the phase of the cine, an index from 0.
+PHASE_TAG = "lvseg.phase"
+
 
 class Label(IntEnum):
     """Values of a label array; structures are nested, and an inner one has the smaller number."""

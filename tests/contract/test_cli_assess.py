@@ -30,7 +30,7 @@ def segmented(phantom_dicom: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     root = tmp_path_factory.mktemp("segmented")
     model = write_tiny_model(root / "model", thresholds=(0.5, 0.35))
-    formats = "nifti,png,contours,sunnybrook,dicom-seg,dicom-sr,report"
+    formats = "nifti,seg-nrrd,itk-snap,png,contours,sunnybrook,dicom-seg,dicom-sr,report"
     options = ["-o", root / "out", "--model", model, "--formats", formats, "-q", "--json"]
     assert main(["segment", str(phantom_dicom), *map(str, options)]) == 0
     return root / "out" / "heart"
@@ -73,6 +73,19 @@ def test_every_kind_of_mask_gives_the_numbers_it_came_with(
     assert (found["reader"], found["version"], found["parent"]) == (READER, 1, 0)
     assert (before["reader"], before["version"], before["parent"]) == (None, 0, None)
     assert found["model"] is None
+
+
+def test_a_segmentation_of_slicer_gives_ed_and_es(
+    segmented: Path, phantom_dicom: Path, tmp_path: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    before = json.loads((segmented / "measurements.json").read_text("utf-8"))
+    path = segmented / "segmentation.seg.nrrd"
+    ended = lvseg_command("assess", path, "--cine", phantom_dicom, "-o", tmp_path, "--json")
+    assert ended.status == 0, ended.err
+    found = ended.document["studies"][0]["measurements"]
+    for key in ("edv_ml", "esv_ml", "ef_percent", "mass_g", "ed_phase", "es_phase"):
+        assert found[key] == before[key], key
+    assert (found["reader"], found["version"], found["parent"]) == (None, 1, 0)
 
 
 def test_an_edit_is_in_every_file_and_a_second_one_follows(

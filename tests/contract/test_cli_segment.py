@@ -79,6 +79,8 @@ def test_a_dicom_study_gets_its_folder(segment: Segment) -> None:
     assert found == {
         "heart/measurements.json",
         "heart/segmentation.nii.gz",
+        "heart/segmentation.seg.nrrd",
+        "heart/segmentation.label",
         "heart/contours.json",
         "heart/overlays/ed.png",
         "heart/overlays/es.png",
@@ -170,6 +172,7 @@ def test_spacing_of_a_picture_is_used_and_never_guessed(segment: Segment) -> Non
     [
         ("contours", {"contours.json"}),
         ("nifti", {"segmentation.nii.gz"}),
+        ("seg-nrrd,itk-snap", {"segmentation.seg.nrrd", "segmentation.label"}),
         ("png, Contours", {"overlays", "contours.json"}),
         ("dicom-seg", {"segmentation.dcm"}),
         ("dicom-sr,dicom-seg", {"segmentation.dcm", "report.dcm"}),

@@ -84,6 +84,8 @@ def test_segment_writes_what_the_contract_says(single: Path) -> None:
     assert names == {
         "measurements.json",
         "segmentation.nii.gz",
+        "segmentation.seg.nrrd",
+        "segmentation.label",
         "contours.json",
         "overlays/ed.png",
         "overlays/es.png",

@@ -64,6 +64,19 @@ def _of_all_phases(result: StudyResult) -> tuple[Mask, tuple[Issue, ...]]:
     return filled, (Issue("phases-not-outlined", "info", text),)
 
 
+def _seg_nrrd(context: WriteContext) -> tuple[Issue, ...]:
+    from lvseg.write import write_seg_nrrd
+
+    return write_seg_nrrd(context.result, context.folder / "segmentation.seg.nrrd")
+
+
+def _label_description(context: WriteContext) -> tuple[Issue, ...]:
+    from lvseg.write import write_label_description
+
+    write_label_description(context.folder / "segmentation.label")
+    return ()
+
+
 def _contours(context: WriteContext) -> tuple[Issue, ...]:
     from lvseg.write import write_contours
 
@@ -124,6 +137,8 @@ def _report(context: WriteContext) -> tuple[Issue, ...]:
 WRITERS: Mapping[str, Writer] = MappingProxyType(
     {
         "nifti": _nifti,
+        "seg-nrrd": _seg_nrrd,
+        "itk-snap": _label_description,
         "png": _png,
         "contours": _contours,
         "sunnybrook": _sunnybrook,

@@ -17,6 +17,7 @@ from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.issues import Issue
 from lvseg.labels import Label, remap
 from lvseg.read.nifti_geometry import PLACES_DISAGREE
+from lvseg.read.nrrd import is_nrrd, mask_from_seg_nrrd
 from lvseg.read.sources import HEAD_BYTES, Files, blob_of, sniff
 from lvseg.resampling import onto_grid
 
@@ -44,13 +45,15 @@ def read_mask(
     """Read a mask of the left ventricle, 1 = cavity, 2 = myocardium (:class:`lvseg.labels.Label`).
 
     NIfTI of two to four dimensions with our labels, or of 0 and 255 = cavity; DICOM Segmentation
-    of any type; ``contours.json``; contour files of the Sunnybrook kind, one or a folder of them;
-    a picture of our labels, or a black-and-white one. An empty mask is read as such.
+    of any type; ``.seg.nrrd`` of 3D Slicer; ``contours.json``; contour files of the Sunnybrook
+    kind, one or a folder of them; a picture of our labels, or a black-and-white one. An empty mask
+    is read as such.
 
     :param like: the cine that the mask belongs to. Where both know their place the mask is
         brought onto its grid (:func:`lvseg.resampling.onto_grid`), else pixels are taken as they
         are counted and the sizes must fit. A mask of one phase counts as phase 0, but a DICOM
-        Segmentation and contours say themselves which phases they hold. Contour files need it.
+        Segmentation, a ``.seg.nrrd`` of ours and contours say themselves which phases they hold.
+        Contour files need it.
     :param label_values: what the values of another tool's NIfTI or picture mean; all others are
         background. A DICOM Segmentation says itself what its segments are.
     :param source_headers: of the cine, for the numbers of contour files.
@@ -67,14 +70,16 @@ def read_mask(
         from lvseg.read.segmentation import mask_from_segmentation
 
         return mask_from_segmentation(content, path, like)
-    if kind is None and content.lstrip()[:1] == b"{":
+    if is_nrrd(content):
+        mask, numbered = mask_from_seg_nrrd(content, path)
+    elif kind is None and content.lstrip()[:1] == b"{":
         from lvseg.read.contours import mask_from_contours
 
         mask, numbered = mask_from_contours(content, path), True
     elif kind is None:
         raise ReadError(
-            "expected a NIfTI, DICOM SEG, contours.json or picture mask, found something else at "
-            f"{path}"
+            "expected a NIfTI, DICOM SEG, .seg.nrrd, contours.json or picture mask, found "
+            f"something else at {path}"
         )
     elif kind == "picture":
         mask = _from_picture(content, path, label_values)

@@ -7,7 +7,6 @@ is said in several ways, of which the first that tells all frames apart is belie
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -25,10 +24,11 @@ from pydicom.uid import UID, SegmentationStorage
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
 from lvseg.geometry import Grid, Plane, normal, same_plane
-from lvseg.labels import LABELS, Label
+from lvseg.labels import Label
 from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.headers import find, frame_parts, listed, number, plane_of, text, transfer_syntax
 from lvseg.read.lengths import implausible_planes, unit_voxel
+from lvseg.read.segments import Segment, known_segments
 
 #: Segmentation and Label Map Segmentation Storage (PS3.4 B.5); pydicom 3.0 does not name the other.
 _CLASSES = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
@@ -37,20 +37,6 @@ _SOP_CLASS, _SEGMENT = 0x00080016, 0x0062000B
 _TIMES = ("TemporalPositionIndex", "NominalCardiacTriggerDelayTime", "TemporalPositionTimeOffset")
 #: Tools round the positions of frames; neighbouring pixels are never mistaken for each other.
 _ROUNDING_PX = 0.5
-#: Codes of a label besides that of our table.
-_SYNONYMS: Mapping[Label, set[tuple[str, str]]] = {
-    Label.LV_CAVITY: {("FMA", "FMA9466"), ("FMA", "9466")}
-}
-#: Codes of the whole ventricle; the older scheme SRT has other names.
-_VENTRICLE = {
-    *(("SCT", "87878005"), ("SRT", "T-32600"), ("SNM3", "T-32600"), ("99SDM", "T-32600")),
-    *(("FMA", "FMA7101"), ("FMA", "7101")),
-}
-#: Words of a label that mean the ventricle, and those that mean some other part of it.
-_NAMED = re.compile(r"left ventric|\b(lv|lvc|lvbp)\b")
-_OTHER_PART = re.compile(r"myo|wall|epi|muscle|scar|infarct|outflow|lvot|aneurysm|thromb|mass")
-
-
 #: Frames of one slice and segment: only their phases differ.
 _Group = list["_Frame"]
 
@@ -69,9 +55,8 @@ def is_segmentation(path: Path) -> bool:
 def mask_from_segmentation(content: bytes, path: Path, like: Cine | None = None) -> Mask:
     """Read the labels of a DICOM Segmentation: binary, fractional or label map.
 
-    A segment is told by its code (:data:`lvseg.labels.LABELS`). Where none is coded as the cavity,
-    it is the segment labelled so, else the only one. Other segments are left out. Of fractions,
-    half of the maximum and more is inside.
+    What a segment is tells :mod:`lvseg.read.segments`. Of fractions, half of the maximum and more
+    is inside.
 
     :param like: the cine it belongs to. Frames go where the images are that they refer to, or by
         position and phase; the mask has the phases of the cine that the file has frames for.
@@ -224,57 +209,21 @@ def _stored_values(dataset: Dataset) -> NDArray[np.unsignedinteger[Any]]:
 
 def _known_segments(dataset: Dataset, path: Path) -> dict[int, Label]:
     """Number of a segment -> its label, of those that we know."""
-    segments = [item for item in dataset.get("SegmentSequence") or [] if "SegmentNumber" in item]
+    items = [item for item in dataset.get("SegmentSequence") or [] if "SegmentNumber" in item]
+    segments = [_described(item) for item in items]
     if dataset.get("SegmentationType") == "LABELMAP":  # 0 may be described as the background
-        segments = [item for item in segments if int(item.SegmentNumber) != 0]
-    known: dict[int, Label] = {}
-    for label in LABELS:
-        coded = [item for item in segments if _type(item) in _codes(label)]
-        if len(coded) == 1:
-            known[int(coded[0].SegmentNumber)] = label
-    if Label.LV_CAVITY in known.values():
-        return known
-    others = [item for item in segments if int(item.SegmentNumber) not in known]
-    ways = (
-        [item for item in others if _type(item) in _VENTRICLE and not _other_part(item)],
-        [item for item in others if _NAMED.search(_label(item)) and not _other_part(item)],
-        segments,
+        segments = [segment for segment in segments if segment.number != 0]
+    return known_segments(segments, path)
+
+
+def _described(item: Dataset) -> Segment:
+    codes = item.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
+    scheme, value, meaning = (
+        str(codes[0].get(name, ""))
+        for name in ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")
     )
-    for found in ways:
-        if len(found) == 1:
-            return {int(found[0].SegmentNumber): Label.LV_CAVITY} | known
-    if known:
-        return known
-    named = ", ".join(
-        f"{item.SegmentNumber} '{str(item.get('SegmentLabel', '')).strip()[:40]}'"
-        for item in segments[:8]
-    )
-    raise ReadError(
-        f"expected one segment that is the cavity of the left ventricle, found {named or 'none'} "
-        f"in {path}: code or label it so, or keep it alone"
-    )
-
-
-def _codes(label: Label) -> set[tuple[str, str]]:
-    code = LABELS[label].code
-    return _SYNONYMS.get(label, set()) | (set() if code is None else {(code.scheme, code.value)})
-
-
-def _type(segment: Dataset) -> tuple[str, str]:
-    for item in segment.get("SegmentedPropertyTypeCodeSequence") or []:
-        return str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeValue", ""))
-    return "", ""
-
-
-def _label(segment: Dataset) -> str:
-    """What people read of a segment: its label and the meaning of its code, in small letters."""
-    codes = segment.get("SegmentedPropertyTypeCodeSequence") or []
-    texts = [segment.get("SegmentLabel", ""), *(item.get("CodeMeaning", "") for item in codes[:1])]
-    return re.sub(r"[\W_]+", " ", " ".join(map(str, texts))).lower()
-
-
-def _other_part(segment: Dataset) -> bool:
-    return bool(_OTHER_PART.search(_label(segment)))
+    name = str(item.get("SegmentLabel", ""))
+    return Segment(int(item.SegmentNumber), name, (scheme, value), meaning)
 
 
 # Slice and phase of each frame, told from the file alone

@@ -13,15 +13,18 @@ from lvseg.errors import UsageError
 from lvseg.issues import Issue
 from lvseg.write.contours import write_contour_text, write_contours
 from lvseg.write.nifti import write_cine_nifti, write_nifti_mask
+from lvseg.write.nrrd import write_label_description, write_seg_nrrd
 from lvseg.write.pictures import write_overlay, write_picture_mask
 
 __all__ = [
     "write_cine_nifti",
     "write_contour_text",
     "write_contours",
+    "write_label_description",
     "write_mask",
     "write_overlay",
     "write_picture_mask",
+    "write_seg_nrrd",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from lvseg.atomic import atomic_write
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import GeometryMismatchError, IrregularStackError
-from lvseg.geometry import Grid, affine, best_fit_affine, lps_to_ras
+from lvseg.geometry import Grid, Plane, affine, best_fit_affine, lps_to_ras
 from lvseg.issues import Issue
 
 FloatArray = NDArray[np.float64]
@@ -106,15 +107,24 @@ def _ras_affine(grid: Grid) -> tuple[FloatArray, tuple[Issue, ...]]:
         text = "position and orientation unknown: the NIfTI header carries no coordinate system"
         matrix = np.diag([columns, rows, grid.slice_spacing_mm or 1.0, 1.0])
         return matrix, (Issue("no-affine", "info", text),)
+    matrix, issues = stack_affine(planes)
+    return lps_to_ras(matrix), issues
+
+
+def stack_affine(planes: Sequence[Plane]) -> tuple[FloatArray, tuple[Issue, ...]]:
+    """The affine of a stack, index (column, row, slice) -> LPS mm; its best fit where it has none.
+
+    :returns: the affine, and a warning ``irregular-affine`` where it is a fit.
+    """
     try:
-        return lps_to_ras(affine(planes)), ()
+        return affine(planes), ()
     except IrregularStackError as error:
         matrix, worst_mm = best_fit_affine(planes)
         text = (
-            f"{error}: a NIfTI holds one affine, its best fit is off by up to {worst_mm:.1f} mm; "
-            "measure from the mask in its DICOM geometry"
+            f"{error}: NIfTI and NRRD hold one affine, its best fit is off by up to "
+            f"{worst_mm:.1f} mm; measure from the mask in its DICOM geometry"
         )
-        return lps_to_ras(matrix), (Issue("irregular-affine", "warning", text),)
+        return matrix, (Issue("irregular-affine", "warning", text),)
 
 
 def _save(
