@@ -16,6 +16,7 @@ from lvseg.errors import GeometryError, GeometryMismatchError, NotACineError, Re
 from lvseg.geometry import Grid, Plane
 from lvseg.issues import Issue
 from lvseg.labels import Label
+from lvseg.subject import UNKNOWN, Subject
 
 #: Fewer pixels than this on a side cannot show a ventricle.
 SMALLEST_SIDE_PX = 16
@@ -142,6 +143,7 @@ class Cine(_OnGrid):
     :param times_ms: time of each phase after the R wave, ascending; None = unknown.
     :param heart_rate_bpm: beats a minute while the cine was acquired; None = unknown.
     :param issues: what the reader noticed.
+    :param subject: the person as the header states it, whether or not that can be.
     :raises ReadError: broken arrays. GeometryMismatchError: counts that do not fit.
     """
 
@@ -152,6 +154,7 @@ class Cine(_OnGrid):
     view: View = "unknown"
     issues: tuple[Issue, ...] = ()
     heart_rate_bpm: float | None = None
+    subject: Subject = UNKNOWN
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or min(self.frames.shape) < 1:

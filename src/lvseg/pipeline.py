@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from lvseg import postprocess, quality
+from lvseg.body import BodySettings, indexed, subject_of
 from lvseg.cine import Cine, Mask, Study
 from lvseg.inference import infer
 from lvseg.intervals import with_intervals
@@ -18,8 +19,10 @@ from lvseg.modelcard import ModelCard
 from lvseg.predict import Predictor
 from lvseg.prediction import Prediction
 from lvseg.read import StudyRef, read_study
-from lvseg.results import StudyResult
+from lvseg.reference_ranges import CONVENTION, compare, load_table
+from lvseg.results import Authorship, LVMeasurements, Reference, StudyResult
 from lvseg.settings import Settings
+from lvseg.subject import Subject
 
 #: Called with (stage, done, all).
 Progress = Callable[[str, int, int], None]
@@ -78,18 +81,24 @@ def assess(
     prediction: Prediction | None = None,
     card: ModelCard | None = None,
     settings: Settings | None = None,
+    *,
+    authorship: Authorship | None = None,
 ) -> StudyResult:
     """Measure and check a mask on its cine, whoever drew it.
 
     :param prediction: what the mask was made of; None for a mask from elsewhere, which no check
         of the network's doubt can judge.
-    :raises GeometryMismatchError: the mask is not on that cine.
+    :param authorship: of a mask that is not a model's own.
+    :raises GeometryMismatchError: the mask is not on that cine. UsageError: a table of reference
+        ranges or a sheet that cannot be read.
     """
     mask.on(cine)
     chosen = settings or Settings()
     values = measure(
         mask, chosen.measurement, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm
     )
+    subject, doubted = subject_of(cine.subject, chosen.body, cine.source.name)
+    values = indexed(values, subject, chosen.body.bsa_formula)
     left_out: tuple[Issue, ...] = ()
     if prediction is not None:
         left_out = postprocess.left_out(prediction, mask, chosen.postprocess)
@@ -97,6 +106,7 @@ def assess(
     issues = quality.check(evidence)
     drawn_by = None if prediction is None else card
     values, told = with_intervals(values, drawn_by, issues)
+    reference, lacking = _reference(values, subject, chosen.body, prediction, authorship)
     probabilities = None
     if prediction is not None and chosen.keep_probabilities:
         probabilities = {each: prediction.on_grid(each, cine.grid) for each in prediction.labels}
@@ -104,9 +114,31 @@ def assess(
         cine,
         mask,
         values,
-        (*issues, *told),
+        (*issues, *told, *doubted, *lacking),
         card,
         confidence=quality.predict_dice(evidence),
         probabilities=probabilities,
         settings=chosen.to_dict(),
+        authorship=authorship,
+        reference=reference,
+    )
+
+
+def _reference(
+    values: LVMeasurements,
+    subject: Subject,
+    body: BodySettings,
+    prediction: Prediction | None,
+    authorship: Authorship | None,
+) -> tuple[Reference | None, tuple[Issue, ...]]:
+    """The ranges that were asked for; masks that did not begin with a model of ours fit none."""
+    if body.reference_ranges is None:
+        return None, ()
+    ours = prediction is not None or (authorship is not None and authorship.parent is not None)
+    return compare(
+        values,
+        subject,
+        load_table(body.reference_ranges),
+        convention=CONVENTION if ours else None,
+        bsa_formula=body.bsa_formula,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lvseg.geometry import Grid
 from lvseg.issues import Issue, Verdict, verdict_of
 from lvseg.labels import Label
 from lvseg.modelcard import ModelCard
+from lvseg.subject import Sex
 from lvseg.version import __version__
 
 #: (low, high), in the unit of the value.
@@ -31,7 +33,16 @@ _STAGES = ("read", "predict", "write")
 _PLAIN_COLUMNS = (
     *("ed_phase", "es_phase", "edv_ml", "esv_ml", "sv_ml", "ef_percent", "mass_g"),
     *("heart_rate_bpm", "cardiac_output_l_min", "peak_ejection_rate_ml_s"),
-    "peak_filling_rate_ml_s",
+    *("peak_filling_rate_ml_s", "bsa_m2"),
+)
+#: Values that are divided by the body surface area -> the field of the result.
+INDEXED: Mapping[str, str] = MappingProxyType(
+    {
+        "edv_ml": "edv_ml_per_m2",
+        "esv_ml": "esv_ml_per_m2",
+        "sv_ml": "sv_ml_per_m2",
+        "mass_g": "mass_g_per_m2",
+    }
 )
 #: Intervals, each of which makes two columns.
 _INTERVALS = ("edv_ml", "esv_ml", "ef_percent", "mass_g")
@@ -62,6 +73,7 @@ class LVMeasurements:
         closed wall around a cavity.
     :param edv_ml_interval: lowest and highest true value to expect with the coverage that the card
         states (90 %); likewise for ``esv_ml``, ``ef_percent`` and ``mass_g``.
+    :param bsa_m2: body surface area; the values ``..._per_m2`` are divided by it.
     :param slices_ed: (first, last) slice index that holds cavity at end-diastole, likewise ``es``.
     :param methods: name -> the rule applied (volume, papillary muscles, base, apex, phases).
     :param phase_index: which phases of the cine the entries [F] are.
@@ -85,6 +97,11 @@ class LVMeasurements:
     esv_ml_interval: Interval | None = None
     ef_percent_interval: Interval | None = None
     mass_g_interval: Interval | None = None
+    bsa_m2: float | None = None
+    edv_ml_per_m2: float | None = None
+    esv_ml_per_m2: float | None = None
+    sv_ml_per_m2: float | None = None
+    mass_g_per_m2: float | None = None
     slices_ed: tuple[int, int] | None = None
     slices_es: tuple[int, int] | None = None
     methods: Mapping[str, str] = field(default_factory=dict)
@@ -117,6 +134,37 @@ class Confidence:
 
     expected_dice: float
     by_slice: tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Limits between which healthy hearts lie, and whether the value does."""
+
+    low: float
+    high: float
+    inside: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Ranges of one table for the sex and the age of the person.
+
+    :param table: its name; :param title: in words; :param limits: what the limits are.
+    :param notice: what everybody who sees a range must know.
+    :param checked: whether the figures were compared with the authors' own page.
+    :param ages: whole years from and to; :param ranges: field of the measurements -> its range.
+    """
+
+    table: str
+    title: str
+    limits: str
+    notice: str
+    citation: str
+    doi: str
+    checked: bool
+    sex: Sex
+    ages: tuple[int, int]
+    ranges: Mapping[str, Range]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +222,7 @@ class StudyResult:
     :param probabilities: before clean-up, by label, [T, Z, Y, X] 0..1; None unless asked for.
     :param settings: those the result was made with, as JSON has them.
     :param seconds: stage -> wall seconds (read, prepare, locate, predict, postprocess, measure...).
+    :param reference: normal ranges, None where none were asked for or none fit.
     :param authorship: of a mask that a person drew, edited or brought; None: the model's own.
     """
 
@@ -187,6 +236,7 @@ class StudyResult:
     probabilities: Mapping[Label, NDArray[np.float32]] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     authorship: Authorship | None = None
+    reference: Reference | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -214,6 +264,7 @@ class StudyResult:
             {"quality": _quality(self.issues, self.confidence), "seconds": _seconds(self.seconds)},
             self.mask.phases,
         ) | {
+            "reference": None if self.reference is None else _reference(self.reference),
             "reader": None if author is None else author.reader or None,
             "version": 0 if author is None else author.version,
             "parent": None if author is None else author.parent,
@@ -256,7 +307,7 @@ def row_of(document: Mapping[str, Any]) -> dict[str, Any]:
     study, quality = document.get("study") or {}, document.get("quality") or {}
     model = document.get("model") or {}
     row = {name: study.get(name) for name in ("source", "slices", "phases")}
-    row |= {name: document.get(name) for name in _PLAIN_COLUMNS}
+    row |= {name: document.get(name) for name in (*_PLAIN_COLUMNS, *INDEXED.values())}
     for name in _INTERVALS:
         low, high = document.get(f"{name}_interval") or (None, None)
         row |= {f"{name}_low": low, f"{name}_high": high}
@@ -326,6 +377,26 @@ def _document(
         "esv_ml_interval": _interval(values.esv_ml_interval),
         "ef_percent_interval": _interval(values.ef_percent_interval),
         "mass_g_interval": _interval(values.mass_g_interval),
+        "bsa_m2": _rounded(values.bsa_m2, 3),
+        **{name: _rounded(getattr(values, name)) for name in INDEXED.values()},
+    }
+
+
+def _reference(found: Reference) -> dict[str, Any]:
+    return {
+        "table": found.table,
+        "title": found.title,
+        "limits": found.limits,
+        "notice": found.notice,
+        "citation": found.citation,
+        "doi": found.doi,
+        "checked": found.checked,
+        "sex": found.sex,
+        "ages": list(found.ages),
+        "ranges": {
+            name: {"low": each.low, "high": each.high, "inside": each.inside}
+            for name, each in found.ranges.items()
+        },
     }
 
 

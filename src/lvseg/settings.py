@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from lvseg.body import BodySettings
 from lvseg.errors import UsageError
 from lvseg.measurement import MeasurementSettings
 from lvseg.modelcard import ModelCard
@@ -25,6 +26,7 @@ class Settings:
     postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
     limits: Limits = field(default_factory=Limits)
+    body: BodySettings = field(default_factory=BodySettings)
     batch_size: int = 4
     """Crops predicted at once: more need more memory and are hardly faster."""
     flips: bool = False

@@ -40,11 +40,12 @@ def test_limits_of_the_checks_come_from_the_file(tmp_path: Path) -> None:
             rows=88, columns=96, pixel_spacing_mm=(2.1, 1.9), phases=9, heart_offset_mm=(9.0, -14.0)
         )
     )
-    # nobody knows the errors of who drew it; no check objects
-    assert [issue.code for issue in assess(cine, mask).issues] == ["no-intervals"]
+    # nobody knows the size of the person and the errors of who drew it; no check objects
+    known = ["unknown-body-size", "no-intervals"]
+    assert [issue.code for issue in assess(cine, mask).issues] == known
     found = Settings.from_toml(written(tmp_path, "[limits]\nedv_ml = [10, 20]\nfew_slices = 20\n"))
     codes = [issue.code for issue in assess(cine, mask, settings=found).issues]
-    assert codes == ["few-slices", "implausible-edv", "no-intervals"]
+    assert codes == ["unknown-body-size", "few-slices", "implausible-edv", "no-intervals"]
 
 
 @pytest.mark.parametrize(

@@ -12,21 +12,29 @@ import typer
 from lvseg.cli import batch
 from lvseg.cli.app import command
 from lvseg.cli.options import (
+    Age,
+    BsaOption,
+    CovariatesSheet,
     Formats,
+    Height,
     LabelValues,
+    ReferenceRanges,
     SegPhases,
     SegPhasesOption,
     SettingsFile,
+    SexOption,
+    Weight,
+    body_options,
     label_values,
     load_settings,
+    with_body,
 )
 from lvseg.cli.output import Output
 from lvseg.errors import UsageError
 from lvseg.output import OutputOptions, check_free, chosen_formats, write_study
 
 if TYPE_CHECKING:
-    from lvseg.cine import Cine
-    from lvseg.results import Authorship, StudyResult
+    from lvseg.results import Authorship
 
 #: Longest name of a reader and of an organisation (PS3.5 6.2: VR LO, a component group of VR PN).
 LONGEST_NAME = 63
@@ -65,6 +73,13 @@ def assess(
     formats: Formats = None,
     seg_phases: SegPhasesOption = SegPhases.all,
     settings: SettingsFile = None,
+    reference_ranges: ReferenceRanges = None,
+    bsa: BsaOption = None,
+    covariates: CovariatesSheet = None,
+    sex: SexOption = None,
+    age: Age = None,
+    height_cm: Height = None,
+    weight_kg: Weight = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier result.")
     ] = False,
@@ -74,10 +89,12 @@ def assess(
     SEG and SR name the reader and the earlier objects; the SR stays unverified without --verify.
     """
     from lvseg.pipeline import assess as assess_mask
-    from lvseg.read import read_mask, read_source_headers, read_study
+    from lvseg.read import read_mask, read_predecessor, read_source_headers, read_study
 
     out.blank |= {"studies": []}
     chosen, values_of = load_settings(settings), label_values(label)
+    person = body_options(reference_ranges, bsa, covariates, sex, age, height_cm, weight_kg)
+    chosen = with_body(chosen, person)
     author = _author(reader, verify)
     options = OutputOptions(chosen_formats(formats), seg_phases.value)
     batch.open_root(output)
@@ -89,8 +106,10 @@ def assess(
         headers = read_source_headers(cine, image) if mask.is_dir() or _is_text(mask) else None
         drawn = read_mask(mask, like=image, label_values=values_of, source_headers=headers)
     read = perf_counter() - started
-    result = assess_mask(image, drawn, settings=chosen)
-    result = _signed(result, author, image, mask, predecessor)
+    earlier, noticed = read_predecessor(mask, predecessor, study_uid=image.source.study_uid)
+    author = replace(author, predecessor=earlier)
+    result = assess_mask(image, drawn, settings=chosen, authorship=author)
+    result = replace(result, issues=(*result.issues, *noticed))
     seconds = {"read": read, "measure": perf_counter() - started - read}
     result = replace(result, seconds=seconds)
     document = write_study(result, folder, options, cine, overwrite=overwrite)
@@ -119,14 +138,3 @@ def _author(reader: str, verify: str) -> Authorship:
     if verify and not reader:
         raise UsageError("expected --reader beside --verify: nobody is named who verifies")
     return Authorship(reader.strip(), verify.strip())
-
-
-def _signed(
-    result: StudyResult, author: Authorship, image: Cine, mask: Path, folder: Path | None
-) -> StudyResult:
-    """The result with its author and its predecessor."""
-    from lvseg.read import read_predecessor
-
-    earlier, noticed = read_predecessor(mask, folder, study_uid=image.source.study_uid)
-    author = replace(author, predecessor=earlier)
-    return replace(result, authorship=author, issues=(*result.issues, *noticed))

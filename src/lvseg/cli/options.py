@@ -81,6 +81,45 @@ LabelValues = Annotated[
         "background. May be given again.",
     ),
 ]
+
+
+class Sex(StrEnum):
+    """Sexes that reference ranges know."""
+
+    F = "F"
+    M = "M"
+
+
+class Bsa(StrEnum):
+    """Formulas of the body surface area."""
+
+    mosteller = "mosteller"
+    du_bois = "du-bois"
+
+
+ReferenceRanges = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Show normal ranges of a table, by name or JSON file (docs/reference.md).",
+    ),
+]
+BsaOption = Annotated[
+    Bsa | None,
+    typer.Option("--bsa", help="Formula of the body surface area.  [default: mosteller]"),
+]
+CovariatesSheet = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="SHEET",
+        help="CSV with a column study and any of sex, age_years, height_cm, weight_kg, for what "
+        "headers do not state.",
+    ),
+]
+SexOption = Annotated[Sex | None, typer.Option(help="Where the header does not state it.")]
+Age = Annotated[float | None, typer.Option("--age", metavar="YEARS", help="Likewise.")]
+Height = Annotated[float | None, typer.Option(metavar="CM", help="Likewise.")]
+Weight = Annotated[float | None, typer.Option(metavar="KG", help="Likewise.")]
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Data set folder.")]
 NewDataset = Annotated[Path, typer.Option("--output", "-o", help="Data set folder to make.")]
 ReplaceDataset = Annotated[bool, typer.Option("--overwrite", help="Replace a data set.")]
@@ -164,6 +203,43 @@ def load_settings(path: Path | None, *, flips: bool | None = None) -> Settings:
 
     settings = Settings() if path is None else Settings.from_toml(path)
     return settings if flips is None else replace(settings, flips=flips)
+
+
+def body_options(
+    ranges: str | None,
+    bsa: Bsa | None,
+    covariates: Path | None,
+    sex: Sex | None,
+    age_years: float | None,
+    height_cm: float | None,
+    weight_kg: float | None,
+) -> dict[str, object]:
+    """What was given about the person, by the names of :class:`lvseg.body.BodySettings`."""
+    given = {
+        "reference_ranges": ranges,
+        "bsa_formula": None if bsa is None else bsa.value,
+        "covariates": None if covariates is None else str(covariates),
+        "sex": None if sex is None else sex.value,
+        "age_years": age_years,
+        "height_cm": height_cm,
+        "weight_kg": weight_kg,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def with_body(settings: Settings, given: Mapping[str, object]) -> Settings:
+    """The settings with what was given about the person; it goes before the file.
+
+    :raises UsageError: what nobody can have, a sheet or a table that cannot be read.
+    """
+    from lvseg.body import check_body
+    from lvseg.reference_ranges import load_table
+
+    body = replace(settings.body, **given)  # type: ignore[arg-type]
+    check_body(body)
+    if body.reference_ranges is not None:
+        load_table(body.reference_ranges)
+    return replace(settings, body=body)
 
 
 def pair_files(given: Sequence[str] | None) -> tuple[Path, Path] | None:

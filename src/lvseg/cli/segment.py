@@ -13,18 +13,27 @@ import typer
 from lvseg.cli import batch
 from lvseg.cli.app import command
 from lvseg.cli.options import (
+    Age,
+    BsaOption,
+    CovariatesSheet,
     Flips,
     Formats,
+    Height,
     Model,
+    ReferenceRanges,
     Runtime,
     RuntimeOption,
     SegPhases,
     SegPhasesOption,
     SettingsFile,
+    SexOption,
     Threads,
+    Weight,
+    body_options,
     load_predictor,
     load_settings,
     pair_files,
+    with_body,
 )
 from lvseg.cli.output import Output
 from lvseg.errors import UsageError
@@ -72,6 +81,13 @@ def segment(
     runtime: RuntimeOption = Runtime.auto,
     flips: Flips = None,
     settings: SettingsFile = None,
+    reference_ranges: ReferenceRanges = None,
+    bsa: BsaOption = None,
+    covariates: CovariatesSheet = None,
+    sex: SexOption = None,
+    age: Age = None,
+    height_cm: Height = None,
+    weight_kg: Weight = None,
     engine: Annotated[Engine, typer.Option(help="Where a batch runs.")] = Engine.local,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results.")
@@ -93,7 +109,8 @@ def segment(
         raise UsageError("expected a SOURCE, or --pair ED=FILE --pair ES=FILE, found neither")
     fractional = seg_type is SegType.fractional
     options = OutputOptions(chosen_formats(formats), seg_phases.value, fractional)
-    chosen = load_settings(settings, flips=flips)
+    person = body_options(reference_ranges, bsa, covariates, sex, age, height_cm, weight_kg)
+    chosen = with_body(load_settings(settings, flips=flips), person)
     chosen = replace(chosen, keep_probabilities=fractional or chosen.keep_probabilities)
     batch.open_root(output)
     predictor = load_predictor(model, runtime, threads)

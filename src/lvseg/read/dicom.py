@@ -91,6 +91,7 @@ def read_frames(
         view="short-axis",
         issues=(*issues, *lengths, *_joined(best), *best.issues, *extra, *uneven, *hidden),
         heart_rate_bpm=rate_bpm,
+        subject=best.frames[0][0].subject,
     )
     return Study((cine,), rows)
 

@@ -11,6 +11,7 @@ import numpy as np
 from lvseg.geometry import Plane
 from lvseg.issues import Issue
 from lvseg.read.rules import TIMED_RULES
+from lvseg.subject import UNKNOWN, Subject
 
 if TYPE_CHECKING:
     from lvseg.read.pixels import Instance
@@ -36,6 +37,7 @@ class FrameInfo:
     :param rejected_because: why this image can be no part of a stack, "" if it can.
     :param notes: what the header says that cannot be true (:data:`lvseg.read.headers.NOTES`).
     :param heart_rate_bpm: beats a minute while it was acquired.
+    :param subject: the person as the header states it.
     """
 
     study_uid: str
@@ -62,6 +64,7 @@ class FrameInfo:
     instance: Instance
     notes: tuple[str, ...] = ()
     heart_rate_bpm: float | None = None
+    subject: Subject = UNKNOWN
 
     @property
     def trigger_ms(self) -> float | None:

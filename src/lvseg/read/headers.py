@@ -1,7 +1,8 @@
 """DICOM headers to :class:`FrameInfo`: single-frame, classic and Enhanced multi-frame MR.
 
 Only the elements named here are read. The patient's name is among them for one purpose: to strike
-it out of the description of a series. It is not kept. Sources that can be held against each other
+it out of the description of a series; the date of birth, to tell the age where no age is stated.
+Neither is kept. Sources that can be held against each other
 are: what a header says that cannot be true is a note of the frame (:data:`NOTES`).
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable
+from datetime import date
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -35,6 +38,7 @@ from lvseg.read.lengths import why_not_believed
 from lvseg.read.pixels import Instance
 from lvseg.read.rules import PLACE_RULES, TIME_RULES
 from lvseg.read.sources import Blob
+from lvseg.subject import Subject
 
 #: Where an element is looked for: a header read by us, or a data set of pydicom.
 Part: TypeAlias = Elements | Dataset
@@ -48,6 +52,7 @@ WANTED: tuple[int | str, ...] = (
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
     *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "SeriesDate", "SeriesTime"),
     *("EchoTime", "InversionTime", "PatientName", "SpecificCharacterSet", "FrameOfReferenceUID"),
+    *("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "PatientBirthDate", "StudyDate"),
     *("HeartRate", "NominalInterval", "CardiacRRIntervalSpecified"),
     *("AcquisitionNumber", "ScanningSequence", "SequenceVariant", "SequenceName"),
     *("PulseSequenceName", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
@@ -80,6 +85,8 @@ _ROUNDED = 0.02
 _LARGEST_MM = 1e9
 #: Heart rates outside are typing errors or placeholders, not hearts.
 _SLOWEST_BPM, _FASTEST_BPM = 20.0, 250.0
+#: Units of an age -> how many of them are a year.
+_AGE_UNITS = MappingProxyType({"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0})
 _FLOW_WORDS = {"P", "PHASE", "VELOCITY", "PHASE MAP", "PHASE CONTRAST"}
 
 
@@ -311,7 +318,33 @@ def _frame(
         instance=instance,
         notes=notes,
         heart_rate_bpm=_heart_rate_bpm(parts),
+        subject=_subject(dataset),
     )
+
+
+def _subject(dataset: Part) -> Subject:
+    """Sex, age, height and weight (Patient and Patient Study, PS3.3 C.7.1.1 and C.7.2.2)."""
+    sex, height_m = text(dataset, "PatientSex").upper()[:1], number([dataset], "PatientSize")
+    return Subject(
+        sex="F" if sex == "F" else "M" if sex == "M" else None,
+        age_years=_age_years(dataset),
+        height_cm=100 * height_m if height_m else None,  # 0 stands for unknown
+        weight_kg=number([dataset], "PatientWeight") or None,
+    )
+
+
+def _age_years(dataset: Part) -> float | None:
+    """Patient's Age (VR AS, PS3.5 6.2), else the time from the date of birth to the study."""
+    match = re.fullmatch(r"(\d{1,3})([DWMY])", text(dataset, "PatientAge").upper())
+    if match is not None:
+        return int(match[1]) / _AGE_UNITS[match[2]]
+    dates = [text(dataset, name) for name in ("PatientBirthDate", "StudyDate")]
+    try:
+        born, studied = (date.fromisoformat(each.replace(".", "-")) for each in dates)
+    except ValueError:  # absent, or cut by an anonymizer
+        return None
+    birthday_to_come = (studied.month, studied.day) < (born.month, born.day)
+    return float(studied.year - born.year - birthday_to_come)
 
 
 def _times(

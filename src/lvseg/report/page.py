@@ -21,6 +21,7 @@ from lvseg.issues import Issue, Severity, Verdict
 from lvseg.labels import LABELS, Label
 from lvseg.modelcard import ModelCard
 from lvseg.report.curve import Curve, areas, curve, number, summed
+from lvseg.report.norms import norms
 from lvseg.report.sprites import STEPS, Contours, SpriteSheets, frame_contours, sprite_sheets
 from lvseg.report.thickness import thickness_chart
 from lvseg.results import Interval, StudyResult
@@ -137,6 +138,7 @@ def to_html(result: StudyResult) -> str:
         facts=_facts(result),
         thickness=thickness_chart(result),
         coverage=_coverage(result),
+        norms=norms(result),
     )
 
 

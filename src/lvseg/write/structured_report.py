@@ -23,6 +23,7 @@ from lvseg.cine import InstanceRef
 from lvseg.issues import Issue
 from lvseg.labels import LABELS, Label
 from lvseg.results import ObjectRef, StudyResult
+from lvseg.subject import BSA_WORDS
 from lvseg.version import __version__
 from lvseg.write.dicom import (
     attributes,
@@ -77,6 +78,20 @@ VALUES: tuple[tuple[str, Code, Code, int], ...] = (
     ("peak_ejection_rate_ml_s", codes.DCM.PeakEjectionRate, _ML_S, 1),
     ("peak_filling_rate_ml_s", codes.DCM.PeakFillingRate, _ML_S, 1),
 )
+#: Field -> name and unit of the values over body surface area, which are told as such by the
+#: modifier Index (CID 3455, Index Methods).
+INDEXED_VALUES: tuple[tuple[str, Code, Code], ...] = (
+    ("edv_ml_per_m2", codes.LN.LeftVentricularEDVolume, Code("ml/m2", "UCUM", "ml/m2")),
+    ("esv_ml_per_m2", codes.LN.LeftVentricularESVolume, Code("ml/m2", "UCUM", "ml/m2")),
+    ("sv_ml_per_m2", codes.SCT.StrokeVolume, Code("ml/m2", "UCUM", "ml/m2")),
+    ("mass_g_per_m2", codes.LN.LeftVentricleMass, Code("g/m2", "UCUM", "g/m2")),
+)
+_SURFACE, _INDEX = Code("8277-6", "LN", "Body Surface Area"), codes.DCM.Index
+#: Of CID 3663, Body Surface Area Equations; WT in kg, HT in metres and in centimetres.
+_EQUATIONS: Mapping[str, Code] = {
+    BSA_WORDS["mosteller"]: codes.DCM.BSAEqualsHTWT360Point5,
+    BSA_WORDS["du-bois"]: codes.DCM.BSAEquals0Point007184WT0Point425HT0Point725,
+}
 _SERIES_NUMBER = 9004
 
 
@@ -303,6 +318,7 @@ def _function_group(result: StudyResult, source: tuple[str, str]) -> Any:
                 below = number[0].get("ContentSequence") or ()
                 number[0].ContentSequence = sr.ContentSequence([*below, *bounds])
             measured.append(number)
+    measured += _indexed(result)
     papillary = sr.QualitativeEvaluation(
         name=codes.DCM.PapillaryMuscleIncludedExcluded, value=codes.DCM.PapillaryMuscleIncluded
     )
@@ -311,6 +327,25 @@ def _function_group(result: StudyResult, source: tuple[str, str]) -> Any:
         qualitative_evaluations=[papillary],
         **_common(result, source, "Left ventricle"),
     )
+
+
+def _indexed(result: StudyResult) -> Iterator[Any]:
+    """The body surface area with its equation, and the values divided by it; nothing without it."""
+    values = result.measurements
+    if values.bsa_m2 is None:
+        return
+    method = _EQUATIONS.get(values.methods.get("body_surface", ""))
+    yield sr.Measurement(
+        _SURFACE, value=round(values.bsa_m2, 3), unit=Code("m2", "UCUM", "m2"), method=method
+    )
+    for field, name, unit in INDEXED_VALUES:
+        value = getattr(values, field)
+        if value is None:
+            continue
+        number = sr.Measurement(name, value=round(float(value), 2), unit=unit)
+        by = sr.CodeContentItem(_INDEX, _SURFACE, relationship_type="HAS CONCEPT MOD")
+        number[0].ContentSequence = sr.ContentSequence([by])
+        yield number
 
 
 def _uncertainty(result: StudyResult, field: str, unit: Code, digits: int) -> Iterator[Any]:
