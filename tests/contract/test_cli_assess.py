@@ -202,6 +202,8 @@ def test_contours_of_two_phases_are_measured_in_these_two(
     assert nib.load(out / "segmentation.nii.gz").shape[3] == phases
     ended = lvseg_command("measure", out / "segmentation.dcm", "--cine", phantom_dicom, "--json")
     assert ended.document["ef_percent"] == before["ef_percent"]
+    ended = lvseg_command("measure", kept, "--cine", phantom_dicom, "--json")
+    assert ended.document["ef_percent"] == before["ef_percent"]
 
 
 def test_wrong_use_is_refused_in_one_line(

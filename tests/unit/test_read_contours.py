@@ -13,7 +13,7 @@ from seg_maker import study
 
 from lvseg.cine import Cine, Mask
 from lvseg.contour_files import numbered_contours
-from lvseg.errors import GeometryMismatchError, ReadError
+from lvseg.errors import GeometryMismatchError, ReadError, UsageError
 from lvseg.labels import Label
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.read import read_mask
@@ -142,6 +142,8 @@ def test_text_files_come_back_by_the_numbers_of_the_images(tmp_path: Path) -> No
     assert read_mask(one, like=cine, source_headers=headers).labels.sum() > 0
     with pytest.raises(ReadError, match="--cine"):
         read_mask(tmp_path / "contours")
+    with pytest.raises(UsageError, match="headers"):  # their numbers are in the headers
+        read_mask(tmp_path / "contours", like=cine)
     one.rename(one.with_name("IM-0001-9999-icontour-auto.txt"))
     with pytest.raises(GeometryMismatchError, match="9999"):
         read_mask(tmp_path / "contours", like=cine, source_headers=headers)

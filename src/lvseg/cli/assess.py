@@ -12,6 +12,7 @@ import typer
 from lvseg.cli import batch
 from lvseg.cli.app import command
 from lvseg.cli.options import (
+    MASK_HELP,
     Age,
     BsaOption,
     CovariatesSheet,
@@ -45,12 +46,7 @@ LONGEST_NAME = 63
 )
 def assess(
     out: Output,
-    mask: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MASK", help="NIfTI, DICOM SEG, contours.json, contour files or picture."
-        ),
-    ],
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help=MASK_HELP)],
     cine: Annotated[Path, typer.Option(metavar="STUDY", help="The study of the mask.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Gets the folder of the study.")],
     reader: Annotated[
@@ -89,7 +85,7 @@ def assess(
     SEG and SR name the reader and the earlier objects; the SR stays unverified without --verify.
     """
     from lvseg.pipeline import assess as assess_mask
-    from lvseg.read import read_mask, read_predecessor, read_source_headers, read_study
+    from lvseg.read import read_mask_on, read_predecessor
 
     out.blank |= {"studies": []}
     chosen, values_of = load_settings(settings), label_values(label)
@@ -100,11 +96,9 @@ def assess(
     batch.open_root(output)
     started = perf_counter()
     with out.progress("reading"):
-        image = read_study(cine).short_axis()
-        folder = output / image.source.name
-        check_free(folder, overwrite=overwrite)
-        headers = read_source_headers(cine, image) if mask.is_dir() or _is_text(mask) else None
-        drawn = read_mask(mask, like=image, label_values=values_of, source_headers=headers)
+        image, drawn = read_mask_on(mask, cine, label_values=values_of)
+    folder = output / image.source.name
+    check_free(folder, overwrite=overwrite)
     read = perf_counter() - started
     earlier, noticed = read_predecessor(mask, predecessor, study_uid=image.source.study_uid)
     author = replace(author, predecessor=earlier)
@@ -116,10 +110,6 @@ def assess(
     entry = batch.Entry(str(cine), folder=folder, measurements=document)
     out.result({"studies": [entry.document()]}, batch.summary_line(result, folder))
     return 0
-
-
-def _is_text(mask: Path) -> bool:
-    return mask.suffix.lower() == ".txt"
 
 
 def _author(reader: str, verify: str) -> Authorship:

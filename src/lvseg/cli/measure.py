@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lvseg.cli.app import command
-from lvseg.cli.options import LabelValues, SettingsFile, label_values, load_settings
+from lvseg.cli.options import MASK_HELP, LabelValues, SettingsFile, label_values, load_settings
 from lvseg.cli.output import Output, finding_lines, volumes_text
 from lvseg.issues import Issue
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @command("measure", example="lvseg measure out/study/segmentation.nii.gz --cine dicom_folder")
 def measure(
     out: Output,
-    mask: Annotated[Path, typer.Argument(metavar="MASK", help="NIfTI, DICOM SEG or picture.")],
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help=MASK_HELP)],
     cine: Annotated[
         Path | None, typer.Option(help="The study of the mask: its geometry and times.")
     ] = None,
@@ -34,13 +34,15 @@ def measure(
     from lvseg.intervals import with_intervals
     from lvseg.measurement import measure as measure_mask
     from lvseg.pipeline import assess
-    from lvseg.read import read_mask, read_study
+    from lvseg.read import read_mask, read_mask_on
     from lvseg.results import mask_document
 
     chosen, values_of = load_settings(settings), label_values(label)
     with out.progress("reading"):
-        like = None if cine is None else read_study(cine).short_axis()
-        labels = read_mask(mask, like=like, label_values=values_of)
+        if cine is None:
+            like, labels = None, read_mask(mask, label_values=values_of)
+        else:
+            like, labels = read_mask_on(mask, cine, label_values=values_of)
     if like is None:
         values, _ = with_intervals(measure_mask(labels, chosen.measurement), None, ())
         noticed = values.issues

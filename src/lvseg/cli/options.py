@@ -72,6 +72,7 @@ SettingsFile = Annotated[
         "--settings", metavar="FILE", help="Settings of clean-up, measurement and checks, TOML."
     ),
 ]
+MASK_HELP = "NIfTI, DICOM SEG, .seg.nrrd, contours.json, contour files or picture."
 LabelValues = Annotated[
     list[str] | None,
     typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.cine import SMALLEST_SIDE_PX, Cine, SeriesSummary, Study
+from lvseg.cine import SMALLEST_SIDE_PX, Cine, Mask, SeriesSummary, Study
+from lvseg.contour_files import numbered_contours
 from lvseg.errors import GeometryError, LabelMapError, ReadError, UsageError
 from lvseg.issues import Issue
+from lvseg.labels import Label
 from lvseg.read.mask import label_map_values, picture_labels, read_mask, shown
 from lvseg.read.predecessor import read_predecessor
 from lvseg.read.sources import Blob, Files, Progress
@@ -26,6 +28,7 @@ __all__ = [
     "pair_ref",
     "picture_labels",
     "read_mask",
+    "read_mask_on",
     "read_picture",
     "read_predecessor",
     "read_source_headers",
@@ -187,6 +190,21 @@ def _nifti(content: bytes, name: str, location: str) -> Cine:
     cine = cine_from_nifti(content, name=name, location=location)
     _refuse_small(cine, location)
     return cine
+
+
+def read_mask_on(
+    mask: Path, study: Path, *, label_values: Mapping[int, Label] | None = None
+) -> tuple[Cine, Mask]:
+    """Read the cine of a study, and a mask on it.
+
+    :param label_values: as in :func:`read_mask`. :raises LvsegError: as there and in
+        :func:`read_study`.
+    """
+    cine = read_study(study).short_axis()
+    headers = None
+    if mask.is_dir() or numbered_contours([mask]):  # they name images by their numbers
+        headers = read_source_headers(study, cine)
+    return cine, read_mask(mask, like=cine, label_values=label_values, source_headers=headers)
 
 
 def study_of_array(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lvseg.cine import Cine, Mask
 from lvseg.contour_files import numbered_contours
-from lvseg.errors import GeometryMismatchError, ReadError
+from lvseg.errors import GeometryMismatchError, ReadError, UsageError
 from lvseg.issues import Issue
 from lvseg.labels import Label, remap
 from lvseg.read.nifti_geometry import PLACES_DISAGREE
@@ -56,7 +56,8 @@ def read_mask(
         Contour files need it.
     :param label_values: what the values of another tool's NIfTI or picture mean; all others are
         background. A DICOM Segmentation says itself what its segments are.
-    :param source_headers: of the cine, for the numbers of contour files.
+    :param source_headers: of a DICOM cine, for the numbers of contour files
+        (:func:`lvseg.read.read_mask_on` reads them).
     :raises ReadError: unreadable, or other labels. GeometryMismatchError: it does not fit.
     :raises UnsupportedEncodingError: no decoder for the pixels of a DICOM Segmentation.
     """
@@ -99,6 +100,11 @@ def _from_contour_files(
         raise ReadError(
             "expected the cine beside contours of single images, which state no place, found none "
             f"for {path}: give it (--cine)"
+        )
+    if like.source.instances is not None and not source_headers:
+        raise UsageError(
+            f"expected the headers of the cine beside contours of single images ({path}): read "
+            "both by lvseg.read.read_mask_on"
         )
     return mask_from_contour_files(path, like, source_headers)
 
