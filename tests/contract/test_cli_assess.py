@@ -200,6 +200,7 @@ def test_contours_of_two_phases_are_measured_in_these_two(
     assert "phases-not-outlined" in {each["code"] for each in found["quality"]["findings"]}
     out = tmp_path / "out" / "heart"
     assert nib.load(out / "segmentation.nii.gz").shape[3] == phases
+    assert told_by("dciodvfy", out / "segmentation.dcm") == ["Segmentation"]
     ended = lvseg_command("measure", out / "segmentation.dcm", "--cine", phantom_dicom, "--json")
     assert ended.document["ef_percent"] == before["ef_percent"]
     ended = lvseg_command("measure", kept, "--cine", phantom_dicom, "--json")

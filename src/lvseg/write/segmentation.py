@@ -371,7 +371,7 @@ def _frame(part: _Part, at: tuple[int, int, int], place: Dataset, source: Instan
     content = attributes(
         CardiacCyclePosition=part.moments.get(phase),
         TemporalPositionIndex=phase + 1 if several else None,
-        DimensionIndexValues=[s + 1, f + 1, z + 1] if several else [s + 1, z + 1],
+        DimensionIndexValues=[s + 1, phase + 1, z + 1] if several else [s + 1, z + 1],
     )
     groups = Dataset()
     groups.update(place)
