@@ -14,6 +14,7 @@ COMMANDS = [
     ["segment"],
     ["list"],
     ["demo"],
+    ["serve"],
     ["measure"],
     ["assess"],
     ["compare"],

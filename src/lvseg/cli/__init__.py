@@ -27,6 +27,7 @@ from lvseg.cli import (
     prepare,
     reproduce,
     segment,
+    serve,
     train,
     tune,
 )
@@ -42,6 +43,7 @@ COMMANDS = (
     segment.segment,
     listing.list_source,
     demo.demo,
+    serve.serve,
     measure.measure,
     assess.assess,
     compare.compare,
