@@ -32,6 +32,7 @@ from lvseg.cli.options import (
 )
 from lvseg.cli.output import Output
 from lvseg.errors import UsageError
+from lvseg.names import readable
 from lvseg.output import OutputOptions, check_free, chosen_formats, write_study
 
 if TYPE_CHECKING:
@@ -93,7 +94,6 @@ def assess(
     chosen = with_body(chosen, person)
     author = _author(reader, verify)
     options = OutputOptions(chosen_formats(formats), seg_phases.value)
-    batch.open_root(output)
     started = perf_counter()
     with out.progress("reading"):
         image, drawn = read_mask_on(mask, cine, label_values=values_of)
@@ -107,8 +107,14 @@ def assess(
     seconds = {"read": read, "measure": perf_counter() - started - read}
     result = replace(result, seconds=seconds)
     document = write_study(result, folder, options, cine, overwrite=overwrite)
-    entry = batch.Entry(str(cine), folder=folder, measurements=document)
-    out.result({"studies": [entry.document()]}, batch.summary_line(result, folder))
+    entry = {
+        "source": readable(str(cine)),
+        "folder": str(folder),
+        "exit": 0,
+        "error": None,
+        "measurements": document,
+    }
+    out.result({"studies": [entry]}, batch.summary_line(result, folder))
     return 0
 
 

@@ -28,7 +28,8 @@ def read_predecessor(
 
     :param folder: of a result of lvseg, where the mask lies elsewhere.
     :param study_uid: of the cine: objects of other studies are left out.
-    :returns: the predecessor, and ``other-study`` where objects were left out.
+    :returns: the predecessor, and ``other-study`` where objects were left out; a result of which
+        all objects belong to another study is no predecessor.
     :raises UsageError: a folder that is given and holds no result of lvseg.
     """
     from lvseg.read.segmentation import is_segmentation
@@ -58,7 +59,8 @@ def read_predecessor(
     if not left_out:
         return known, ()
     text = f"{left_out} DICOM object(s) of the earlier result belong to another study: not named"
-    return known, (Issue("other-study", "warning", text),)
+    issue = Issue("other-study", "warning", text)
+    return known if fit[0] or fit[1] else None, (issue,)
 
 
 def _document(folder: Path) -> dict[str, Any] | None:
