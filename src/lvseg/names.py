@@ -35,6 +35,11 @@ def readable(text: str) -> str:
     )
 
 
+def one_line(text: object) -> str:
+    """Put a text on one line: every run of white space becomes one blank."""
+    return " ".join(readable(str(text)).split())
+
+
 def safe_name(name: str) -> str:
     """Make a name that every file system takes as one path component.
 

@@ -142,7 +142,11 @@ def test_an_output_that_is_a_file_is_2_and_one_line(
     "options",
     [
         ["--formats", "jpeg"],
-        ["--engine", "ray"],
+        ["--engine", "cloud"],
+        ["--jobs", "0"],
+        ["--study-timeout", "0"],
+        ["--memory-limit", "-1"],
+        ["--covariates", "nowhere.csv"],
         ["--spacing", "0"],
         ["--spacing", "-1.5"],
         ["--spacing", "nan"],

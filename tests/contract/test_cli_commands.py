@@ -14,8 +14,8 @@ from command_line import Ended
 from PIL import Image
 
 from lvseg import model_store
+from lvseg.batch import Entry
 from lvseg.cine import Cine, Mask
-from lvseg.cli.batch import Entry
 from lvseg.cli.demo import COMPARED, demo_document, demo_text
 from lvseg.cli.options import optional_libraries
 from lvseg.errors import MissingExtraError

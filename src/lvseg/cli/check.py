@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from lvseg.cli.app import command
 from lvseg.cli.options import DatasetFolder
-from lvseg.cli.output import Output, finding_lines, staged
+from lvseg.cli.output import Output, staged
+from lvseg.issues import finding_lines
 
 if TYPE_CHECKING:
     from lvseg.datasets.audit import Audit

@@ -9,8 +9,8 @@ import typer
 
 from lvseg.cli.app import command
 from lvseg.cli.options import LabelValues, SettingsFile, label_values, load_settings
-from lvseg.cli.output import Output, finding_lines, volumes_text
-from lvseg.issues import Issue
+from lvseg.cli.output import Output
+from lvseg.issues import Issue, finding_lines
 
 if TYPE_CHECKING:
     from lvseg.results import LVMeasurements
@@ -54,6 +54,8 @@ def measure(
 
 def measure_text(values: LVMeasurements, noticed: tuple[Issue, ...]) -> str:
     """Show people the volumes, the phases, the curve and what was noticed."""
+    from lvseg.report.lines import volumes_text
+
     ends = values.phases
     lines = [volumes_text(values)]
     if ends.end_diastole is not None and ends.end_systole is not None:

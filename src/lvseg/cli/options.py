@@ -64,6 +64,13 @@ LabelValues = Annotated[
         "background. May be given again.",
     ),
 ]
+CovariatesSheet = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="SHEET",
+        help="CSV with a column study and others (sex, age, size, group), joined to the table.",
+    ),
+]
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Data set folder.")]
 NewDataset = Annotated[Path, typer.Option("--output", "-o", help="Data set folder to make.")]
 ReplaceDataset = Annotated[bool, typer.Option("--overwrite", help="Replace a data set.")]
@@ -90,6 +97,7 @@ OPTIONAL = MappingProxyType(
         "sqlalchemy": _SEARCH,
         "alembic": _SEARCH,
         "nncf": ("a model in int8", "int8"),
+        "ray": ("--engine ray", "ray"),
     }
 )
 
@@ -107,6 +115,18 @@ def optional_libraries() -> Iterator[None]:
         if needed is None:
             raise
         raise MissingExtraError(*needed) from error
+
+
+def locate_model(model: str | None) -> Path:
+    """The folder of a model by shipped name or path, verified; None = the default one.
+
+    :raises ModelError: missing, altered or broken.
+    """
+    from lvseg import model_store
+
+    folder = model_store.locate(model_store.DEFAULT if model is None else model)
+    model_store.verify(folder)
+    return folder
 
 
 def load_predictor(model: str | None, runtime: Runtime, threads: int | None) -> Predictor:

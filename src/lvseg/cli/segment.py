@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvseg.cli import batch
 from lvseg.cli.app import command
 from lvseg.cli.options import (
+    CovariatesSheet,
     Flips,
     Model,
     Runtime,
     RuntimeOption,
     SettingsFile,
     Threads,
-    load_predictor,
     load_settings,
+    locate_model,
+    optional_libraries,
     pair_files,
 )
-from lvseg.cli.output import Output
+from lvseg.cli.output import Bar, Output
 from lvseg.errors import UsageError
 from lvseg.formats import FORMATS
-from lvseg.output import OutputOptions, chosen_formats
+
+if TYPE_CHECKING:
+    from lvseg.batch import Batch, Entry
 
 
 class SegPhases(StrEnum):
@@ -85,7 +89,25 @@ def segment(
     runtime: RuntimeOption = Runtime.auto,
     flips: Flips = None,
     settings: SettingsFile = None,
-    engine: Annotated[Engine, typer.Option(help="Where a batch runs.")] = Engine.local,
+    engine: Annotated[
+        Engine, typer.Option(help="Where a batch runs: here, or on Ray (extra ray).")
+    ] = Engine.local,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Studies at once.  [default: by cores and memory]")
+    ] = None,
+    study_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="A study that takes longer has failed.  [default: 900]"
+        ),
+    ] = None,
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB", help="So may one that needs more.  [default: its part of what is free]"
+        ),
+    ] = None,
+    covariates: CovariatesSheet = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results.")
     ] = False,
@@ -94,43 +116,90 @@ def segment(
     """Segment and measure the left ventricle.
 
     Every study of the sources gets a folder with its masks, measurements.json, contours, pictures,
-    report.html and, from DICOM, a SEG and an SR. A study that fails does not stop the others.
+    report.html and, from DICOM, a SEG and an SR. A study that fails does not stop the others. Two
+    or more get a table, cohort.csv, and a page, cohort.html. The same command given again goes on
+    where it was stopped: finished studies are skipped.
     """
+    from lvseg import batch
+    from lvseg.cohort import read_covariates
+    from lvseg.output import OutputOptions, chosen_formats
+
     out.blank |= {"studies": [], "findings": []}
-    if engine is Engine.ray:
-        raise UsageError("--engine ray is not available in this version; use --engine local")
-    if spacing is not None and not 0 < spacing < float("inf"):
-        raise UsageError(f"expected --spacing above 0 mm, found {spacing:g}")
+    for name, value, unit in (
+        ("--spacing", spacing, "mm"),
+        ("--study-timeout", study_timeout, "s"),
+        ("--memory-limit", memory_limit, "GB"),
+    ):
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"expected {name} above 0 {unit}, found {value:g}")
     both = pair_files(pair)
     if not sources and both is None:
         raise UsageError("expected a SOURCE, or --pair ED=FILE --pair ES=FILE, found neither")
     fractional = seg_type is SegType.fractional
-    options = OutputOptions(chosen_formats(formats), seg_phases.value, fractional)
     chosen = load_settings(settings, flips=flips)
-    chosen = replace(chosen, keep_probabilities=fractional or chosen.keep_probabilities)
+    work = batch.Work(
+        locate_model(model),
+        runtime.value,
+        threads,
+        replace(chosen, keep_probabilities=fractional or chosen.keep_probabilities),
+        OutputOptions(chosen_formats(formats), seg_phases.value, fractional),
+        spacing,
+        overwrite,
+        debug=out.debug,
+    )
+    limits = batch.Limits(
+        jobs, study_timeout, None if memory_limit is None else int(memory_limit * 1e9)
+    )
+    sheet = None if covariates is None else read_covariates(covariates)
     batch.open_root(output)
-    predictor = load_predictor(model, runtime, threads)
     with out.progress("looking for studies"):
         planned = batch.plan(sources or (), output, both)
-    studies = batch.Batch(out, predictor, chosen, options, spacing, overwrite)
-    entries: list[batch.Entry] = []
-    for entry in studies.run(planned):
-        entries.append(entry)
-        key = "findings" if entry.left_out else "studies"
-        out.blank[key].append(entry.document())  # an interrupted batch tells these
+    studies = batch.Batch(output, work, limits, engine.value, sheet)
+    with optional_libraries():
+        entries = tell(out, studies, planned)
     finished = batch.studies_of(entries)
     out.result(out.blank, batch_line(entries))
     return batch.status_of(finished)
 
 
-def batch_line(entries: Sequence[batch.Entry]) -> str:
+def tell(out: Output, studies: Batch, planned: Sequence[Entry]) -> list[Entry]:
+    """Run a batch and tell how each study went, as they end; returns them in the order given."""
+    place = {entry.name: index for index, entry in enumerate(planned)}
+    entries: list[Entry] = []
+    shown: list[Bar] = []
+    running = studies.run(planned, lambda stage, done, total: shown[-1](stage, done, total))
+    with closing(running):
+        while len(entries) < len(planned):
+            title = planned[0].name if len(planned) == 1 else "studies"
+            with out.progress(title) as bar:
+                shown.append(bar)
+                if len(planned) > 1:
+                    bar(f"{len(entries)} of {len(planned)}", len(entries), len(planned))
+                entry = next(running)
+            entries.append(entry if out.as_json else replace(entry, measurements=None))
+            entries.sort(key=lambda each: place[each.name])
+            # an interrupted batch tells these
+            out.blank["studies"] = [each.document() for each in entries if not each.left_out]
+            out.blank["findings"] = [each.document() for each in entries if each.left_out]
+            if entry.exit:
+                out.failed_as(entry.error or "", entry.trace)
+            elif entry.lines:
+                out.say(entry.lines)
+        with out.progress("table"):
+            next(running, None)
+    return entries
+
+
+def batch_line(entries: Sequence[Entry]) -> str:
     """How a batch went; nothing for one study alone, whose own line says it."""
     failed = [entry.label for entry in entries if entry.exit]
     maps = [entry.source for entry in entries if entry.left_out]
+    before = sum(entry.skipped for entry in entries)
     studies = len(entries) - len(maps)
     lines = []
-    if studies > 1:
-        text = f"{studies} studies: {studies - len(failed)} done, {len(failed)} failed"
+    if studies > 1 or before:
+        done = f"{studies - len(failed)} done" + (f", {before} of them before" if before else "")
+        text = f"{studies} studies: {done}, {len(failed)} failed"
         lines.append(f"{text}: {', '.join(failed)}" if failed else text)
     if maps:
         lines.append(f"label maps, not images, left out: {len(maps)} (first: {maps[0]})")

@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, SeriesSummary, Study
 from lvseg.errors import GeometryError, LabelMapError, ReadError, UsageError
 from lvseg.issues import Issue
+from lvseg.read.fingerprint import byte_fingerprint, quick_fingerprint
 from lvseg.read.mask import label_map_values, picture_labels, read_mask, shown
 from lvseg.read.sources import Blob, Files, Progress
 from lvseg.read.studies import StudyRef, pair_ref, read_source_headers, scan
 
 __all__ = [
     "StudyRef",
+    "byte_fingerprint",
     "find_studies",
     "list_series",
     "pair_ref",
     "picture_labels",
+    "quick_fingerprint",
     "read_mask",
     "read_picture",
     "read_source_headers",
