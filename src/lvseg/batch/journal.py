@@ -89,7 +89,7 @@ class History:
         for event in events:
             try:
                 history._add(event)
-            except (KeyError, TypeError):
+            except (KeyError, TypeError, ValueError):
                 continue
         return history
 

@@ -61,11 +61,11 @@ def table(
         rows, lacking, unknown = cohort.joined(rows, sheet)
         document |= {"without_row": lacking, "without_study": unknown}
         lines += [
-            f"  warning: {len(names)} {what}: {', '.join(names[:MOST_NAMES])}"
+            f"  warning: {what}: {len(names)}: {', '.join(names[:MOST_NAMES])}"
             + (", ..." if len(names) > MOST_NAMES else "")
             for names, what in (
-                (lacking, f"studies without a row in {sheet_name(covariates)}"),
-                (unknown, f"rows in {sheet_name(covariates)} without a study"),
+                (lacking, f"without a row in {sheet_name(covariates)}"),
+                (unknown, f"in {sheet_name(covariates)} without a study"),
             )
             if names
         ]

@@ -46,7 +46,8 @@ class StudyRef:
     """One study of a source, ready to be read.
 
     :param name: safe as a file name, unique within its source; never a patient's name.
-    :param location: the path as given, readable; for pictures and NIfTI the file itself.
+    :param location: the path as given, readable; of a folder with several studies, that of the
+        study; for pictures and NIfTI the file itself.
     :param pair: of a study in two files, both; ``blob`` is that of end-diastole.
     :param parts: of its path, outermost first, to tell it from others of its name.
     :param study_uids: all that its images bear, ``study_uid`` first: see :mod:`lvseg.read.exams`.
@@ -165,7 +166,8 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
         elif len(imaging) > 1:
             digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
             trail = (*parts[:-1], f"{safe_name(parts[-1])}-{digest}")
-        name, location, group = safe_name(trail[-1]), readable(str(source)), tuple(imaging[uid])
+        place = _common_folder(source, imaging[uid]) if len(imaging) > 1 else source
+        name, location, group = safe_name(trail[-1]), readable(str(place)), tuple(imaging[uid])
         refs.append(
             StudyRef(
                 *(name, "dicom", location, uid, trail),
@@ -188,12 +190,17 @@ def _exams(studies: dict[str, list[FrameInfo]]) -> list[tuple[str, ...]]:
 
 def _own_folder(source: Path, frames: list[FrameInfo]) -> tuple[str, ...]:
     """The folders below a source that lead to all images of a study; () where there are none."""
-    blobs = [frame.instance.blob for frame in frames]
-    if not source.is_dir() or any(blob.member for blob in blobs):
-        return ()
-    common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
+    common = _common_folder(source, frames)
     parts = common.relative_to(source).parts
     return tuple(part for part in parts if part.lower() not in GENERIC_NAMES)
+
+
+def _common_folder(source: Path, frames: list[FrameInfo]) -> Path:
+    """The innermost folder of a source that holds all images of a study; of an archive, itself."""
+    blobs = [frame.instance.blob for frame in frames]
+    if not source.is_dir() or any(blob.member for blob in blobs):
+        return source
+    return Path(os.path.commonpath([blob.path.parent for blob in blobs]))
 
 
 def _file_refs(
