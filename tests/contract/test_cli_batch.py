@@ -352,3 +352,38 @@ def test_a_stopped_process_leaves_finished_folders_alone_and_no_half_one(
     first = made(out / "heart")
     assert first
     assert all(made(out / name) == first for name in names)
+
+
+def test_a_full_disk_stops_a_batch_in_one_line_and_it_goes_on_later(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lvseg.batch.journal.os.fsync", full)
+        ended = cohort()
+    assert ended.status == 2
+    assert "No space left on device; check the space there" in ended.err
+    assert ended.err.count("\n") == 1
+    assert cohort().status == 0
+
+
+def test_a_failed_study_done_alone_later_leaves_the_other_failures_in_the_table(
+    cohort: Cohort, phantom_dicom: Path
+) -> None:
+    places = ("-o", cohort.out, "--model", cohort.model, "--formats", "nifti")
+    sources = [cohort.folder / name for name in ("good", "late", "never")]
+    assert cohort.command("segment", *sources, *places).status == 4
+    shutil.copytree(phantom_dicom, cohort.folder / "late")
+    assert cohort.command("segment", cohort.folder / "late", *places).status == 0
+    lines = (cohort.out / "cohort.csv").read_text("utf-8").splitlines()[1:]
+    assert [line.split(",")[0] + line.split(",")[2] for line in lines] == [
+        "good0",
+        "late0",
+        "never3",
+    ]
+    # a batch without it: nobody wants it any more
+    assert cohort.command("segment", *sources[:2], *places).status == 0
+    lines = (cohort.out / "cohort.csv").read_text("utf-8").splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == ["good", "late"]

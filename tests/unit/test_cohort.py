@@ -100,6 +100,7 @@ def test_a_row_has_every_figure_under_its_unit_and_no_place_of_the_machine() -> 
 
 
 def test_a_document_that_lacks_everything_is_a_row_of_unknowns() -> None:
+    """As of an older version; a folder with such a file is not taken."""
     row = study_row("p1", {"lvseg": "0.1.0"})
     known = {name: value for name, value in row.items() if value not in (None, "")}
     assert known == {"study": "p1", "exit": 0, "lvseg": "0.1.0"}
@@ -129,6 +130,33 @@ def test_rows_of_a_folder_are_its_results_and_what_failed(tmp_path: Path) -> Non
     ]
     assert rows[0]["ef_percent"] is None
     assert (rows[1]["error"], rows[1]["seconds"]) == ("a defect", 1.235)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quality": []},
+        {"quality": {"verdict": "good", "findings": []}},
+        {"quality": {"verdict": "pass", "findings": [{"code": "x"}]}},
+        {"quality": {"verdict": "pass", "findings": [], "expected_dice": "high"}},
+        {"study": "p1"},
+        {"study": {"slices": "many"}},
+        {"study": {"pixel_spacing_mm": 1.4}},
+        {"ef_percent": "57"},
+        {"edv_ml_interval": [1]},
+        {"slices_ed": ["a", "b"]},
+        {"model": "tiny"},
+    ],
+    ids=str,
+)
+def test_measurements_that_somebody_changed_are_a_row_that_says_so(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    folder_of(tmp_path, "p1", **change)
+    (row,) = read_rows(tmp_path).values()
+    assert (row["exit"], row["verdict"]) == (3, None)
+    assert "found something else in measurements.json" in row["error"]
+    assert "found something else" in to_html([row], tmp_path)
 
 
 ROWS = [study("p1"), failed_row("p2", 3, 'a "word", and\na line')]

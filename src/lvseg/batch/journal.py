@@ -69,16 +69,16 @@ class History:
 
     :param done: study -> fingerprint and result. :param began: study -> fingerprint and the result
         ``before``, of studies that began and of which no end is told.
-    :param failed: study -> its last event, if that tells of a failure.
-    :param key: of the last run; :param studies: of that run; :param ended: it tried all of them.
-    :param since: studies that began in it.
+    :param failed: study -> its last event, if that tells of a failure; of studies that the last
+        batch was to do, and of single ones after it.
+    :param key: of the last run; :param ended: it tried all of its studies; :param since: those that
+        began in it.
     """
 
     done: dict[str, tuple[Fingerprint, str]] = field(default_factory=dict)
     began: dict[str, tuple[Fingerprint, str | None]] = field(default_factory=dict)
     failed: dict[str, Event] = field(default_factory=dict)
     key: str = ""
-    studies: tuple[str, ...] = ()
     ended: bool = True
     since: set[str] = field(default_factory=set)
 
@@ -96,8 +96,10 @@ class History:
     def _add(self, event: Event) -> None:
         kind = event["event"]
         if kind == "run":
-            self.key, self.studies = str(event["key"]), tuple(event["studies"])
+            self.key, studies = str(event["key"]), set(event["studies"])
             self.ended, self.since = False, set()
+            if len(studies) > 1:  # what a whole batch leaves out is no longer wanted
+                self.failed = {name: each for name, each in self.failed.items() if name in studies}
         elif kind == "end":
             self.ended = True
         elif kind == "start":
@@ -228,10 +230,16 @@ class Journal:
         """One line, on disk before this returns; after a line cut off, one of its own."""
         found = {"event": event, "at": datetime.now(UTC).isoformat(timespec="seconds"), **more}
         line = json_text(found).encode() + b"\n"
-        self._file.write(b"\n" + line if self._torn else line)
+        try:
+            self._file.write(b"\n" + line if self._torn else line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UsageError(
+                f"cannot write the journal {self._file.name}: {error.strerror}; check the space "
+                "there, and give the same command again"
+            ) from error
         self._torn = False
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self.history._add(json.loads(line))
 
 
@@ -247,11 +255,14 @@ def _lock(descriptor: int, root: Path) -> None:
     until = monotonic() + WAIT_S
     while True:
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         except BlockingIOError as error:
             if monotonic() > until:
                 raise UsageError(
                     f"expected {root} to itself, found another run of lvseg that writes there: "
                     "wait for its end, or choose another output folder with -o"
                 ) from error
+        except OSError:  # a file system without
+            return
         sleep(_LOOK_S)

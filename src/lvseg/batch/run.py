@@ -6,6 +6,7 @@ import hashlib
 import json
 import traceback
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -152,7 +153,8 @@ class _Recorded:
                 yield self._recorded(entry, outcome)
                 self._write_table()
         self.journal.end()
-        cohort.write_page(self._table(), self.batch.root)
+        with _told(self.batch.root / cohort.PAGE):
+            cohort.write_page(self._table(), self.batch.root)
 
     def _fingerprinted(self) -> Iterator[Entry]:
         """The planned studies; one whose files are gone meanwhile has a fault."""
@@ -247,7 +249,21 @@ class _Recorded:
         return rows if sheet is None else cohort.joined(rows, sheet)[0]
 
     def _write_table(self) -> None:
-        cohort.write_table(self._table(), self.batch.root / cohort.TABLE)
+        path = self.batch.root / cohort.TABLE
+        with _told(path):
+            cohort.write_table(self._table(), path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say what could not be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror or error}; check the space there, and give the "
+            "same command again"
+        ) from error
 
 
 def task_of(place: int, entry: Entry, *, overwrite: bool) -> Task:
@@ -295,10 +311,9 @@ def fingerprint_of(work: Work) -> tuple[str, str]:
 
 
 def collect(root: Path, history: History | None = None) -> dict[str, cohort.Row]:
-    """The rows of an output folder: its study folders, and what failed in its last run."""
+    """The rows of an output folder: its study folders, and what failed there last."""
     history = read_history(root) if history is None else history
-    names = [name for name in history.failed if name in history.studies]
-    return cohort.read_rows(root, [_failed_row(history, name) for name in names])
+    return cohort.read_rows(root, [_failed_row(history, name) for name in history.failed])
 
 
 def _failed_row(history: History, name: str) -> cohort.Row:

@@ -41,6 +41,7 @@ def table(
     expected Dice, model, version, seconds, error.
     """
     from lvseg import batch, cohort
+    from lvseg.atomic import recover
 
     if not results.is_dir():
         raise UsageError(f"expected a folder of results, found none at {results}: check the path")
@@ -50,6 +51,7 @@ def table(
             "another place"
         )
     sheet = None if covariates is None else cohort.read_covariates(covariates)
+    recover(results)
     with out.progress("reading results"):
         rows = cohort.by_name(batch.collect(results).values())
     if not rows:

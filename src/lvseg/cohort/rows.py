@@ -8,12 +8,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lvseg.errors import ReadError
 from lvseg.formats import MEASUREMENTS
 
 #: Column -> text, number or None.
 Row = dict[str, Any]
 
 SEVERITIES = ("error", "warning", "info")
+#: Why a folder has no row of values.
+NO_DOCUMENT = f"expected measurements as lvseg writes them, found something else in {MEASUREMENTS}"
 #: Values with an interval: ``<name>_low`` and ``<name>_high`` follow.
 WITH_INTERVAL = ("ef_percent", "edv_ml", "esv_ml", "mass_g")
 #: Values of ``measurements.json`` in the order of the columns.
@@ -106,16 +109,48 @@ def read_rows(root: Path, failed: Iterable[Row] = ()) -> dict[str, Row]:
         document = read_document(folder)
         if document is not None:
             rows[folder.name] = study_row(folder.name, document)
+        elif (folder / MEASUREMENTS).is_file():
+            rows[folder.name] = failed_row(folder.name, ReadError.exit_code, NO_DOCUMENT)
     return rows
 
 
 def read_document(folder: Path) -> dict[str, Any] | None:
-    """The measurements in a study folder; None where there are none of ours."""
+    """The measurements in a study folder; None where there are none as we write them."""
     try:
         found = json.loads((folder / MEASUREMENTS).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and "lvseg" in found else None
+    return found if is_document(found) else None
+
+
+def is_document(found: Any) -> bool:
+    """Whether a value has what rows and pages take from measurements."""
+    if not isinstance(found, dict) or "lvseg" not in found:
+        return False
+    study, quality = found.get("study"), found.get("quality")
+    if not isinstance(study, dict) or not isinstance(quality, dict):
+        return False
+    findings = quality.get("findings")
+    pairs = [found.get(f"{name}_interval") for name in WITH_INTERVAL]
+    pairs += [study.get("pixel_spacing_mm"), found.get("slices_ed"), found.get("slices_es")]
+    numbers = [*(found.get(name) for name in VALUES), quality.get("expected_dice")]
+    numbers += [
+        study.get("slices"),
+        *(each for pair in pairs if isinstance(pair, list) for each in pair),
+    ]
+    return (
+        quality.get("verdict") in ("pass", "review", "fail")
+        and isinstance(findings, list)
+        and all(isinstance(each, dict) and _is_finding(each) for each in findings)
+        and all(pair is None or (isinstance(pair, list) and len(pair) == 2) for pair in pairs)
+        and all(each is None or isinstance(each, int | float) for each in numbers)
+        and all(isinstance(found.get(name) or {}, dict) for name in ("model", "seconds"))
+    )
+
+
+def _is_finding(found: Mapping[str, Any]) -> bool:
+    texts = isinstance(found.get("code"), str) and isinstance(found.get("text"), str)
+    return texts and found.get("severity") in SEVERITIES
 
 
 def by_name(rows: Iterable[Row]) -> list[Row]:
@@ -127,6 +162,6 @@ def by_name(rows: Iterable[Row]) -> list[Row]:
 
     def key(row: Row) -> list[tuple[int, int, str]]:
         parts = re.split(r"(\d+)", str(row["study"]))
-        return [(0, int(each), each) if each.isdigit() else (1, 0, each) for each in parts]
+        return [(0, int(each), each) if each.isdecimal() else (1, 0, each) for each in parts]
 
     return sorted(rows, key=key)
