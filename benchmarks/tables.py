@@ -108,12 +108,30 @@ def segment_time(document: dict[str, Any]) -> str:
     return markdown(head, rows) + "\n\n" + note
 
 
-def batch_memory(document: dict[str, Any]) -> str:
-    """A sentence."""
-    rows = document["rows"]
-    counts = ", ".join(str(row["studies"]) for row in rows)
-    peaks = ", ".join(f"{row['peak_memory_mb']:.0f}" for row in rows)
-    return f"Peak memory of a batch of {counts} studies, every output: {peaks} MB."
+def batch(document: dict[str, Any]) -> str:
+    """A sentence for each part that was measured."""
+    lines = []
+    if pairs := document.get("pairs"):
+        lines.append(
+            f"- {pairs['copies']} copies of a real study by two workers take "
+            f"{pairs['median_ratio']:.2f} of the time of one (pairs: "
+            f"{', '.join(f'{each:.2f}' for each in pairs['ratios'])})."
+        )
+    if many := document.get("many"):
+        quarters = ", ".join(f"{each:.0f}" for each in many["peak_memory_mb_by_quarter"])
+        lines.append(
+            f"- {many['done']} of {many['studies']} phantom studies in one batch: "
+            f"{many['studies_an_hour']} an hour; at most {many['peak_memory_mb']:.0f} MB for all "
+            f"processes together ({quarters} MB in each quarter)."
+        )
+    if kills := document.get("kills"):
+        lines.append(
+            f"- Killed at a random moment and given again: {kills['survived']} of "
+            f"{kills['tries']} batches ended as if nobody had killed them, half of them replacing "
+            "earlier results."
+        )
+    machine = document["machine"]
+    return "\n".join([*lines, "", f"{machine['cores']} cores ({machine['processor']})."])
 
 
 def training_curve(document: dict[str, Any]) -> str:
@@ -330,11 +348,11 @@ PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     },
     "docs/speed.md": {
         "segment-time": segment_time,
-        "batch-memory": batch_memory,
         "network-speed": network_speed,
         "int8": int8,
         "training-curve": training_curve,
     },
+    "docs/batches.md": {"batch": batch},
     "docs/quality.md": {"calibration": calibration},
     "docs/paper.md": {"paper-small": paper},
 }
