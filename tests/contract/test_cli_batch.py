@@ -232,7 +232,7 @@ def test_a_study_that_kills_its_process_twice_has_failed_and_the_others_go_on(
     assert ended.status == 4
     bad, good = ended.document["studies"]
     assert (bad["exit"], good["exit"]) == (WorkerLostError.exit_code, 0)
-    assert "(signal SIGKILL)" in bad["error"]
+    assert "(signal SIGKILL, with " in bad["error"]
     assert cohort.counts("start") == {"bad": 2, "good": 1}
     table = (cohort.out / "cohort.csv").read_text("utf-8").splitlines()
     assert table[1].startswith('bad,,1,"expected a result of bad, found the process')

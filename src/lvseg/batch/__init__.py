@@ -5,8 +5,9 @@ is one study only, else in worker processes (:mod:`lvseg.batch.local`) or on Ray
 (:mod:`lvseg.batch.journal`) is what makes a batch that was killed go on.
 """
 
+from lvseg.batch.engine import Limits
 from lvseg.batch.plan import Entry, open_root, plan, status_of, studies_of
-from lvseg.batch.run import Batch, Limits, collect
+from lvseg.batch.run import Batch, collect
 from lvseg.batch.study import Work
 
 __all__ = [

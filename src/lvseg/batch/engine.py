@@ -18,6 +18,8 @@ from lvseg.failures import explain
 
 #: Seconds between two looks at workers that say nothing.
 LOOK_S = 0.1
+#: Seconds that a worker may take to begin, at least.
+START_S = 120.0
 #: Times that a study is tried whose worker is lost: it may have been killed by somebody else.
 TRIES = 2
 #: Workers that are lost one after the other before any was ready.
@@ -65,13 +67,13 @@ class Crew(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a batch may take.
+    """What a batch may take; None = nobody said.
 
     :param jobs: workers at once. :param study_s: seconds for one study.
-    :param memory_bytes: of one worker; None = no limit.
+    :param memory_bytes: of one worker.
     """
 
-    jobs: int = 1
+    jobs: int | None = None
     study_s: float | None = None
     memory_bytes: int | None = None
 
@@ -126,8 +128,8 @@ class _Shift:
         try:
             while True:
                 starting = sum(each.task is None for each in self.busy.values())
-                while len(self.busy) < self.limits.jobs and len(self.waiting) > starting:
-                    self.busy[self.crew.hire()] = _Busy(None, self._deadline())
+                while len(self.busy) < (self.limits.jobs or 1) and len(self.waiting) > starting:
+                    self.busy[self.crew.hire()] = _Busy(None, self._deadline(START_S))
                     starting += 1
                 if not self.busy:
                     return
@@ -184,7 +186,9 @@ class _Shift:
         if tried < TRIES:
             self.waiting.appendleft(task)
         else:
-            yield _failed(task, WorkerLostError(task.source, how))
+            most = self.limits.memory_bytes
+            allowed = "" if most is None else f", with {most / 1e9:.1f} GB of memory allowed"
+            yield _failed(task, WorkerLostError(task.source, how + allowed))
 
     def _watch(self, worker: Worker) -> Iterator[Outcome]:
         """End a worker that takes too long or too much."""
@@ -205,8 +209,9 @@ class _Shift:
             raise fault
         yield self.ended(now.task) or _failed(now.task, fault)
 
-    def _deadline(self) -> float | None:
-        return None if self.limits.study_s is None else monotonic() + self.limits.study_s
+    def _deadline(self, least_s: float = 0.0) -> float | None:
+        limit_s = self.limits.study_s
+        return None if limit_s is None else monotonic() + max(limit_s, least_s)
 
 
 def _failed(task: Task, error: Exception) -> Outcome:

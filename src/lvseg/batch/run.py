@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from lvseg import cohort
 from lvseg.atomic import recover
 from lvseg.batch import local
-from lvseg.batch.engine import Crew, run_tasks
-from lvseg.batch.engine import Limits as EngineLimits
+from lvseg.batch.engine import Crew, Limits, run_tasks
 from lvseg.batch.journal import (
     JOURNAL,
     Fingerprint,
@@ -43,26 +42,13 @@ EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the user asked for; None = not asked.
-
-    :param jobs: workers at once. :param study_s: seconds for one study.
-    :param memory_bytes: for one worker.
-    """
-
-    jobs: int | None = None
-    study_s: float | None = None
-    memory_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Studies into one output folder.
 
     One study alone is done in this process, unless limits are asked for. Two or more are done in
     workers, with a journal, and get a table. Where a journal is, every run is written into it.
 
-    :param covariates: columns to join to the table.
+    :param limits: what the user asked for. :param covariates: columns to join to the table.
     """
 
     root: Path
@@ -88,13 +74,18 @@ class Batch:
                 yield _faulty(entry, entry.fault)
                 continue
             task = task_of(0, entry, overwrite=self.work.overwrite)
-            if self.limits == Limits() and self.engine == "local":
+            if not self._watched():
                 yield entry_of(entry, self._here(task, progress))
                 continue
-            crew, limits = self.crew(1, None)
+            crew, limits = self.workers(1, None)
             ended = partial(_finished, before=result_of(task.folder))
             for outcome in run_tasks([task], crew, limits, ended=ended):
                 yield entry_of(entry, outcome)
+
+    def _watched(self) -> bool:
+        """Whether a study alone needs a worker: only from outside can it be ended."""
+        limited = self.limits.study_s is not None or self.limits.memory_bytes is not None
+        return limited or self.engine != "local"
 
     def _here(self, task: Task, progress: Progress | None) -> Outcome:
         from lvseg.predict import load_model
@@ -103,7 +94,7 @@ class Batch:
         predictor = load_model(work.model, runtime=work.runtime, threads=work.threads)
         return do_study(task, work, predictor, progress)
 
-    def crew(self, studies: int, lock: int | None) -> tuple[Crew, EngineLimits]:
+    def workers(self, studies: int, lock: int | None) -> tuple[Crew, Limits]:
         """Workers for so many studies, and what they may take."""
         asked = self.limits
         study_s = STUDY_S if asked.study_s is None else asked.study_s
@@ -114,12 +105,12 @@ class Batch:
             work = replace(self.work, threads=threads, memory_limit_bytes=asked.memory_bytes)
             remote = distributed.Crew(work)
             jobs = min(asked.jobs or studies, studies, remote.cores())
-            return remote, EngineLimits(jobs, study_s)
+            return remote, Limits(jobs, study_s)
         jobs = asked.jobs or local.usual_jobs(studies)
         memory = asked.memory_bytes or local.usual_memory_bytes(jobs)
         threads = self.work.threads or local.usual_threads(jobs)
         work = replace(self.work, threads=threads, memory_limit_bytes=memory)
-        return (local.Crew(work, limit_s=study_s, lock=lock), EngineLimits(jobs, study_s, memory))
+        return (local.Crew(work, limit_s=study_s, lock=lock), Limits(jobs, study_s, memory))
 
 
 class _Recorded:
@@ -146,7 +137,7 @@ class _Recorded:
                 yield self._recorded(settled)
         self._write_table()
         if tasks:
-            crew, limits = self.batch.crew(len(entries), self.journal.fileno())
+            crew, limits = self.batch.workers(len(entries), self.journal.fileno())
             outcomes = run_tasks(tasks, crew, limits, begin=self._start, ended=self._ended)
             for outcome in outcomes:
                 entry = entry_of(entries[outcome.place], outcome)

@@ -199,7 +199,8 @@ def batch_line(entries: Sequence[Entry]) -> str:
     lines = []
     if studies > 1 or before:
         done = f"{studies - len(failed)} done" + (f", {before} of them before" if before else "")
-        text = f"{studies} studies: {done}, {len(failed)} failed"
+        noun = "study" if studies == 1 else "studies"
+        text = f"{studies} {noun}: {done}, {len(failed)} failed"
         lines.append(f"{text}: {', '.join(failed)}" if failed else text)
     if maps:
         lines.append(f"label maps, not images, left out: {len(maps)} (first: {maps[0]})")
