@@ -1,6 +1,7 @@
 """Batches of ``lvseg segment``: two workers against one, studies an hour, memory, kills survived.
 
-- pairs: copies of a real study, ``--jobs 2`` and ``--jobs 1`` in turn; the ratio of each pair.
+- pairs: copies of a real study, ``--jobs 2`` and, one after the other, ``--jobs 1`` (which has all
+  cores) in turn; the ratio of each pair. Once besides: a command for each copy.
 - many: phantom studies in one batch; the memory of all its processes together (proportional set
   size), looked at twice a second.
 - kills: a batch of phantoms is killed (SIGKILL) at a random moment and given again; half of the
@@ -68,11 +69,17 @@ def pairs(copies: int, rounds: int, work: Path) -> dict[str, Any]:
             finished(start(sources, out, "--jobs", jobs))
             seconds[jobs].append(time.perf_counter() - began)
             shutil.rmtree(out)
+    began = time.perf_counter()
+    for number, source in enumerate(sources):
+        finished(start([source], work / f"alone-{number}"))
+        shutil.rmtree(work / f"alone-{number}")
+    alone = time.perf_counter() - began
     ratios = [two / one for one, two in zip(seconds["1"], seconds["2"], strict=True)]
     return {
         "copies": copies,
         "seconds_one_worker": [round(each, 1) for each in seconds["1"]],
         "seconds_two_workers": [round(each, 1) for each in seconds["2"]],
+        "seconds_a_command_each": round(alone, 1),
         "ratios": [round(each, 3) for each in ratios],
         "median_ratio": round(statistics.median(ratios), 3),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -115,7 +116,9 @@ def batch(document: dict[str, Any]) -> str:
         lines.append(
             f"- {pairs['copies']} copies of a real study by two workers take "
             f"{pairs['median_ratio']:.2f} of the time of one (pairs: "
-            f"{', '.join(f'{each:.2f}' for each in pairs['ratios'])})."
+            f"{', '.join(f'{each:.2f}' for each in pairs['ratios'])}); a command for each takes "
+            f"{pairs['seconds_a_command_each']:.0f} s, two workers "
+            f"{statistics.median(pairs['seconds_two_workers']):.0f} s."
         )
     if many := document.get("many"):
         quarters = ", ".join(f"{each:.0f}" for each in many["peak_memory_mb_by_quarter"])
