@@ -20,6 +20,8 @@ from lvseg.errors import UsageError
 
 #: Access rights of a new file; the system takes away what the process's umask forbids.
 _MODE = 0o666
+#: Times that something is made which another run takes for a leftover the moment it is there.
+_TRIES = 10
 #: Hidden names of folders (a new one, an older one moved away) and of files.
 _FOLDER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.(?P<kind>part|old)")
 _FILE = re.compile(r"\.part-[0-9a-f]{16}(\..*)?")
@@ -190,7 +192,7 @@ def recover(parent: Path, name: str | None = None) -> None:
 
 def _locked(make: Callable[[], Path]) -> tuple[Path, int | None]:
     """Make a file or folder and lock it, so that no other run takes it for a leftover."""
-    while True:
+    for _ in range(_TRIES):
         path = make()
         try:
             lock = _lock(path)
@@ -199,6 +201,7 @@ def _locked(make: Callable[[], Path]) -> tuple[Path, int | None]:
         if path.exists():
             return path, lock
         _unlock(lock)
+    return make(), None
 
 
 def _lock(path: Path) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 OPTIONAL = (
     *("torch", "monai", "onnx", "onnxscript", "safetensors", "openvino", "tensorboard"),
-    *("optuna", "sqlalchemy"),
+    *("optuna", "sqlalchemy", "ray", "pyarrow", "openpyxl"),
 )
 
 CODE = f"""

@@ -193,7 +193,8 @@ class _Recorded:
             )
             return entry.failed(*explain(error))
         document = json.loads((entry.folder / MEASUREMENTS).read_text("utf-8"))
-        self.journal.done(entry.name, made, result)
+        if entry.name in self.journal.history.began:
+            self.journal.done(entry.name, made, result)  # it stood, and nobody had said so
         return replace(entry, measurements=document, skipped=True)
 
     def _differs(self, entry: Entry, made: Fingerprint) -> str:
