@@ -8,8 +8,11 @@
   tries replace an earlier result. A try is survived if every file is then the one of a batch that
   nobody killed (but for seconds, times of writing and random UIDs), and nothing else is left.
 
-Usage: ``python benchmarks/batch.py [--copies 24] [--rounds 3] [--studies 500] [--kills 100]``; 0
-leaves a part out. Small sizes are for a trial: ``--copies 4 --rounds 1 --studies 10 --kills 5``.
+- workers: the same batch on Ray (and here), of which one worker is killed at a random moment.
+
+Usage: ``python benchmarks/batch.py [--copies 24] [--rounds 3] [--studies 500] [--kills 100]
+[--ray-kills 20] [--worker-kills 20]``; 0 leaves a part out. Small sizes are for a trial:
+``--copies 4 --rounds 1 --studies 10 --kills 5 --worker-kills 2 --ray-kills 1``.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ SEED = 16
 PHANTOMS = 5
 #: Studies of a batch that is killed.
 KILLED_STUDIES = 4
+#: What makes all runs of a batch that is killed alike: workers, and threads of each.
+FIXED = ("--jobs", "2", "--threads", "1")
 #: Seconds between two looks at the memory.
 LOOK_S = 0.5
 
@@ -168,31 +173,44 @@ def faults(expected: Path, found: Path) -> list[str]:
     return told
 
 
-def kills(tries: int, work: Path) -> dict[str, Any]:
+class Whole:
+    """A batch of small phantoms that nobody killed, and how long it took."""
+
+    def __init__(self, work: Path) -> None:
+        small = PhantomOptions(
+            phases=6,
+            slices=6,
+            rows=128,
+            columns=120,
+            pixel_spacing_mm=(1.9, 1.7),
+            thickness_mm=13.0,
+        )
+        self.work = work
+        self.sources = phantoms(work / "small", small)[:KILLED_STUDIES]
+        self.out = work / "whole"
+        began = time.perf_counter()
+        finished(start(self.sources, self.out, *FIXED))
+        self.seconds = time.perf_counter() - began
+
+
+def kills(tries: int, whole: Whole) -> dict[str, Any]:
     """Kill at random moments, give the same command again, compare."""
     rng = random.Random(SEED)
-    small = PhantomOptions(
-        phases=6, slices=6, rows=128, columns=120, pixel_spacing_mm=(1.9, 1.7), thickness_mm=13.0
-    )
-    sources = phantoms(work / "kills", small)[:KILLED_STUDIES]
-    began = time.perf_counter()
-    finished(start(sources, work / "whole"))
-    whole_s = time.perf_counter() - began
     moments, not_survived = [], []
     for number in range(tries):
-        out = work / f"try-{number}"
-        again = ["--overwrite"] if number % 2 else []
-        if again:
-            shutil.copytree(work / "whole", out)
-        process = start(sources, out, *again)
-        moment = rng.uniform(0, whole_s)
+        out = whole.work / f"try-{number}"
+        again = [*FIXED, *(["--overwrite"] if number % 2 else [])]
+        if number % 2:
+            shutil.copytree(whole.out, out)
+        process = start(whole.sources, out, *again)
+        moment = rng.uniform(0, whole.seconds)
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
         killed = process.wait() == -signal.SIGKILL
-        moments.append(round(moment / whole_s, 2) if killed else None)
+        moments.append(round(moment / whole.seconds, 2) if killed else None)
         if killed:
-            finished(start(sources, out, *again))
-        told = faults(work / "whole", out)
+            finished(start(whole.sources, out, *again))
+        told = faults(whole.out, out)
         if told:
             not_survived.append({"try": number, "found": told[:5]})
         shutil.rmtree(out)
@@ -202,7 +220,47 @@ def kills(tries: int, work: Path) -> dict[str, Any]:
         "survived": tries - len(not_survived),
         "not_survived": not_survived,
         "moments_of_the_whole": moments,
-        "seconds_of_the_whole": round(whole_s, 1),
+        "seconds_of_the_whole": round(whole.seconds, 1),
+    }
+
+
+def workers_of(process: int) -> list[int]:
+    """Worker processes of a batch, here or on a Ray that it started."""
+    found = []
+    for each in tree(process)[1:]:
+        try:
+            call = Path(f"/proc/{each}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if call.startswith(b"ray::_Actor") or b"spawn_main" in call:
+            found.append(each)
+    return found
+
+
+def worker_kills(tries: int, whole: Whole, engine: str) -> dict[str, Any]:
+    """Kill one worker of each batch at a random moment of its work, compare."""
+    rng = random.Random(SEED)
+    not_survived, killed = [], 0
+    for number in range(tries):
+        out = whole.work / f"worker-{number}"
+        process = start(whole.sources, out, *FIXED, "--engine", engine)
+        while process.poll() is None and not workers_of(process.pid):
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, whole.seconds))
+        found = workers_of(process.pid)
+        if found:
+            os.kill(rng.choice(found), signal.SIGKILL)
+            killed += 1
+        finished(process)
+        told = faults(whole.out, out)
+        if told:
+            not_survived.append({"try": number, "found": told[:5]})
+        shutil.rmtree(out)
+    return {
+        "tries": tries,
+        "killed_before_the_end": killed,
+        "survived": tries - len(not_survived),
+        "not_survived": not_survived,
     }
 
 
@@ -213,6 +271,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--studies", type=int, default=500)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--worker-kills", type=int, default=20)
+    parser.add_argument("--ray-kills", type=int, default=20)
     parser.add_argument("--trial", action="store_true", help="print, save nothing")
     options = parser.parse_args()
     os.environ.pop("OMP_NUM_THREADS", None)  # the command decides
@@ -223,8 +283,14 @@ def main() -> None:
             result["pairs"] = pairs(options.copies, options.rounds, work)
         if options.studies:
             result["many"] = many(options.studies, work)
+        if options.kills or options.worker_kills or options.ray_kills:
+            whole = Whole(work)
         if options.kills:
-            result["kills"] = kills(options.kills, work)
+            result["kills"] = kills(options.kills, whole)
+        if options.worker_kills:
+            result["worker_kills"] = worker_kills(options.worker_kills, whole, "local")
+        if options.ray_kills:
+            result["ray_kills"] = worker_kills(options.ray_kills, whole, "ray")
     if options.trial:
         print(result)
         return

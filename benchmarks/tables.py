@@ -133,6 +133,12 @@ def batch(document: dict[str, Any]) -> str:
             f"{kills['tries']} batches ended as if nobody had killed them, half of them replacing "
             "earlier results."
         )
+    for key, where in (("worker_kills", "here"), ("ray_kills", "on Ray")):
+        if found := document.get(key):
+            lines.append(
+                f"- One worker {where} killed at a random moment: {found['survived']} of "
+                f"{found['tries']} batches ended as if nobody had."
+            )
     machine = document["machine"]
     return "\n".join([*lines, "", f"{machine['cores']} cores ({machine['processor']})."])
 

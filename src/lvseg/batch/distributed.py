@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ class Crew:
         self._work = work
         self._ours = not ray.is_initialized()
         if self._ours:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _own_signals():
                 warnings.simplefilter("ignore")
                 ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
         self._actor = ray.remote(num_cpus=1, max_restarts=0)(_Actor)
@@ -58,6 +60,17 @@ class Crew:
         """Leave the cluster; one that was started here ends."""
         if self._ours:
             self._ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does when it is told to stop; Ray puts its own in place."""
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.getsignal(getattr(signal, name)) for name in names}
+    yield
+    with suppress(ValueError):  # in another thread than the first
+        for name, what in before.items():
+            signal.signal(getattr(signal, name), what)
 
 
 class _Remote:
