@@ -75,11 +75,26 @@ def test_a_batch_joins_a_sheet_too(
     out: Path, tmp_path: Path, lvseg_command: Callable[..., Ended], tiny_model: Path
 ) -> None:
     sheet = tmp_path / "sheet.csv"
-    sheet.write_text("study,group\nmissing-1,control\nmissing-2,case\n")
+    sheet.write_text("study,group\nmissing-1,control\nmissing-2,case\nmissing-3,case\n")
     sources = [tmp_path / "missing-1", tmp_path / "missing-2"]
     places = ("-o", tmp_path / "new", "--model", tiny_model, "--covariates", sheet)
-    assert lvseg_command("segment", *sources, *places).status == 4
+    ended = lvseg_command("segment", *sources, *places)
+    assert ended.status == 4
+    assert ended.out.splitlines()[-1] == "  warning: in sheet.csv without a study: 1: missing-3"
+    document = lvseg_command("segment", *sources, *places, "--json").document
+    assert (document["without_row"], document["without_study"]) == ([], ["missing-3"])
     assert [row["group"] for row in rows(tmp_path / "new" / "cohort.csv")] == ["control", "case"]
+
+
+def test_a_sheet_for_one_study_is_refused(
+    phantom_dicom: Path, tmp_path: Path, lvseg_command: Callable[..., Ended], tiny_model: Path
+) -> None:
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("study,group\nheart,case\n")
+    places = ("-o", tmp_path / "new", "--model", tiny_model, "--covariates", sheet)
+    ended = lvseg_command("segment", phantom_dicom, *places)
+    assert ended.status == 2
+    assert "two or more studies" in ended.err
 
 
 def test_an_earlier_table_elsewhere_stays_without_overwrite(

@@ -208,13 +208,18 @@ def test_a_sheet_is_joined_by_study_and_both_sides_tell_what_lacks(
     sheet = tmp_path / "sheet.csv"
     lines = [("sex", "study", "age"), ("F", " p1 ", "61"), ("M", "p7", ""), ("", "", "")]
     sheet.write_text("\ufeff" + "\r\n".join(comma.join(line) for line in lines), "utf-8")
-    rows, lacking, unknown = joined(ROWS, read_covariates(sheet))
+    found = joined(ROWS, read_covariates(sheet))
+    rows = found.rows
     assert list(rows[0])[:4] == ["study", "sex", "age", "verdict"]
     assert [(row["study"], row["sex"], row["age"]) for row in rows] == [
         ("p1", "F", "61"),
         ("p2", None, None),
     ]
-    assert (lacking, unknown) == (("p2",), ("p7",))
+    assert (found.without_row, found.without_study) == (("p2",), ("p7",))
+    assert found.lines("s.csv") == [
+        "  warning: without a row in s.csv: 1: p2",
+        "  warning: in s.csv without a study: 1: p7",
+    ]
 
 
 @pytest.mark.parametrize(

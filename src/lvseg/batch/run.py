@@ -238,7 +238,7 @@ class _Recorded:
     def _table(self) -> list[cohort.Row]:
         rows = cohort.by_name(self.rows.values())
         sheet = self.batch.covariates
-        return rows if sheet is None else cohort.joined(rows, sheet)[0]
+        return rows if sheet is None else cohort.joined(rows, sheet).rows
 
     def _write_table(self) -> None:
         path = self.batch.root / cohort.TABLE

@@ -121,7 +121,7 @@ def segment(
     where it was stopped: finished studies are skipped.
     """
     from lvseg import batch
-    from lvseg.cohort import read_covariates
+    from lvseg.cohort import by_name, joined, read_covariates
     from lvseg.output import OutputOptions, chosen_formats
 
     out.blank |= {"studies": [], "findings": []}
@@ -132,8 +132,8 @@ def segment(
     ):
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"expected {name} above 0 {unit}, found {value:g}")
-    both = pair_files(pair)
-    if not sources and both is None:
+    pair_of = pair_files(pair)
+    if not sources and pair_of is None:
         raise UsageError("expected a SOURCE, or --pair ED=FILE --pair ES=FILE, found neither")
     fractional = seg_type is SegType.fractional
     chosen = load_settings(settings, flips=flips)
@@ -153,12 +153,21 @@ def segment(
     sheet = None if covariates is None else read_covariates(covariates)
     batch.open_root(output)
     with out.progress("looking for studies"):
-        planned = batch.plan(sources or (), output, both)
+        planned = batch.plan(sources or (), output, pair_of)
+    if sheet is not None and len(planned) < 2:
+        raise UsageError(
+            "expected two or more studies for --covariates, found one: see lvseg table"
+        )
     studies = batch.Batch(output, work, limits, engine.value, sheet)
     with optional_libraries():
         entries = tell(out, studies, planned)
     finished = batch.studies_of(entries)
-    out.result(out.blank, batch_line(entries))
+    lines = [batch_line(entries)]
+    if sheet is not None:
+        both = joined(by_name(batch.collect(output).values()), sheet)
+        out.blank |= {"without_row": both.without_row, "without_study": both.without_study}
+        lines += both.lines(sheet.name)
+    out.result(out.blank, "\n".join(lines))
     return batch.status_of(finished)
 
 

@@ -12,9 +12,6 @@ from lvseg.cli.options import CovariatesSheet
 from lvseg.cli.output import Output
 from lvseg.errors import UsageError
 
-#: Names that a line for people lists at most.
-MOST_NAMES = 5
-
 
 @command("table", example="lvseg table out -o cohort.xlsx")
 def table(
@@ -60,17 +57,9 @@ def table(
     document |= {"failed": sum(bool(row["exit"]) for row in rows), "without_study": []}
     lines: list[str] = []
     if sheet is not None:
-        rows, lacking, unknown = cohort.joined(rows, sheet)
-        document |= {"without_row": lacking, "without_study": unknown}
-        lines += [
-            f"  warning: {what}: {len(names)}: {', '.join(names[:MOST_NAMES])}"
-            + (", ..." if len(names) > MOST_NAMES else "")
-            for names, what in (
-                (lacking, f"without a row in {sheet_name(covariates)}"),
-                (unknown, f"in {sheet_name(covariates)} without a study"),
-            )
-            if names
-        ]
+        both = cohort.joined(rows, sheet)
+        rows, lines = both.rows, both.lines(sheet.name)
+        document |= {"without_row": both.without_row, "without_study": both.without_study}
     written = [cohort.write_table(rows, output or results / cohort.TABLE)]
     if output is None:
         with out.progress("page"):
@@ -79,8 +68,3 @@ def table(
     head = f"{document['studies']} studies, {document['failed']} failed: "
     out.result(document, "\n".join([head + " ".join(map(str, written)), *lines]))
     return 0
-
-
-def sheet_name(path: Path | None) -> str:
-    """How a line names the sheet."""
-    return "the sheet" if path is None else path.name

@@ -1,6 +1,6 @@
 """Cohort: the studies of an output folder as one table and one page."""
 
-from lvseg.cohort.covariates import Covariates, joined, read_covariates
+from lvseg.cohort.covariates import Covariates, Joined, joined, read_covariates
 from lvseg.cohort.page import PAGE, write_page
 from lvseg.cohort.rows import Row, by_name, failed_row, read_document, read_rows, study_row
 from lvseg.cohort.table import TABLE, write_table
@@ -9,6 +9,7 @@ __all__ = [
     "PAGE",
     "TABLE",
     "Covariates",
+    "Joined",
     "Row",
     "by_name",
     "failed_row",

@@ -13,12 +13,15 @@ from lvseg.errors import UsageError
 
 #: The column that names the study.
 KEY = "study"
+#: Names that a line for people lists at most.
+MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Covariates:
     """A sheet: its columns without that of the study, and study -> column -> text."""
 
+    name: str
     columns: tuple[str, ...]
     rows: Mapping[str, Mapping[str, str]]
 
@@ -66,16 +69,36 @@ def read_covariates(path: Path) -> Covariates:
         if study in rows:
             raise UsageError(f"expected every study once in {path}, found {study} twice")
         rows[study] = found
-    return Covariates(columns, rows)
+    return Covariates(path.name, columns, rows)
 
 
-def joined(
-    rows: Iterable[Row], covariates: Covariates
-) -> tuple[list[Row], tuple[str, ...], tuple[str, ...]]:
-    """Rows with the columns of the sheet after the study.
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Rows with the columns of a sheet after the study.
 
-    :returns: the rows, studies that the sheet lacks, and names of the sheet without a study.
+    :param without_row: studies that the sheet lacks; :param without_study: its names that are none.
     """
+
+    rows: list[Row]
+    without_row: tuple[str, ...]
+    without_study: tuple[str, ...]
+
+    def lines(self, sheet: str) -> list[str]:
+        """Tell people what one side lacks, a line a side."""
+        sides = (
+            (self.without_row, f"without a row in {sheet}"),
+            (self.without_study, f"in {sheet} without a study"),
+        )
+        return [
+            f"  warning: {what}: {len(names)}: {', '.join(names[:MOST_NAMES])}"
+            + (", ..." if len(names) > MOST_NAMES else "")
+            for names, what in sides
+            if names
+        ]
+
+
+def joined(rows: Iterable[Row], covariates: Covariates) -> Joined:
+    """Join a sheet to the rows, by study."""
     whole, lacking = [], []
     names = set()
     for row in rows:
@@ -86,4 +109,5 @@ def joined(
             lacking.append(study)
         added = {name: (found or {}).get(name) or None for name in covariates.columns}
         whole.append({KEY: study, **added, **row})
-    return whole, tuple(lacking), tuple(name for name in covariates.rows if name not in names)
+    unknown = tuple(name for name in covariates.rows if name not in names)
+    return Joined(whole, tuple(lacking), unknown)
