@@ -10,13 +10,13 @@ import pytest
 from lvseg.batch import engine
 from lvseg.batch.engine import Limits, Lost, Worker, run_tasks
 from lvseg.batch.study import Outcome, Task
+from lvseg.batch.waiting import Waiting
 from lvseg.errors import ModelError, StudyLimitError, WorkerLostError
-from lvseg.read import StudyRef
 
 
 def tasks(count: int) -> list[Task]:
     return [
-        Task(place, StudyRef(f"p{place}", "dicom", f"p{place}"), Path(f"out/p{place}"), f"p{place}")
+        Task(place, Waiting(f"p{place}", (), b""), Path(f"out/p{place}"), f"p{place}")
         for place in range(count)
     ]
 

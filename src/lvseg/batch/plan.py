@@ -6,16 +6,14 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lvseg.atomic import recover
+from lvseg.batch.waiting import Waiting
 from lvseg.errors import NotACineError, UsageError
 from lvseg.failures import unreadable
 from lvseg.issues import Issue
 from lvseg.names import readable, told_apart
-
-if TYPE_CHECKING:
-    from lvseg.read import StudyRef
 
 #: Exit status of a batch in which some studies failed.
 BATCH_FAILED = 4
@@ -38,7 +36,7 @@ class Entry:
 
     source: str
     name: str = ""
-    study: StudyRef | None = None
+    study: Waiting | None = None
     folder: Path | None = None
     alone: bool = True
     fault: Exception | None = None
@@ -101,12 +99,14 @@ def plan(sources: Iterable[Path], root: Path, pair: tuple[Path, Path] | None = N
         else:
             alone = len(studies) == 1
             planned += [
-                Entry(shown if alone else each.location or shown, study=each, alone=alone)
+                Entry(
+                    shown if alone else each.location or shown, study=Waiting.of(each), alone=alone
+                )
                 for each in studies
             ]
     if pair is not None:
         ref = pair_ref(*pair)
-        planned.append(Entry(ref.location, study=ref))
+        planned.append(Entry(ref.location, study=Waiting.of(ref)))
     names = told_apart([_parts(entry) for entry in planned])
     return [
         replace(entry, name=name, folder=root / name if entry.study else None)
@@ -115,10 +115,15 @@ def plan(sources: Iterable[Path], root: Path, pair: tuple[Path, Path] | None = N
 
 
 def _parts(entry: Entry) -> tuple[str, ...]:
-    """The parts of the path that name a study, found or not."""
+    """The parts of the path that name a study, found or not: it keeps its name when it is."""
+    from lvseg.read.studies import source_parts
+
     if entry.study is not None:
         return entry.study.parts or (entry.study.name,)
-    return Path(entry.source).absolute().parts[1:] or ("",)
+    try:
+        return source_parts(Path(entry.source))
+    except OSError:  # a folder that may not be looked into, a name that is too long
+        return Path(entry.source).absolute().parts[1:] or ("",)
 
 
 def open_root(root: Path) -> None:

@@ -155,7 +155,7 @@ class _Recorded:
         for entry in self.planned:
             if entry.study is not None:
                 try:
-                    source = quick_fingerprint(entry.study)
+                    source = quick_fingerprint(entry.study.ref())
                 except OSError as error:
                     yield replace(entry, study=None, fault=unreadable(entry.source, error))
                     continue
@@ -203,7 +203,7 @@ class _Recorded:
         own = self.fingerprints[entry.name]
         other = made.differs(own)
         if other == "source" and made.content is not None and entry.study is not None:
-            own = replace(own, content=byte_fingerprint(entry.study))
+            own = replace(own, content=byte_fingerprint(entry.study.ref()))
         return made.differs(own)
 
     def _task(self, place: int, entry: Entry) -> Task:

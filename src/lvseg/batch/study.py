@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from lvseg.batch.waiting import Waiting
 from lvseg.errors import LabelMapError, StudyLimitError
 from lvseg.failures import explain, unreadable
 from lvseg.output import OutputOptions, check_free, write_study
@@ -17,7 +18,6 @@ from lvseg.settings import Settings
 if TYPE_CHECKING:
     from lvseg.pipeline import Progress
     from lvseg.predict import Predictor, Runtime
-    from lvseg.read import StudyRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Task:
     """
 
     place: int
-    study: StudyRef
+    study: Waiting
     folder: Path
     source: str
     alone: bool = True
@@ -101,13 +101,10 @@ def do_study(
     started = perf_counter()
     try:
         check_free(task.folder, overwrite=task.replace)
-        result = run(
-            task.study, predictor, work.settings, spacing_mm=work.spacing_mm, progress=progress
-        )
-        content = byte_fingerprint(task.study) if task.digest else None
-        document = write_study(
-            result, task.folder, work.options, task.study, overwrite=task.replace
-        )
+        ref = task.study.ref()
+        result = run(ref, predictor, work.settings, spacing_mm=work.spacing_mm, progress=progress)
+        content = byte_fingerprint(ref) if task.digest else None
+        document = write_study(result, task.folder, work.options, ref, overwrite=task.replace)
     except Exception as failure:
         return _failed(task, work, failure, perf_counter() - started)
     return Outcome(

@@ -133,7 +133,7 @@ def _nothing(
     )
 
 
-def _source_parts(source: Path) -> tuple[str, ...]:
+def source_parts(source: Path) -> tuple[str, ...]:
     """The parts of the path of a source; of one named after its kind, those of its parent."""
     folder = source.parent if source.name.upper() == DICOMDIR else source
     parts = parts_as_given(folder)
@@ -155,7 +155,7 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
         uid: [frame for each in uids for frame in with_images[each]]
         for uid, uids in uids_of.items()
     }
-    parts = _source_parts(source)
+    parts = source_parts(source)
     own = {uid: _own_folder(source, group) for uid, group in imaging.items()}
     counts = Counter(safe_name(each[-1]) for each in own.values() if each)
     refs = []
