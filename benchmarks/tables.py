@@ -143,9 +143,11 @@ def training_curve(document: dict[str, Any]) -> str:
 def installed_size(document: dict[str, Any]) -> str:
     """A sentence."""
     seconds = ", ".join(f"{value:.1f}" for value in document["demo_s"])
+    extra = document["extra"]
+    parts = f"with the optional part {extra}" if extra else "without optional parts"
     return (
-        f"{document['installed_mb']:.0f} MB in a fresh environment, everything that comes with it "
-        "included "
+        f"{document['installed_mb']:.0f} MB in a fresh environment {parts}, everything that comes "
+        "with it included "
         f"(written by `{document['command']}`); `lvseg demo` took {seconds} seconds there, "
         "three times in a row."
     )

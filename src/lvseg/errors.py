@@ -6,6 +6,7 @@
       UsageError          MissingExtraError (also an ImportError)
       ReadError           NotACineError (LabelMapError)  InconsistentStackError
                           UnsupportedEncodingError
+                          AlteredResultError
       GeometryError       UnknownSpacingError  IrregularStackError  GeometryMismatchError
       ModelError          ModelCardError  ModelHashError  ModelInputError
       MeasureError        PhaseError
@@ -64,6 +65,10 @@ class InconsistentStackError(ReadError):
 
 class UnsupportedEncodingError(ReadError):
     """The pixels are stored in a way that no installed decoder reads."""
+
+
+class AlteredResultError(ReadError):
+    """The files of a result are not those that its manifest names."""
 
 
 class GeometryError(LvsegError):
