@@ -3,7 +3,7 @@
 ::
 
     LvsegError
-      UsageError          MissingExtraError (also an ImportError)
+      UsageError          MissingExtraError (also an ImportError)  DivergedError
       ReadError           NotACineError (LabelMapError)  InconsistentStackError
                           UnsupportedEncodingError
                           AlteredResultError
@@ -43,6 +43,10 @@ class MissingExtraError(UsageError, ImportError):
             f"{feature} needs the optional part '{extra}', which is not installed: "
             f"run  pip install 'lvseg[{extra}]'"
         )
+
+
+class DivergedError(UsageError):
+    """A training broke down: its loss is no number any more."""
 
 
 class ReadError(LvsegError):
