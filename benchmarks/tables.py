@@ -315,6 +315,42 @@ def int8(document: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def determinism(document: dict[str, Any]) -> str:
+    """One row a way."""
+    rows = []
+    first_of = {}
+    for row in document["ways"]:
+        same = first_of.setdefault(row["result_sha256"], row["way"])
+        rows.append(
+            [
+                row["way"],
+                "" if same == row["way"] else f"as {same}",
+                f"{row['largest_probability_difference']:.1e}",
+                f"{row['mask_pixels_that_differ']} of {row['mask_pixels']}",
+                f"{row['edv_ml_difference']:.2f}, {row['esv_ml_difference']:.2f}",
+                f"{row['ef_percent_difference']:.2f}",
+            ]
+        )
+    head = [
+        "way",
+        "bytes",
+        "probability, at most",
+        "pixels of the mask",
+        "EDV, ESV ml",
+        "EF points",
+    ]
+    return markdown(head, rows)
+
+
+def training_kills(document: dict[str, Any]) -> str:
+    """A sentence."""
+    return (
+        f"{document['killed']} trainings killed at random moments: {document['usable']} left "
+        f"checkpoints that can be read, {document['equal']} were resumed to the bytes of a run "
+        "that nobody stopped."
+    )
+
+
 #: Page -> its tables.
 PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "README.md": {
@@ -339,6 +375,7 @@ PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     },
     "docs/quality.md": {"calibration": calibration},
     "docs/paper.md": {"paper-small": paper},
+    "docs/determinism.md": {"determinism": determinism, "training-kills": training_kills},
 }
 
 
