@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -80,6 +81,17 @@ def test_killed_at_any_operation_on_a_file(
         again = kill_maker.train(OPTIONS, dataset, stopped)
         assert again.status == 0
         assert_same(run, stopped)
+
+
+def test_a_document_that_was_left_behind_by_its_tensors_is_put_right(
+    straight: tuple[Path, int], dataset: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(straight[0], tmp_path / "run")
+    document = json.loads((run / "last.json").read_text())
+    document["progress"] |= {"epoch": 1, "step": 1}
+    (run / "last.json").write_text(json.dumps(document))
+    assert checkpoint.read_options(run)[1].epoch == 2  # that of the tensors counts
+    assert_same(straight[0], fit(OPTIONS, dataset, run, resume=True))
 
 
 def fit(options: TrainOptions, dataset: Path, run: Path, *, resume: bool = False) -> Path:
@@ -205,8 +217,6 @@ def truncate(path: Path) -> None:
 def test_a_damaged_run_is_one_named_error(
     file: str, damage: object, straight: tuple[Path, int], dataset: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     run = shutil.copytree(straight[0], tmp_path / "run")
     damage(run / file)  # type: ignore[operator]
     with pytest.raises(LvsegError, match=r"from a copy, or start a new run") as caught:
