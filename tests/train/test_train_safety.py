@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 from train_maker import make_dataset, tiny_options  # noqa: E402
 
-from lvseg.errors import DivergedError, LvsegError, ModelError, UsageError  # noqa: E402
+from lvseg.errors import DivergedError, UsageError  # noqa: E402
 from lvseg.train import checkpoint, trainer  # noqa: E402
 from lvseg.train.options import TrainOptions  # noqa: E402
 from lvseg.train.run_folder import exclusive_lock  # noqa: E402
@@ -90,7 +90,6 @@ def test_a_document_that_was_left_behind_by_its_tensors_is_put_right(
     document = json.loads((run / "last.json").read_text())
     document["progress"] |= {"epoch": 1, "step": 1}
     (run / "last.json").write_text(json.dumps(document))
-    assert checkpoint.read_options(run)[1].epoch == 2  # that of the tensors counts
     assert_same(straight[0], fit(OPTIONS, dataset, run, resume=True))
 
 
@@ -196,30 +195,3 @@ def test_two_trainings_do_not_share_a_folder(dataset: Path, tmp_path: Path) -> N
         pytest.raises(UsageError, match=r"expected no other training in .*, found one going on"),
     ):
         fit(OPTIONS, dataset, tmp_path / "run")
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-@pytest.mark.parametrize(
-    ("file", "damage"),
-    [
-        ("last.json", truncate),
-        ("last.json", lambda path: path.write_text("[]")),
-        ("last.json", lambda path: path.write_text("{}")),
-        ("last.json", lambda path: path.write_bytes(b"\xff\xfe")),
-        ("last.safetensors", truncate),
-        ("last.safetensors", lambda path: path.write_bytes(b"")),
-        ("log.csv", lambda path: path.write_text("epoch,step\none,two\n")),
-    ],
-)
-def test_a_damaged_run_is_one_named_error(
-    file: str, damage: object, straight: tuple[Path, int], dataset: Path, tmp_path: Path
-) -> None:
-    run = shutil.copytree(straight[0], tmp_path / "run")
-    damage(run / file)  # type: ignore[operator]
-    with pytest.raises(LvsegError, match=r"from a copy, or start a new run") as caught:
-        fit(OPTIONS, dataset, run, resume=True)
-    assert isinstance(caught.value, ModelError)
-    assert json.loads((straight[0] / "last.json").read_text())["progress"]["epoch"] == 2

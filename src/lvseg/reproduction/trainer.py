@@ -168,6 +168,7 @@ def fit_frames(
         if checkpoint.read_document(run)["options"] != options.model_dump(mode="json"):
             raise UsageError(f"{run} was started with other options: name a new folder")
         progress = checkpoint.restore(run, state)
+        checkpoint.put_right(run, progress)
     log = read_log(run)[: progress.epoch]
     run.mkdir(parents=True, exist_ok=True)
     for epoch in range(progress.epoch, options.epochs):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Generator, Tensor, nn
@@ -89,11 +87,18 @@ def save(
         "data": data,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
-    _write_document(run / f"{name}.json", document)
+    write_text(run / f"{name}.json", json.dumps(document, indent=1) + "\n")
 
 
-def _write_document(path: Path, document: dict[str, Any]) -> None:
-    write_text(path, json.dumps(document, indent=1) + "\n")
+def put_right(run: Path, progress: TrainingProgress) -> None:
+    """Give the document of ``last`` the progress of its tensors.
+
+    They are written first: a run that was stopped between the two left the document behind.
+    """
+    document = read_document(run, "last")
+    if document["progress"] != asdict(progress):
+        document["progress"] = asdict(progress)
+        write_text(run / "last.json", json.dumps(document, indent=1) + "\n")
 
 
 def read_options(
@@ -101,7 +106,7 @@ def read_options(
 ) -> tuple[TrainOptions, TrainingProgress, dict[str, Any]]:
     """Options, progress and data record of a checkpoint of ``lvseg train``.
 
-    :raises ModelError: the folder holds no checkpoint, or a damaged one.
+    :raises ModelError: the folder holds no checkpoint.
     :raises UsageError: it is not one of ``lvseg train``, or of another version with other options.
     """
     document = read_document(run, name)
@@ -112,64 +117,26 @@ def read_options(
             f"expected a run of lvseg train of this version in {run}, found other options "
             f"({error.errors()[0]['msg']}): start a new run"
         ) from error
-    with _whole(run, name):
-        return options, TrainingProgress(**document["progress"]), document["data"]
+    return options, TrainingProgress(**document["progress"]), document["data"]
 
 
 def read_document(run: Path, name: str = "last") -> dict[str, Any]:
     """What stands beside the tensors of a checkpoint: ``options``, ``progress``, ``data``.
 
-    The progress is that of the tensors.
-
-    :raises ModelError: the folder holds no checkpoint, or a damaged one.
+    :raises ModelError: the folder holds no checkpoint.
     """
     path = run / f"{name}.json"
     if not path.is_file() or not path.with_suffix(".safetensors").is_file():
         raise ModelError(f"expected a training run with {path.name}, found none in {run}")
-    with _whole(run, name):
-        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        document["progress"] = asdict(_progress_of(path.with_suffix(".safetensors")))
-        return {**document, "options": document["options"], "data": document["data"]}
-
-
-def _progress_of(tensors: Path) -> TrainingProgress:
-    with safe_open(tensors, "pt") as file:
-        return TrainingProgress(**json.loads(file.metadata()["progress"]))
-
-
-@contextmanager
-def _whole(run: Path, name: str) -> Iterator[None]:
-    """Say of a checkpoint that it is damaged, whatever reading it runs into."""
-    try:
-        yield
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        text = str(error).splitlines()
-        raise ModelError(
-            f"expected a whole checkpoint '{name}' in {run}, found a damaged one "
-            f"({type(error).__name__}: {text[0] if text else ''}): take the folder from a copy, or "
-            "start a new run"
-        ) from error
+    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return document
 
 
 def restore(run: Path, state: State) -> TrainingProgress:
-    """Put the state of ``last`` back, so that training goes on as if it had not stopped.
-
-    A run that was stopped between the two files of the checkpoint gets the second one too.
-
-    :raises ModelError: it is damaged, or of another network.
-    """
-    path = run / "last.json"
-    with _whole(run, "last"):
-        progress = _restore(path.with_suffix(".safetensors"), state)
-        document = json.loads(path.read_text("utf-8"))
-        stale = document["progress"] != asdict(progress)
-    if stale:
-        _write_document(path, document | {"progress": asdict(progress)})
-    return progress
-
-
-def _restore(path: Path, state: State) -> TrainingProgress:
-    progress, tensors = _progress_of(path), load_file(path)
+    """Put the state of ``last`` back, so that training goes on as if it had not stopped."""
+    with safe_open(run / "last.safetensors", "pt") as file:
+        progress = TrainingProgress(**json.loads(file.metadata()["progress"]))
+    tensors = load_file(run / "last.safetensors")
     state.network.load_state_dict(_part(tensors, "network."))
     state.ema.load_state_dict(_part(tensors, "ema."))
     values: dict[int, dict[str, Tensor]] = {}
@@ -187,12 +154,8 @@ def _restore(path: Path, state: State) -> TrainingProgress:
 
 
 def load_ema(run: Path, name: str, network: nn.Module) -> None:
-    """Load the averaged weights of a checkpoint into ``network``.
-
-    :raises ModelError: it is damaged, or of another network.
-    """
-    with _whole(run, name):
-        network.load_state_dict(_part(load_file(run / f"{name}.safetensors"), "ema."))
+    """Load the averaged weights of a checkpoint into ``network``."""
+    network.load_state_dict(_part(load_file(run / f"{name}.safetensors"), "ema."))
 
 
 @torch.no_grad()

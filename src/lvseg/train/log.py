@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lvseg.atomic import atomic_write, write_text
-from lvseg.errors import ModelError
 
 Figures = Mapping[str, float]
 LOG_FIELDS = (
@@ -47,23 +46,13 @@ def _columns(log: Sequence[Figures]) -> list[str]:
 
 
 def read_log(run: Path) -> list[dict[str, float]]:
-    """Rows of ``log.csv`` without the blanks; no file, no rows.
-
-    :raises ModelError: it holds something other than numbers.
-    """
-    path = run / "log.csv"
-    if not path.is_file():
+    """Rows of ``log.csv`` without the blanks; no file, no rows."""
+    if not (run / "log.csv").is_file():
         return []
+    with (run / "log.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
     whole = ("epoch", "step")  # written again as they were
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
-        return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
-    except (ValueError, TypeError, csv.Error) as error:
-        raise ModelError(
-            f"expected a number in each cell of {path}, found other text ({error}): take the "
-            "folder from a copy, or start a new run"
-        ) from error
+    return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
 
 
 def draw_curves(log: Sequence[Figures], path: Path) -> None:

@@ -176,7 +176,9 @@ def _progress(options: TrainOptions, run: Path, resume: bool, state: State) -> T
         raise UsageError(f"{run} holds a run already: add --resume, or name a new folder")
     if checkpoint.read_options(run)[0] != options:
         raise UsageError(f"{run} was started with other options: name a new folder")
-    return checkpoint.restore(run, state)
+    progress = checkpoint.restore(run, state)
+    checkpoint.put_right(run, progress)
+    return progress
 
 
 def _record(dataset: Path, data: Slices, init_from: Path | None) -> dict[str, Any]:
