@@ -170,9 +170,11 @@ def training_curve(document: dict[str, Any]) -> str:
 def installed_size(document: dict[str, Any]) -> str:
     """A sentence."""
     seconds = ", ".join(f"{value:.1f}" for value in document["demo_s"])
+    extra = document["extra"]
+    parts = f"with the optional part {extra}" if extra else "without optional parts"
     return (
-        f"{document['installed_mb']:.0f} MB in a fresh environment, everything that comes with it "
-        "included "
+        f"{document['installed_mb']:.0f} MB in a fresh environment {parts}, everything that comes "
+        "with it included "
         f"(written by `{document['command']}`); `lvseg demo` took {seconds} seconds there, "
         "three times in a row."
     )
@@ -340,6 +342,42 @@ def int8(document: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def determinism(document: dict[str, Any]) -> str:
+    """One row a way."""
+    rows = []
+    first_of = {}
+    for row in document["ways"]:
+        same = first_of.setdefault(row["result_sha256"], row["way"])
+        rows.append(
+            [
+                row["way"],
+                "" if same == row["way"] else f"as {same}",
+                f"{row['largest_probability_difference']:.1e}",
+                f"{row['mask_pixels_that_differ']} of {row['mask_pixels']}",
+                f"{row['edv_ml_difference']:.2f}, {row['esv_ml_difference']:.2f}",
+                f"{row['ef_percent_difference']:.2f}",
+            ]
+        )
+    head = [
+        "way",
+        "bytes",
+        "probability, at most",
+        "pixels of the mask",
+        "EDV, ESV ml",
+        "EF points",
+    ]
+    return markdown(head, rows)
+
+
+def training_kills(document: dict[str, Any]) -> str:
+    """A sentence."""
+    return (
+        f"{document['killed']} trainings killed at random moments: {document['usable']} left "
+        f"checkpoints that can be read, {document['equal']} were resumed to the bytes of a run "
+        "that nobody stopped."
+    )
+
+
 #: Page -> its tables.
 PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "README.md": {
@@ -364,6 +402,7 @@ PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "docs/batches.md": {"batch": batch},
     "docs/quality.md": {"calibration": calibration},
     "docs/paper.md": {"paper-small": paper},
+    "docs/determinism.md": {"determinism": determinism, "training-kills": training_kills},
 }
 
 

@@ -35,7 +35,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     choose the format by suffix. Missing folders are made. On an exception the temporary file is
     removed and an older file at ``path`` stays as it was.
 
-    :raises UsageError: the folder cannot be made or written.
+    :raises UsageError: the folder cannot be made or written, or the disk is full.
     """
     path = Path(path)
     suffix = "".join(path.suffixes[-2:])
@@ -57,9 +57,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         _to_disk(temporary)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        lost = isinstance(error, FileNotFoundError)
+        if isinstance(error, OSError) and not lost and error.filename in (None, str(temporary)):
+            raise UsageError(
+                f"cannot write {path}: {error.strerror or error}; "
+                "check the space and the permissions there"
+            ) from error
         raise
     finally:
         _unlock(lock)

@@ -3,9 +3,9 @@
 ::
 
     LvsegError
-      UsageError          MissingExtraError (also an ImportError)
+      UsageError          MissingExtraError (also an ImportError)  DivergedError
       ReadError           NotACineError (LabelMapError)  InconsistentStackError
-                          UnsupportedEncodingError  StudyLimitError
+                          UnsupportedEncodingError  StudyLimitError  AlteredResultError
       GeometryError       UnknownSpacingError  IrregularStackError  GeometryMismatchError
       ModelError          ModelCardError  ModelHashError  ModelInputError
       MeasureError        PhaseError
@@ -46,6 +46,10 @@ class MissingExtraError(UsageError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         return type(self), (self.feature, self.extra)  # from one process to another
+
+
+class DivergedError(UsageError):
+    """A training broke down: its loss is no number any more."""
 
 
 class ReadError(LvsegError):
@@ -92,6 +96,10 @@ class StudyLimitError(ReadError):
             f"expected a study that takes at most {limit_s:g} s, found no end by then in {source}: "
             "give it alone with a longer --study-timeout"
         )
+
+
+class AlteredResultError(ReadError):
+    """The files of a result are not those that its manifest names."""
 
 
 class GeometryError(LvsegError):

@@ -85,7 +85,10 @@ def test_a_dicom_study_gets_its_folder(segment: Segment) -> None:
         "heart/segmentation.dcm",
         "heart/report.dcm",
         "heart/report.html",
+        "heart/manifest.json",
     }
+    page = out / "heart" / "report.html"
+    assert ended.out.splitlines()[-1] == f"open {page} in a browser"
     measurements = json.loads((out / "heart" / "measurements.json").read_text())
     assert set(measurements) >= KEYS
     assert measurements["model"]["name"] == "tiny"
@@ -144,7 +147,8 @@ def test_a_picture_gets_a_mask_and_an_overlay_of_its_size(segment: Segment) -> N
     assert "EDV unknown" in ended.out
     (folder,) = segment.out.iterdir()
     names = {path.name for path in folder.iterdir()}
-    assert names == {f"{folder.name}_mask.png", f"{folder.name}_overlay.png", "measurements.json"}
+    pictures = {f"{folder.name}_mask.png", f"{folder.name}_overlay.png"}
+    assert names == {*pictures, "measurements.json", "manifest.json"}
     with Image.open(folder / f"{folder.name}_mask.png") as image:
         mask = np.asarray(image)
     assert mask.shape == (80, 72)
@@ -181,7 +185,7 @@ def test_spacing_of_a_picture_is_used_and_never_guessed(segment: Segment) -> Non
 def test_formats_choose_the_files(formats: str, names: set[str], segment: Segment) -> None:
     assert segment(segment.heart, "--formats", formats).status == 0
     found = {path.name for path in (segment.out / "heart").iterdir()}
-    assert found == {*names, "measurements.json"}
+    assert found == {*names, "measurements.json", "manifest.json"}
 
 
 @pytest.mark.parametrize("name", ["dicom-seg", "dicom-sr", "nifti"])
@@ -322,7 +326,7 @@ def test_an_earlier_result_stays_without_overwrite(segment: Segment) -> None:
     (segment.out / "heart" / "notes.txt").write_text("mine")
     assert segment(segment.heart, "--overwrite", "--formats", "contours").status == 0
     names = {path.name for path in (segment.out / "heart").iterdir()}
-    assert names == {"measurements.json", "contours.json", "notes.txt"}
+    assert names == {"measurements.json", "manifest.json", "contours.json", "notes.txt"}
 
 
 def test_a_defect_in_one_study_is_1_and_the_others_go_on(

@@ -184,6 +184,22 @@ def test_replacing_a_result_drops_old_files_of_ours_and_keeps_those_of_the_user(
     assert [path.name for path in tmp_path.iterdir()] == ["study"]
 
 
+def test_a_full_disk_leaves_the_earlier_file_and_says_so(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "last.json", "old")
+
+    def fail(error: OSError) -> None:
+        with atomic_write(target) as temporary:
+            temporary.write_text("ne")
+            raise error
+
+    with pytest.raises(UsageError, match=r"cannot write .*last\.json: No space left.*check"):
+        fail(OSError(28, "No space left on device"))
+    with pytest.raises(FileNotFoundError):  # of another file: it says so itself
+        fail(FileNotFoundError(2, "No such file or directory", "elsewhere"))
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["last.json"]
+
+
 def test_a_full_disk_leaves_the_earlier_result_and_says_so(tmp_path: Path) -> None:
     target = earlier_result(tmp_path / "study")
 

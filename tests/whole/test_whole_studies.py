@@ -90,6 +90,7 @@ def test_segment_writes_what_the_contract_says(single: Path) -> None:
         "segmentation.dcm",
         "report.dcm",
         "report.html",
+        "manifest.json",
     }
     document = json.loads((single / "measurements.json").read_text())
     assert document["study"]["slices"] == 12

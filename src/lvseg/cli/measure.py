@@ -29,7 +29,8 @@ def measure(
     """Measure an existing mask, of any tool.
 
     In a NIfTI or picture 0 and 1, or 0 and 255, are background and cavity; other values need
-    --label.
+    --label. With --cine STUDY the mask takes its spacing and times from the study it was drawn on,
+    and is checked against its images.
     """
     from lvseg.intervals import with_intervals
     from lvseg.measurement import measure as measure_mask
@@ -49,6 +50,10 @@ def measure(
         values, noticed = result.measurements, result.issues
     document = mask_document(str(mask), labels, values, noticed)
     out.result(document, measure_text(values, noticed))
+    if cine is None and values.edv_ml is None:
+        out.note(
+            "--cine STUDY, the study of the mask, gives the spacing and times that are missing"
+        )
     return 0
 
 

@@ -147,11 +147,13 @@ def found_models() -> list[dict[str, Any]]:
 
     rows = []
     for each in model_store.shipped():
-        row: dict[str, Any] = {"name": each.name, "folder": each.folder, "verified": True}
+        row: dict[str, Any] = {"name": each.name, "default": each.default}
+        row |= {"folder": each.folder, "verified": True}
         try:
             card = model_store.verify(each.folder)
             row |= {"version": card.version, "parameters": card.parameters, "sha256": card.sha256}
             row |= {"licence": card.licence, "scores": card.scores, "error": None}
+            row |= {"labels": [label.word for label in card.labels]}
         except LvsegError as error:
             row |= {"verified": False, "error": str(error)}
         rows.append(row)

@@ -27,7 +27,7 @@ from lvseg.cli.options import (
 )
 from lvseg.cli.output import Bar, Output
 from lvseg.errors import UsageError
-from lvseg.formats import FORMATS
+from lvseg.formats import FORMATS, REPORT
 
 if TYPE_CHECKING:
     from lvseg.batch import Batch, Entry
@@ -200,12 +200,12 @@ def tell(out: Output, studies: Batch, planned: Sequence[Entry]) -> list[Entry]:
 
 
 def batch_line(entries: Sequence[Entry]) -> str:
-    """How a batch went; nothing for one study alone, whose own line says it."""
+    """How a batch went, and what to open; one study alone has a line of its own."""
     failed = [entry.label for entry in entries if entry.exit]
     maps = [entry.source for entry in entries if entry.left_out]
     before = sum(entry.skipped for entry in entries)
     studies = len(entries) - len(maps)
-    lines = []
+    lines = report_line([each.folder for each in entries if each.folder and not each.exit])
     if studies > 1 or before:
         done = f"{studies - len(failed)} done" + (f", {before} of them before" if before else "")
         noun = "study" if studies == 1 else "studies"
@@ -214,3 +214,12 @@ def batch_line(entries: Sequence[Entry]) -> str:
     if maps:
         lines.append(f"label maps, not images, left out: {len(maps)} (first: {maps[0]})")
     return "\n".join(lines)
+
+
+def report_line(folders: Sequence[Path]) -> list[str]:
+    """Say which page to open in a browser; nothing where no study has one."""
+    pages = [folder / REPORT for folder in folders if (folder / REPORT).is_file()]
+    if not pages:
+        return []
+    more = f", and {REPORT} of each other study" if len(pages) > 1 else ""
+    return [f"open {pages[0]} in a browser{more}"]

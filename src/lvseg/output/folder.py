@@ -15,6 +15,7 @@ from lvseg.atomic import atomic_folder, check_replaceable, write_text
 from lvseg.errors import UsageError
 from lvseg.formats import FORMATS, MEASUREMENTS, result_names
 from lvseg.issues import Issue
+from lvseg.output.checksums import write_manifest
 from lvseg.output.writers import WRITERS, WriteContext
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def write_study(
 ) -> dict[str, Any]:
     """Write one study folder, whole or not at all; returns the content of measurements.json.
 
-    Files of the user in an earlier result are carried over.
+    Files of the user in an earlier result are carried over; the manifest does not name them.
 
     :param study: where the result comes from; DICOM objects take their patient and study from it.
     :raises UsageError: a format that the source cannot have, or a folder that may not be replaced.
@@ -83,6 +84,7 @@ def write_study(
         seconds = {**result.seconds, "write": perf_counter() - started}
         timed = replace(result, issues=issues, seconds=seconds)
         write_text(building / MEASUREMENTS, to_json(timed))
+        write_manifest(building)
     return measurements_document(timed)
 
 

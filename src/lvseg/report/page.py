@@ -415,12 +415,11 @@ def _study(result: StudyResult) -> list[tuple[str, str]]:
     cine, values = result.cine, result.measurements
     formats = {"dicom": "DICOM", "nifti": "NIfTI", "picture": "picture", "array": "array"}
     pixels, between = cine.grid.pixel_spacing_mm, cine.grid.slice_spacing_mm
-    total = sum(seconds for stage, seconds in result.seconds.items() if stage != "total")
 
     def extent(slices: tuple[int, int] | None) -> str:
         return "unknown" if slices is None else f"slices {slices[0]} to {slices[1]}"
 
-    facts = [
+    return [
         ("source", formats[cine.source.format]),
         ("slices", f"{cine.shape[1]}" + ("" if cine.grid.complete else ", some are missing")),
         ("phases", f"{cine.shape[0]}"),
@@ -433,7 +432,6 @@ def _study(result: StudyResult) -> list[tuple[str, str]]:
         ("cavity at ES", extent(values.slices_es)),
         ("version", f"lvseg {__version__}"),
     ]
-    return facts + ([("computing time", f"{total:.1f} s")] if result.seconds else [])
 
 
 def _model(card: ModelCard) -> list[tuple[str, str]]:

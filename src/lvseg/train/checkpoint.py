@@ -90,6 +90,17 @@ def save(
     write_text(run / f"{name}.json", json.dumps(document, indent=1) + "\n")
 
 
+def put_right(run: Path, progress: TrainingProgress) -> None:
+    """Give the document of ``last`` the progress of its tensors.
+
+    They are written first: a run that was stopped between the two left the document behind.
+    """
+    document = read_document(run, "last")
+    if document["progress"] != asdict(progress):
+        document["progress"] = asdict(progress)
+        write_text(run / "last.json", json.dumps(document, indent=1) + "\n")
+
+
 def read_options(
     run: Path, name: str = "last"
 ) -> tuple[TrainOptions, TrainingProgress, dict[str, Any]]:

@@ -18,13 +18,18 @@ def exclusive_lock(folder: Path, what: str) -> Iterator[None]:
     """Make the folder and hold it while the block runs.
 
     :param what: what goes on there, for the message.
-    :raises UsageError: another process holds it.
+    :raises UsageError: another process holds it, or it cannot be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         held = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise UsageError(f"expected no other {what} in {folder}, found one going on") from None
+    except OSError as error:
+        raise UsageError(
+            f"expected a folder for the {what} that can be written, found {folder}: "
+            f"{error.strerror or error}; choose another"
+        ) from error
     with held:
         yield
 

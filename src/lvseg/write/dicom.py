@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,6 @@ def coded_entry(code: Code) -> Dataset:
     )
 
 
-def generate_uid() -> str:
-    """Make a new UID from a random UUID (PS3.5 B.2)."""
-    return f"2.25.{uuid.uuid4().int}"
-
-
 def deterministic_uid(*parts: object, namespace: str = "lvseg") -> str:
     """Make a UID that is the same for the same parts, from a UUID (PS3.5 B.2)."""
     text = "/".join([namespace, *map(str, parts)])
@@ -106,8 +102,38 @@ def deterministic_uid(*parts: object, namespace: str = "lvseg") -> str:
     return f"2.25.{uuid.UUID(bytes=digest, version=5).int}"
 
 
+#: What objects have for UIDs of their own until :func:`save_result` gives them theirs.
+PENDING_UID = deterministic_uid("pending")
+#: Content Date where the source has no study date (it is of type 1): visibly none.
+_UNDATED = "19000101"
+
+
 def save(dataset: Dataset, path: Path, sop_class: str, sop_instance: str) -> Path:
     """Write one file with its meta information (PS3.10 section 7.1), explicit little endian."""
+    _identify(dataset, sop_class, sop_instance)
+    with atomic_write(path) as temporary:
+        dataset.save_as(temporary, enforce_file_format=True)
+    return path
+
+
+def save_result(dataset: Dataset, path: Path, sop_class: str) -> Path:
+    """Write one object of ours (:func:`save`) so that the same content gives the same bytes.
+
+    Its dates are those of the study, when it was made is not told (Instance Creation Date is of
+    type 3, PS3.3 C.12.1), and the UIDs of the object and of its series are made from the SHA-256
+    of all else in it.
+    """
+    _date_by_study(dataset)
+    dataset.SeriesInstanceUID = PENDING_UID
+    _identify(dataset, sop_class, PENDING_UID)
+    encoded = BytesIO()
+    dataset.save_as(encoded, enforce_file_format=True)
+    digest = hashlib.sha256(encoded.getbuffer()).hexdigest()
+    dataset.SeriesInstanceUID = deterministic_uid("series of", digest)
+    return save(dataset, path, sop_class, deterministic_uid("object", digest))
+
+
+def _identify(dataset: Dataset, sop_class: str, sop_instance: str) -> None:
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, sop_instance
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, sop_instance
@@ -115,9 +141,19 @@ def save(dataset: Dataset, path: Path, sop_class: str, sop_instance: str) -> Pat
     meta.ImplementationClassUID = _IMPLEMENTATION
     meta.ImplementationVersionName = "LVSEG"
     dataset.file_meta = meta
-    with atomic_write(path) as temporary:
-        dataset.save_as(temporary, enforce_file_format=True)
-    return path
+
+
+def _date_by_study(dataset: Dataset) -> None:
+    """Give the content the date and time of the study; those of this moment go."""
+    day, time = (_text_of(dataset, name) for name in ("StudyDate", "StudyTime"))
+    dataset.ContentDate = day if re.fullmatch(r"\d{8}", day) else _UNDATED
+    dataset.ContentTime = time if re.fullmatch(r"\d{6}(\.\d{1,6})?", time) else "000000"
+    for name in ("InstanceCreationDate", "InstanceCreationTime"):
+        if name in dataset:
+            delattr(dataset, name)
+    for equipment in dataset.get("ContributingEquipmentSequence") or ():
+        if "ContributionDateTime" in equipment:
+            del equipment.ContributionDateTime
 
 
 def code_of(label: Label) -> Code:

@@ -28,17 +28,18 @@ from lvseg.modelcard import ModelCard
 from lvseg.results import StudyResult
 from lvseg.version import __version__
 from lvseg.write.dicom import (
+    PENDING_UID,
     attributes,
     clipped,
     code_of,
     coded_entry,
     decimal_string,
     decimal_strings,
+    deterministic_uid,
     equipment,
-    generate_uid,
     referenced_series,
     repaired_header,
-    save,
+    save_result,
     sop_reference,
     tag_issue,
 )
@@ -125,7 +126,7 @@ def write_segmentations(
     for part in parts:
         dataset = _dataset(part, result, header, source_headers)
         path = folder / part.name
-        written.append(save(dataset, path, SegmentationStorage, dataset.SOPInstanceUID))
+        written.append(save_result(dataset, path, SegmentationStorage))
     return tuple(written), (*replaced, *missing, *repaired, *_thickness(cine))
 
 
@@ -205,7 +206,7 @@ def _dataset(
     instances = cine.source.instances or ()
     used = [instances[part.phases[f]][z] for _, f, z in kept]
     dataset = _shell(part, result, header)
-    organisation = generate_uid()
+    organisation = deterministic_uid("dimensions", header.SeriesInstanceUID, part.name)
     dimensions = [_SEGMENT, _PHASE, _POSITION] if len(part.phases) > 1 else [_SEGMENT, _POSITION]
     dataset.DimensionOrganizationSequence = [attributes(DimensionOrganizationUID=organisation)]
     dataset.DimensionIndexSequence = [
@@ -264,9 +265,9 @@ def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
         segment_descriptions=[
             _segment(number, label, result.card) for number, label in enumerate(part.values, 1)
         ],
-        series_instance_uid=generate_uid(),
+        series_instance_uid=PENDING_UID,
         series_number=part.series_number,
-        sop_instance_uid=generate_uid(),
+        sop_instance_uid=PENDING_UID,
         instance_number=1,
         max_fractional_value=_FULL,
         content_label=next(iter(part.values)).name if len(part.values) == 1 else "LEFT_VENTRICLE",
