@@ -32,6 +32,7 @@ from lvseg.cli import (
 from lvseg.cli import list as listing  # `list` here is the submodule, not Python's own
 from lvseg.cli.app import app
 from lvseg.cli.output import INTERRUPTED, Output, explain, one_line
+from lvseg.cli.streams import close_streams, open_streams
 from lvseg.errors import UsageError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -84,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Libraries may log what a reader already reports as a finding.
     logging.basicConfig(handlers=None if out.debug else [logging.NullHandler()])
     if arguments is None:  # a process of our own: being told to stop is like Ctrl-C
+        open_streams(debug=out.debug)
+        atexit.register(close_streams)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         atexit.register(gc.freeze)  # the process ends: half a second of looking for cycles is saved
     try:

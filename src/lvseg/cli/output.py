@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import errno
 import sys
 import traceback
 import warnings
@@ -11,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lvseg.errors import LvsegError
+from lvseg.cli.streams import give_up
+from lvseg.errors import LvsegError, UsageError
 from lvseg.issues import Issue
 from lvseg.json_text import json_text
-from lvseg.names import readable
+from lvseg.names import printable
 
 if TYPE_CHECKING:
     from lvseg.results import LVMeasurements
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 #: Exit status of Ctrl-C (128 + SIGINT) and of a closed pipe (128 + SIGPIPE).
 INTERRUPTED = 130
 PIPE_CLOSED = 141
+#: What the system says of a stream that takes nothing more: no space, no longer there.
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF})
 
 #: A progress bar: shows what is going on, how far, of how much (0 = not known).
 Bar = Callable[[str, int, int], None]
@@ -34,7 +38,7 @@ def staged(bar: Bar, stage: str = "") -> Callable[[int, int], None]:
 
 def one_line(text: object) -> str:
     """Put a text on one line: every run of white space becomes one blank."""
-    return " ".join(readable(str(text)).split())
+    return printable(" ".join(str(text).split()))
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -47,6 +51,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return one_line(error), error.exit_code
     if isinstance(error, OSError) and error.filename is not None:
         return one_line(f"cannot use {error.filename}: {error.strerror}; check the path"), 2
+    if isinstance(error, OSError) and error.errno in _NOT_WRITTEN:
+        return f"cannot write: {error.strerror}; check the disk and where the output goes", 2
     kind = type(error).__name__
     return one_line(f"internal error, {kind}: {error}; run again with --debug and report it"), 1
 
@@ -62,7 +68,7 @@ def finding_lines(issues: Iterable[Issue], *, all_of_them: bool = True) -> list[
 
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Rows in aligned columns, two blanks between them; numbers are the caller's to format."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)
@@ -136,11 +142,11 @@ class Output:
     def note(self, text: str) -> None:
         """Tell on stderr what is going on; nothing with ``--quiet``."""
         if not self.quiet:
-            print(readable(text), file=sys.stderr, flush=True)  # noqa: T201
+            _stderr(text)
 
     def warn(self, text: object) -> None:
         """Tell an error or a warning in one line on stderr, always."""
-        print(f"lvseg: {one_line(text)}", file=sys.stderr, flush=True)  # noqa: T201
+        _stderr(f"lvseg: {one_line(text)}")
 
     def failed(self, error: BaseException, where: str = "") -> tuple[str, int]:
         """Report an exception (with its traceback under ``--debug``); returns text and status.
@@ -151,7 +157,7 @@ class Output:
         if where not in text:
             text = f"{where}: {text}"
         if self.debug:
-            traceback.print_exception(error)
+            _stderr("".join(traceback.format_exception(error)).rstrip("\n"))
         self.warn(text)
         return text, status
 
@@ -168,7 +174,8 @@ class Output:
         except Exception as error:
             text, status = self.failed(error)
         if self.as_json and not self._printed:
-            self.result({**self.blank, "error": text, "exit": status}, "")
+            with contextlib.suppress(UsageError):  # stdout takes nothing: the line is said
+                self.result({**self.blank, "error": text, "exit": status}, "")
         return status
 
     @contextmanager
@@ -200,8 +207,21 @@ class Output:
 
     def _stdout(self, text: str) -> None:
         try:
-            print(readable(text), flush=True)  # noqa: T201
+            print(printable(text), flush=True)  # noqa: T201
         except BrokenPipeError:
-            # The reader has gone (`| head`): stop quietly, also when Python flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            give_up(sys.stdout)  # the reader has gone (`| head`): stop quietly
             raise SystemExit(PIPE_CLOSED) from None
+        except OSError as error:
+            give_up(sys.stdout)
+            raise UsageError(
+                f"expected to print the result, found {error.strerror} at the output: "
+                "check the disk and where the output goes"
+            ) from error
+
+
+def _stderr(text: str) -> None:
+    """Print for people; where that is not possible the exit status says it all."""
+    try:
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
+    except (OSError, ValueError):
+        give_up(sys.stderr)

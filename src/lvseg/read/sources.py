@@ -18,7 +18,7 @@ from typing import BinaryIO, Literal, Self
 
 from lvseg.errors import ReadError
 from lvseg.formats import MEASUREMENTS, is_result_file
-from lvseg.names import readable
+from lvseg.names import printable, readable
 from lvseg.read.archives import (
     MAX_DEPTH,
     MAX_HELD_BYTES,
@@ -84,8 +84,9 @@ class Blob:
 
     @property
     def label(self) -> str:
-        """How a message names it."""
-        return readable("/".join([str(self.path), *self.within, *filter(None, [self.member])]))
+        """How a message names it, in one line."""
+        parts = [str(self.path), *self.within, *filter(None, [self.member])]
+        return " ".join(printable("/".join(parts)).splitlines())
 
     @property
     def name(self) -> str:
