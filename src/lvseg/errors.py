@@ -5,7 +5,7 @@
     LvsegError
       UsageError          MissingExtraError (also an ImportError)
       ReadError           NotACineError (LabelMapError)  InconsistentStackError
-                          UnsupportedEncodingError
+                          UnsupportedEncodingError  LimitError
       GeometryError       UnknownSpacingError  IrregularStackError  GeometryMismatchError
       ModelError          ModelCardError  ModelHashError  ModelInputError
       MeasureError        PhaseError
@@ -64,6 +64,10 @@ class InconsistentStackError(ReadError):
 
 class UnsupportedEncodingError(ReadError):
     """The pixels are stored in a way that no installed decoder reads."""
+
+
+class LimitError(ReadError):
+    """An input is larger than a limit of the settings allows."""
 
 
 class GeometryError(LvsegError):

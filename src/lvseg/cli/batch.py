@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cli.output import Output, finding_lines, one_line, volumes_text
 from lvseg.errors import LabelMapError, NotACineError, ReadError, UsageError
 from lvseg.issues import Issue
@@ -76,7 +77,10 @@ Planned = tuple[Entry, Exception | None]
 
 
 def plan(
-    sources: Iterable[Path], root: Path, pair: tuple[Path, Path] | None = None
+    sources: Iterable[Path],
+    root: Path,
+    pair: tuple[Path, Path] | None = None,
+    limits: ReadingLimits = USUAL,
 ) -> list[Planned]:
     """Every study of every source with the folder it will get, in the order given.
 
@@ -84,6 +88,7 @@ def plan(
     nothing is found gives one entry with its error, and the exception.
 
     :param pair: files of end-diastole and end-systole, which are a study after the others.
+    :param limits: of what is read.
     """
     from lvseg.read import find_studies, pair_ref
 
@@ -91,7 +96,7 @@ def plan(
     for source in sources:
         shown = readable(str(source))
         try:
-            studies = find_studies(source)
+            studies = find_studies(source, limits=limits)
         except OSError as error:
             planned.append((Entry(shown), unreadable(source, error)))
         except Exception as error:

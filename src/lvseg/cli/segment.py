@@ -111,7 +111,7 @@ def segment(
     batch.open_root(output)
     predictor = load_predictor(model, runtime, threads)
     with out.progress("looking for studies"):
-        planned = batch.plan(sources or (), output, both)
+        planned = batch.plan(sources or (), output, both, chosen.reading)
     studies = batch.Batch(out, predictor, chosen, options, spacing, overwrite)
     entries: list[batch.Entry] = []
     for entry in studies.run(planned):

@@ -14,7 +14,6 @@ from functools import cache, lru_cache
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
@@ -25,13 +24,14 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.errors import GeometryError
 from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector
-from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.elements import CHUNK_BYTES, UNDEFINED_LENGTH, Elements, plain_header
 from lvseg.read.encoding import plain_syntax, real_syntax
 from lvseg.read.frames import FrameInfo
 from lvseg.read.lengths import why_not_believed
+from lvseg.read.parsing import BrokenHeaderError, parsed
 from lvseg.read.pixels import Instance
 from lvseg.read.rules import PLACE_RULES, TIME_RULES
 from lvseg.read.sources import Blob
@@ -82,11 +82,9 @@ _SLOWEST_BPM, _FASTEST_BPM = 20.0, 250.0
 _FLOW_WORDS = {"P", "PHASE", "VELOCITY", "PHASE MAP", "PHASE CONTRAST"}
 
 
-class BrokenHeaderError(Exception):
-    """A file that looks like DICOM cannot be used; the text says why."""
-
-
-def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameInfo]:
+def read_headers(
+    stream: BinaryIO, blob: Blob, head: bytes = b"", limits: ReadingLimits = USUAL
+) -> list[FrameInfo]:
     """The frames of one file, pixels unread; nothing for a DICOMDIR.
 
     A file without preamble is accepted if it holds a dataset with a SOPClassUID.
@@ -94,7 +92,8 @@ def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameI
     :param head: its first bytes, where they have been read from the stream.
     :raises BrokenHeaderError: no DICOM, or cut short.
     """
-    plain = plain_header(stream, head or stream.read(CHUNK_BYTES), _numbers_of_tags(WANTED))
+    head = head or stream.read(CHUNK_BYTES)
+    plain = plain_header(stream, head, _numbers_of_tags(WANTED), limits)
     if plain is not None and plain.meta_class not in (*_ENHANCED, MediaStorageDirectoryStorage):
         part = plain.elements
         if text(part, "SOPClassUID") and text(part, "SOPClassUID") not in _ENHANCED:
@@ -107,11 +106,12 @@ def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameI
                     (plain.offset, plain.length),
                     _frame_bytes(part),
                 )
-                return _frames(part, blob, stated, real, plain.offset, plain.length)
+                place = (plain.offset, plain.length)
+                return _frames(part, blob, (stated, real), place, limits)
             except Exception as error:  # a broken value can fail anywhere
                 raise BrokenHeaderError("its DICOM header is broken") from error
     stream.seek(0)
-    return _read_by_pydicom(stream, blob)
+    return _read_by_pydicom(stream, blob, limits)
 
 
 @cache
@@ -119,10 +119,9 @@ def _numbers_of_tags(tags: tuple[int | str, ...]) -> frozenset[int]:
     return frozenset(int(Tag(tag)) for tag in tags)
 
 
-def _read_by_pydicom(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
-    suppress_pydicom_warnings()
+def _read_by_pydicom(stream: BinaryIO, blob: Blob, limits: ReadingLimits) -> list[FrameInfo]:
     try:
-        dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(WANTED))
+        dataset = parsed(stream, limits, tags=WANTED)
         meta_class = dataset.file_meta.get("MediaStorageSOPClassUID")
         if meta_class == MediaStorageDirectoryStorage:
             return []
@@ -138,7 +137,7 @@ def _read_by_pydicom(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
             implicit, little = dataset.original_encoding
             plain = plain_syntax(bool(implicit), bool(little))
             real = real_syntax(syntax, plain, stream, (offset, length), _frame_bytes(dataset))
-        return _frames(dataset, blob, syntax, real, offset, length)
+        return _frames(dataset, blob, (syntax, real), (offset, length), limits)
     except BrokenHeaderError:
         raise
     except Exception as error:  # a broken file can fail anywhere in the parser
@@ -178,15 +177,22 @@ def _frame_bytes(part: Part) -> int:
 
 
 def _frames(
-    dataset: Part, blob: Blob, stated: str, syntax: str, offset: int | None, length: int | None
+    dataset: Part,
+    blob: Blob,
+    syntaxes: tuple[str, str],
+    place: tuple[int | None, int | None],
+    limits: ReadingLimits,
 ) -> list[FrameInfo]:
-    """The frames that a header describes; one without size for objects that are no images."""
+    """The frames that a header describes; one without size for objects that are no images.
+
+    :param syntaxes: the stated and the real one; :param place: of the pixel value, and its length.
+    """
     frames = whole_number(dataset, "NumberOfFrames") or 1
     bits_allocated = whole_number(dataset, "BitsAllocated") or 16
     instance = Instance(
         blob=blob,
-        transfer_syntax=syntax,
-        stated_syntax=stated,
+        transfer_syntax=syntaxes[1],
+        stated_syntax=syntaxes[0],
         rows=whole_number(dataset, "Rows") or 0,
         columns=whole_number(dataset, "Columns") or 0,
         frames=frames,
@@ -195,16 +201,19 @@ def _frames(
         bits_stored=whole_number(dataset, "BitsStored") or bits_allocated,
         signed=bool(whole_number(dataset, "PixelRepresentation")),
         inverted=text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
-        offset=offset,
-        length=length,
+        offset=place[0],
+        length=place[1],
     )
+    too_large = _too_large(instance, limits)
+    if too_large:
+        return [_frame(dataset, instance, [dataset], None, too_large)]
     if isinstance(dataset, Dataset):
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
         if dataset.get("SOPClassUID") in _ENHANCED and groups and len(groups) == frames:
             pointer = _temporal_pointer(dataset)
             return [
-                _frame(dataset, instance, [*parts, dataset], place, "", pointer=pointer)
-                for place, parts in enumerate(frame_parts(dataset), start=1)
+                _frame(dataset, instance, [*parts, dataset], ordinal, "", pointer=pointer)
+                for ordinal, parts in enumerate(frame_parts(dataset), start=1)
             ]
     if frames == 1:
         return [_frame(dataset, instance, [dataset], None, "")]
@@ -213,9 +222,22 @@ def _frames(
         rejected_because = "multi-frame without a place for each frame"
         return [_frame(dataset, instance, [dataset], None, rejected_because)]
     return [
-        _frame(dataset, instance, [dataset], place, "", frame_ms=time)
-        for place, time in enumerate(times, start=1)
+        _frame(dataset, instance, [dataset], ordinal, "", frame_ms=time)
+        for ordinal, time in enumerate(times, start=1)
     ]
+
+
+def _too_large(instance: Instance, limits: ReadingLimits) -> str:
+    """What of an image exceeds which limit; "" where nothing does."""
+    pixels = instance.rows * instance.columns
+    if pixels > limits.frame_pixels:
+        size = f"{instance.rows} x {instance.columns} pixels"
+        return f"images of {size}, above frame_pixels = {limits.frame_pixels} of the settings"
+    if instance.frames > limits.frames:
+        return (
+            f"an object of {instance.frames} frames, above frames = {limits.frames} of the settings"
+        )
+    return ""
 
 
 def _frame_times_ms(dataset: Part, frames: int) -> list[float] | None:

@@ -6,14 +6,14 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cine import Cine
 from lvseg.errors import NotACineError, ReadError
 from lvseg.names import readable, safe_name, told_apart
-from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.pairs import Pair, find_pairs, pair_of, without_pairs
 from lvseg.read.sources import (
     DICOMDIR,
@@ -60,6 +60,7 @@ class StudyRef:
     pair: Pair | None = field(default=None, repr=False, compare=False)
     frames: tuple[FrameInfo, ...] = field(default=(), repr=False, compare=False)
     broken: int = field(default=0, repr=False, compare=False)
+    limits: ReadingLimits = field(default=USUAL, repr=False, compare=False)
 
 
 def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[StudyRef, ...]:
@@ -75,10 +76,13 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
     for done, blob in enumerate(blobs, start=1):
         with files.look(blob) as (kind, stream):
             if kind == "dicom":
-                from lvseg.read.headers import BrokenHeaderError, read_headers
+                from lvseg.read.headers import read_headers
+                from lvseg.read.parsing import BrokenHeaderError
 
                 try:
-                    frames.extend(read_headers(stream, blob, stream.read(FIRST_BYTES)))
+                    frames.extend(
+                        read_headers(stream, blob, stream.read(FIRST_BYTES), files.limits)
+                    )
                 except BrokenHeaderError as error:
                     broken.append((blob, str(error)))
             elif kind is not None:
@@ -90,7 +94,7 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
     refs = _dicom_refs(source, frames, len(broken)) + files_of
     if not refs:
         raise _nothing(source, blobs, broken, objects=bool(frames))
-    return refs
+    return tuple(replace(ref, limits=files.limits) for ref in refs)
 
 
 def _nothing(
@@ -213,12 +217,12 @@ def read_source_headers(source: Path | StudyRef, cine: Cine) -> dict[str, Datase
         return {}
     wanted = {item.sop_instance_uid for phase in cine.source.instances for item in phase} - {""}
     found: dict[str, Dataset] = {}
-    with Files() as files:
+    with Files(source.limits if isinstance(source, StudyRef) else USUAL) as files:
         for blob in _blobs(source, files, wanted):
             if len(found) == len(wanted):
                 break
             with files.open(blob) as stream:
-                uid, header = _header(stream, blob.name)
+                uid, header = _header(stream, blob.name, files.limits)
             if header is not None and uid in wanted:
                 found.setdefault(uid, header)
     return found
@@ -230,16 +234,15 @@ def _blobs(source: Path | StudyRef, files: Files, wanted: set[str]) -> Iterable[
     return walk(Path(source), files)
 
 
-def _header(stream: BinaryIO, name: str) -> tuple[str, Dataset | None]:
+def _header(stream: BinaryIO, name: str, limits: ReadingLimits) -> tuple[str, Dataset | None]:
     """SOP Instance UID and header; none where it is no DICOM."""
-    from pydicom import dcmread
+    from lvseg.read.parsing import parsed
 
     if sniff(stream.read(HEAD_BYTES), name) != "dicom":
         return "", None
     stream.seek(0)
-    suppress_pydicom_warnings()
     try:
-        header = dcmread(stream, stop_before_pixels=True, force=True)
+        header = parsed(stream, limits)
         return str(header.get("SOPInstanceUID", "")).strip(), header
     except Exception:  # it could be read once and now is broken
         return "", None
