@@ -7,14 +7,17 @@ and only regular files are opened: a pipe may wait for ever, a device never ends
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
+import tomllib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO
+from typing import Any
 
-from lvseg.errors import LimitError
+from lvseg.errors import LimitError, UsageError
 
 #: What is counted by a limit, and what can be done besides raising it.
 _WORDS = MappingProxyType(
@@ -99,6 +102,10 @@ def _shown(value: float) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+#: No file of ours, or of options, is larger.
+MOST_JSON_BYTES, MOST_TOML_BYTES = 64 * 2**20, 2**20
+
+
 #: The limits where no others are given.
 USUAL = ReadingLimits()
 _KINDS = (
@@ -110,7 +117,7 @@ _KINDS = (
 )
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading; links to one are followed.
 
     :raises OSError: it cannot be opened, or is a folder, a pipe, a socket or a device, which is
@@ -143,3 +150,42 @@ def read_bytes(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
     return content
+
+
+def read_json_object(path: Path, most: int = MOST_JSON_BYTES) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    :raises OSError: as :func:`read_bytes`. ValueError: no JSON, or something else than an object;
+        the text says what was found.
+    """
+    try:
+        found = json.loads(read_bytes(path, most))
+    except RecursionError:
+        raise ValueError("lists nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("bytes that are no text") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"no JSON object but {type(found).__name__}")
+    return found
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The table of a TOML file in UTF-8.
+
+    :param what: it is, for the message.
+    :raises UsageError: it cannot be read, is in another encoding, or is no TOML.
+    """
+    try:
+        return tomllib.loads(read_bytes(path, MOST_TOML_BYTES).decode("utf-8-sig"))
+    except OSError as error:
+        raise UsageError(
+            f"expected {what} that can be read, found {error.strerror} at {path}: check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"expected {what} as TOML in UTF-8, found another encoding at {path}: save it as UTF-8"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"expected {what} as TOML, found a fault at {path}: {error}: correct the file"
+        ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -11,15 +10,12 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from lvseg.bounds import ReadingLimits, read_bytes
+from lvseg.bounds import ReadingLimits, read_toml
 from lvseg.errors import UsageError
 from lvseg.measurement import MeasurementSettings
 from lvseg.modelcard import ModelCard
 from lvseg.postprocess import PostprocessSettings
 from lvseg.quality import Limits
-
-#: No file of settings is larger.
-MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +39,7 @@ class Settings:
 
         :raises UsageError: no such file, broken TOML, an unknown key or a wrong type.
         """
-        try:
-            table = tomllib.loads(read_bytes(path, MOST_BYTES).decode("utf-8-sig"))
-        except OSError as error:
-            raise UsageError(f"cannot read the settings {path}: {error.strerror}") from error
-        except ValueError as error:  # broken TOML or no UTF-8
-            raise UsageError(f"expected TOML in the settings {path}: {error}") from error
+        table = read_toml(path, "settings")
         unknown = _unknown_keys(cls(), table)
         if unknown:
             raise UsageError(
