@@ -1,13 +1,13 @@
 """DICOM headers to :class:`FrameInfo`: single-frame, classic and Enhanced multi-frame MR.
 
-Only the elements named here are read. The patient's name is among them for one purpose: to strike
-it out of the description of a series. It is not kept. Sources that can be held against each other
-are: what a header says that cannot be true is a note of the frame (:data:`NOTES`).
+Only the elements named here are read. What identifies the patient is among them for one purpose: to
+strike it out of descriptions and paths (:mod:`lvseg.read.identifiers`). It is not kept.
+Sources that can be held against each other are: what a header says that cannot be true is a note of
+the frame (:data:`NOTES`).
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable
 from functools import cache, lru_cache
@@ -27,9 +27,11 @@ from pydicom.uid import (
 from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.errors import GeometryError
 from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector
+from lvseg.names import printable
 from lvseg.read.elements import CHUNK_BYTES, UNDEFINED_LENGTH, Elements, plain_header
 from lvseg.read.encoding import plain_syntax, real_syntax
 from lvseg.read.frames import FrameInfo
+from lvseg.read.identifiers import NUMBERS, identifiers, names_patient, without
 from lvseg.read.lengths import why_not_believed
 from lvseg.read.parsing import BrokenHeaderError, parsed
 from lvseg.read.pixels import Instance
@@ -47,6 +49,7 @@ WANTED: tuple[int | str, ...] = (
     *("SeriesNumber", "SeriesDescription", "ImageType", "ComplexImageComponent"),
     *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "SeriesDate", "SeriesTime"),
     *("EchoTime", "InversionTime", "PatientName", "SpecificCharacterSet", "FrameOfReferenceUID"),
+    *NUMBERS,
     *("HeartRate", "NominalInterval", "CardiacRRIntervalSpecified"),
     *("AcquisitionNumber", "ScanningSequence", "SequenceVariant", "SequenceName"),
     *("PulseSequenceName", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
@@ -79,6 +82,8 @@ _ROUNDED = 0.02
 _LARGEST_MM = 1e9
 #: Heart rates outside are typing errors or placeholders, not hearts.
 _SLOWEST_BPM, _FASTEST_BPM = 20.0, 250.0
+#: Characters of a text that is shown; VR LO has 64 (PS3.5 6.2).
+LONGEST_TEXT = 200
 _FLOW_WORDS = {"P", "PHASE", "VELOCITY", "PHASE MAP", "PHASE CONTRAST"}
 
 
@@ -303,6 +308,7 @@ def _frame(
         series_uid=text(dataset, "SeriesInstanceUID"),
         series_number=whole_number(dataset, "SeriesNumber"),
         description=_description(dataset),
+        named_place=names_patient(instance.blob.label, text(dataset, "PatientName")),
         modality=modality or "unknown",
         sop_class_uid=sop_class,
         sop_uid=text(dataset, "SOPInstanceUID"),
@@ -380,12 +386,10 @@ def _heart_rate_bpm(parts: list[Part]) -> float | None:
 
 
 def _description(dataset: Part) -> str:
-    """The description of the series without the words of the patient's name."""
-    told = text(dataset, "SeriesDescription")
-    words = [word for word in re.split(r"[\W_]+", text(dataset, "PatientName")) if len(word) > 1]
-    if not words:
-        return told
-    return re.sub("|".join(map(re.escape, words)), "***", told, flags=re.IGNORECASE)
+    """The description of the series without what identifies the patient."""
+    told = printable(text(dataset, "SeriesDescription"))[:LONGEST_TEXT]
+    numbers = tuple(text(dataset, tag) for tag in NUMBERS)
+    return without(" ".join(told.split()), identifiers(text(dataset, "PatientName"), numbers))
 
 
 def _acquired(dataset: Part) -> str:

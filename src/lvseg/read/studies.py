@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Read of a file at once: what tells its kind and, of most DICOM files, the whole header.
 FIRST_BYTES = 16384
+#: What is told of a path that holds the patient's name.
+HIDDEN = "a path that holds the patient's name"
 #: Folder names that say what is inside, not which study it is.
 GENERIC_NAMES = frozenset({"dicom", "dicoms", "dcm", "images", "data", "cine", "sax"})
 
@@ -160,11 +162,17 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
         if len(imaging) > 1 and own[uid] and counts[safe_name(own[uid][-1])] == 1:
             trail = (*parts, *own[uid])
         elif len(imaging) > 1:
-            digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
-            trail = (*parts[:-1], f"{safe_name(parts[-1])}-{digest}")
-        name, location, group = safe_name(trail[-1]), readable(str(source)), tuple(imaging[uid])
+            trail = (*parts[:-1], f"{safe_name(parts[-1])}-{_code(uid)}")
+        location, group = readable(str(source)), tuple(imaging[uid])
+        if any(frame.named_place for frame in group):
+            trail, location = (f"study-{_code(uid)}",), HIDDEN
+        name = safe_name(trail[-1])
         refs.append(StudyRef(name, "dicom", location, uid, trail, frames=group, broken=broken))
     return tuple(refs)
+
+
+def _code(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()[:8]
 
 
 def _own_folder(source: Path, frames: list[FrameInfo]) -> tuple[str, ...]:
