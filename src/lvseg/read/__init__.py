@@ -15,6 +15,7 @@ from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, SeriesSummary, Study
 from lvseg.errors import GeometryError, LabelMapError, ReadError, UsageError
 from lvseg.issues import Issue
+from lvseg.read.identifiers import identifying_parts
 from lvseg.read.mask import label_map_values, picture_labels, read_mask, shown
 from lvseg.read.sources import Blob, Files, Progress
 from lvseg.read.studies import StudyRef, pair_ref, read_source_headers, scan
@@ -22,6 +23,7 @@ from lvseg.read.studies import StudyRef, pair_ref, read_source_headers, scan
 __all__ = [
     "StudyRef",
     "find_studies",
+    "identifying_parts",
     "list_series",
     "pair_ref",
     "picture_labels",
