@@ -19,6 +19,8 @@ from lvseg.modelcard import WEIGHTS, ModelCard
 
 FloatArray = NDArray[np.float32]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
+#: What keeps ONNX Runtime from reporting to its makers.
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1", "ORT_TELEMETRY_DISABLED": "1"}
 #: Characters of what an engine says that are passed on.
 LONGEST_REASON = 240
 
@@ -85,11 +87,14 @@ def available_runtimes() -> tuple[str, ...]:
 
 @contextmanager
 def unreported() -> Iterator[None]:
-    """Import OpenVINO, and what builds on it, without the module that reports to their makers.
+    """Import an engine, and what builds on one, without what reports to its makers.
 
-    It would send a message over the network at every import, and leave an identifier in the
-    user's home. Both do without it where it cannot be imported.
+    OpenVINO would send a message at every import, and leave an identifier in the user's home; it
+    does without where that module cannot be imported. ONNX Runtime, from 1.29 on, sends what it
+    knows of the model and the machine (onnxruntime pull request 27379), unless a variable says no
+    before it is imported; the switch of its interface comes too late.
     """
+    os.environ.update(NO_TELEMETRY)
     before = sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
@@ -133,7 +138,8 @@ def load_model(folder: Path, *, runtime: Runtime = "auto", threads: int | None =
 
 
 def _open_onnxruntime(weights: bytes, threads: int) -> Callable[[FloatArray], FloatArray]:
-    import onnxruntime
+    with unreported():
+        import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, SeriesSummary, Study
-from lvseg.errors import GeometryError, LabelMapError, ReadError, UsageError
+from lvseg.errors import GeometryError, LabelMapError, LvsegError, ReadError, UsageError
 from lvseg.issues import Issue
+from lvseg.names import PHASES
 from lvseg.read.identifiers import identifying_parts
 from lvseg.read.mask import label_map_values, picture_labels, read_mask, shown
 from lvseg.read.sources import Blob, Files, Progress
-from lvseg.read.studies import StudyRef, pair_ref, read_source_headers, scan
+from lvseg.read.studies import StudyRef, coded, pair_ref, read_source_headers, scan, uncoded
 
 __all__ = [
     "StudyRef",
+    "coded",
     "find_studies",
     "identifying_parts",
     "list_series",
@@ -70,7 +72,12 @@ def read_study(
         raise UsageError(f"expected a spacing above 0 mm, found {spacing_mm}")
     with Files(source.limits if isinstance(source, StudyRef) else limits) as files:
         if isinstance(source, StudyRef):
-            return _read(source, files, spacing_mm, progress, ())
+            try:
+                return _read(source, files, spacing_mm, progress, ())
+            except LvsegError as error:
+                if not source.origin:
+                    raise
+                raise type(error)(uncoded(str(error), source)) from None
         refs = scan(Path(source), files, progress)
         chosen, issues = _choose(refs, files)
         return _read(chosen, files, spacing_mm, progress, issues)
@@ -137,14 +144,14 @@ def _read_file(ref: StudyRef, blob: Blob, files: Files, spacing_mm: float | None
     from lvseg.read.pairs import joined
 
     ed, es = (
-        _image("nifti", each, files, ref.name, each.label, None)
-        for each in (ref.pair.ed, ref.pair.es)
+        _image("nifti", each, files, ref.name, f"{ref.name} {end}" if ref.origin else each.label)
+        for end, each in zip(PHASES, (ref.pair.ed, ref.pair.es), strict=True)
     )
     return joined(ed, es, name=ref.name, location=ref.location)
 
 
 def _image(
-    kind: str, blob: Blob, files: Files, name: str, location: str, spacing_mm: float | None
+    kind: str, blob: Blob, files: Files, name: str, location: str, spacing_mm: float | None = None
 ) -> Cine:
     if kind == "picture":
         from lvseg.read.picture import cine_from_picture

@@ -51,6 +51,8 @@ class StudyRef:
     :param location: the path as given, readable; for pictures and NIfTI the file itself.
     :param pair: of a study in two files, both; ``blob`` is that of end-diastole.
     :param parts: of its path, outermost first, to tell it from others of its name.
+    :param limits: of what is read of it.
+    :param origin: of a study that goes by a code (:func:`coded`), its true location; else "".
     """
 
     name: str
@@ -63,6 +65,7 @@ class StudyRef:
     frames: tuple[FrameInfo, ...] = field(default=(), repr=False, compare=False)
     broken: int = field(default=0, repr=False, compare=False)
     limits: ReadingLimits = field(default=USUAL, repr=False, compare=False)
+    origin: str = field(default="", repr=False, compare=False)
 
 
 def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[StudyRef, ...]:
@@ -208,6 +211,30 @@ def pair_ref(ed: Path, es: Path) -> StudyRef:
     """The study of two files that the user calls end-diastole and end-systole."""
     pair = pair_of(blob_of(ed), blob_of(es))
     return _file_refs((), (pair,))[0]
+
+
+def coded(ref: StudyRef) -> StudyRef:
+    """The study under a code in place of its name and path, the same for the same study.
+
+    Results, findings and errors of such a study name no file and no patient; its DICOM results hold
+    the code in place of the patient.
+    """
+    if ref.origin:
+        return ref
+    code = f"study-{_code(ref.study_uid or '/'.join(ref.parts))}"
+    return replace(ref, name=code, location=code, parts=(code,), origin=ref.location)
+
+
+def uncoded(text: str, ref: StudyRef) -> str:
+    """A message about a study under a code without the paths of its files."""
+    blobs = {frame.instance.blob for frame in ref.frames} | ({ref.blob} if ref.blob else set())
+    if ref.pair is not None:
+        blobs |= {ref.pair.ed, ref.pair.es}
+    places = {ref.origin, *(blob.label for blob in blobs), *(str(blob.path) for blob in blobs)}
+    places |= {str(blob.path.parent) for blob in blobs} - {"."}
+    for place in sorted(places, key=len, reverse=True):
+        text = text.replace(place, ref.name)
+    return text
 
 
 # Headers of the objects of a source, for results that go back to their archive

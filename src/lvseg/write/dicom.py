@@ -167,6 +167,30 @@ def referenced_series(
     ]
 
 
+#: What stays of a header under a code: without UIDs a result lies on no image, and an archive of
+#: coded images has the same ones (PS3.15 annex E, Retain UIDs option). The number counts images.
+_KEPT_UNDER_CODE = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("FrameOfReferenceUID", "InstanceNumber"),
+)
+_METHOD = "lvseg: names, numbers and dates removed, UIDs kept"
+
+
+def under_code(source_headers: Mapping[str, Dataset], code: str) -> dict[str, Dataset]:
+    """Headers that name nobody: the code in place of the patient, and what an image needs.
+
+    :param code: patient name and ID; all else that patient and study must have is empty.
+    """
+    return {uid: _under_code(header, code) for uid, header in source_headers.items()}
+
+
+def _under_code(header: Dataset, code: str) -> Dataset:
+    own = {name: header[name].value for name in _KEPT_UNDER_CODE if name in header}
+    empty = dict.fromkeys(_REQUIRED, "")
+    who = {"PatientName": code, "PatientID": code, "PatientIdentityRemoved": "YES"}
+    return attributes(**own, **(empty | who), DeidentificationMethod=_METHOD)
+
+
 # Patient, study and place of a result, taken from the header of its source
 
 
