@@ -7,6 +7,8 @@ next is read.
 
 from __future__ import annotations
 
+import csv
+import io
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cli.output import Output, finding_lines, one_line, volumes_text
-from lvseg.errors import LabelMapError, NotACineError, ReadError, UsageError
+from lvseg.errors import LabelMapError, LvsegError, NotACineError, ReadError, UsageError
 from lvseg.issues import Issue
 from lvseg.names import readable, told_apart
 from lvseg.output import OutputOptions, check_free, write_study
@@ -81,6 +83,8 @@ def plan(
     root: Path,
     pair: tuple[Path, Path] | None = None,
     limits: ReadingLimits = USUAL,
+    *,
+    under_codes: bool = False,
 ) -> list[Planned]:
     """Every study of every source with the folder it will get, in the order given.
 
@@ -89,26 +93,32 @@ def plan(
 
     :param pair: files of end-diastole and end-systole, which are a study after the others.
     :param limits: of what is read.
+    :param under_codes: codes stand for the names and paths of studies and sources.
     """
-    from lvseg.read import find_studies, pair_ref
+    from lvseg.read import coded, find_studies, pair_ref
 
     planned: list[Planned] = []
-    for source in sources:
-        shown = readable(str(source))
+    for number, source in enumerate(sources, start=1):
+        shown = f"source-{number}" if under_codes else readable(str(source))
         try:
             studies = find_studies(source, limits=limits)
         except OSError as error:
-            planned.append((Entry(shown), unreadable(source, error)))
+            planned.append((Entry(shown), unreadable(shown, error)))
+        except LvsegError as error:
+            told = str(error).replace(str(source), shown) if under_codes else str(error)
+            planned.append((Entry(shown), type(error)(told)))
         except Exception as error:
             planned.append((Entry(shown), error))
         else:
             alone = len(studies) == 1
+            if under_codes:
+                studies, shown = tuple(map(coded, studies)), coded(studies[0]).name
             planned += [
                 (Entry(shown if alone else each.location or shown, each, alone=alone), None)
                 for each in studies
             ]
     if pair is not None:
-        ref = pair_ref(*pair)
+        ref = coded(pair_ref(*pair)) if under_codes else pair_ref(*pair)
         planned.append((Entry(ref.location, ref), None))
     found = [entry.study.parts or (entry.study.name,) for entry, _ in planned if entry.study]
     names = iter(told_apart(found))
@@ -116,6 +126,18 @@ def plan(
         (replace(entry, folder=root / next(names)) if entry.study else entry, error)
         for entry, error in planned
     ]
+
+
+def code_table(planned: Iterable[Planned]) -> str:
+    """Which code stands for which source, as CSV: code, source, Study Instance UID."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("code", "source", "study_instance_uid"))
+    for entry, _ in planned:
+        if entry.study is not None and entry.folder is not None:
+            study = entry.study
+            writer.writerow((entry.folder.name, study.origin, study.study_uid or ""))
+    return text.getvalue()
 
 
 def open_root(root: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lvseg.atomic import write_text
 from lvseg.cli import batch
 from lvseg.cli.app import command
 from lvseg.cli.options import (
@@ -86,6 +87,14 @@ def segment(
     flips: Flips = None,
     settings: SettingsFile = None,
     engine: Annotated[Engine, typer.Option(help="Where a batch runs.")] = Engine.local,
+    deidentify: Annotated[
+        bool,
+        typer.Option("--deidentify", help="Codes for the names of patients, folders and files."),
+    ] = False,
+    code_table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --deidentify: which code is whose, as CSV."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results.")
     ] = False,
@@ -101,6 +110,8 @@ def segment(
         raise UsageError("--engine ray is not available in this version; use --engine local")
     if spacing is not None and not 0 < spacing < float("inf"):
         raise UsageError(f"expected --spacing above 0 mm, found {spacing:g}")
+    if code_table is not None and not deidentify:
+        raise UsageError("expected --deidentify with --code-table, found it alone")
     both = pair_files(pair)
     if not sources and both is None:
         raise UsageError("expected a SOURCE, or --pair ED=FILE --pair ES=FILE, found neither")
@@ -111,7 +122,10 @@ def segment(
     batch.open_root(output)
     predictor = load_predictor(model, runtime, threads)
     with out.progress("looking for studies"):
-        planned = batch.plan(sources or (), output, both, chosen.reading)
+        hide = {"under_codes": deidentify}
+        planned = batch.plan(sources or (), output, both, chosen.reading, **hide)
+    if code_table is not None:
+        write_text(code_table, batch.code_table(planned))
     studies = batch.Batch(out, predictor, chosen, options, spacing, overwrite)
     entries: list[batch.Entry] = []
     for entry in studies.run(planned):
