@@ -20,6 +20,7 @@ from lvseg.train import checkpoint  # noqa: E402
 from lvseg.train.log import read_log  # noqa: E402
 from lvseg.train.network import build  # noqa: E402
 from lvseg.train.options import TrainOptions, load_options, to_toml  # noqa: E402
+from lvseg.train.run_folder import read_kept  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -139,6 +140,16 @@ def test_a_broken_log_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "log.csv").write_text(content)
     with pytest.raises(ModelError, match=r"log\.csv"):
         read_log(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"wall": "x"}', '{"wall": {}}'])
+def test_what_an_earlier_run_left_broken_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "seconds.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"seconds\.json: remove it"):
+        read_kept(path, dict[str, float])
+    path.write_text('{"wall": 1.5}')
+    assert read_kept(path, dict[str, float]) == {"wall": 1.5}
 
 
 def refused(path: Path, *words: str) -> None:
