@@ -36,6 +36,7 @@ _LONG = 4
 _LETTERS = r"[^\W_]"
 
 
+@lru_cache(maxsize=256)
 def identifiers(name: str, numbers: tuple[str, ...]) -> tuple[str, ...]:
     """The words that identify a patient: those of the name, and whole numbers and dates.
 
@@ -50,6 +51,7 @@ def identifiers(name: str, numbers: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(kept, key=lambda word: (-len(word), word)))
 
 
+@lru_cache(maxsize=256)
 def without(text: str, words: tuple[str, ...]) -> str:
     """A text whose identifiers are struck out, in any case of letters.
 
