@@ -97,7 +97,7 @@ class NetworkOptions(StrictModel):
     renamed: ClassVar[Mapping[str, str]] = {"normalisation": "normalization"}
 
     kind: Kind = "residual-unet"
-    widths: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(
+    widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
         default=(16, 32, 64, 128, 256), min_length=2, max_length=8
     )
     residual_units: int = Field(default=2, ge=0, le=16)
