@@ -32,6 +32,8 @@ MOST_LABEL_VALUES = 5
 SHOWN_VALUES = 8
 #: So many pixels, spread over an image, tell nearly always that it is no label map.
 SAMPLE_PIXELS = 4096
+#: Where it does not, so many are looked at at a time.
+_PART_PIXELS = 2**20
 
 
 def read_mask(
@@ -87,8 +89,10 @@ def label_map_values(values: NDArray[np.float32]) -> tuple[float, ...]:
     """
     flat = values.reshape(-1)
     found = np.unique(flat[:: max(1, flat.size // SAMPLE_PIXELS)])
-    if found.size <= MOST_LABEL_VALUES:
-        found = np.unique(flat)
+    for start in range(0, flat.size, _PART_PIXELS):
+        if found.size > MOST_LABEL_VALUES:
+            return ()
+        found = np.union1d(found, flat[start : start + _PART_PIXELS])
     return tuple(found.tolist()) if 2 <= found.size <= MOST_LABEL_VALUES else ()
 
 

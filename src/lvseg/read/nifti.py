@@ -81,13 +81,15 @@ def cine_from_nifti(
         values = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"), np.float32)
     except Exception as error:  # short data, broken scaling
         raise _broken(location) from error
+    header, affine_ras = image.header, np.asarray(image.affine, np.float64)
+    del image, content  # as large as the values
     if not np.isfinite(values).all():
         raise ReadError(
             f"expected finite pixel values, found NaN or infinity in {location}: repair the image"
         )
     dimensions = min(len(shape), 3)
     sizes += [1] * (4 - len(sizes))
-    header, volume = image.header, (sizes[0], sizes[1], sizes[2])
+    volume = (sizes[0], sizes[1], sizes[2])
     steps = [*pixdim[:dimensions], *[1.0] * (3 - dimensions)]
     found = geometry_of(header, steps, volume)
     if like is not None and found.planes is None and shape[:3] == (like.shape or ())[:3]:
@@ -97,10 +99,10 @@ def cine_from_nifti(
         format="nifti",
         name=name,
         location=location,
-        affine_ras=np.asarray(image.affine, np.float64),
+        affine_ras=affine_ras,
         shape=shape,
         axes=found.axes,
-        nifti_header=bytes(image.header.binaryblock),
+        nifti_header=bytes(header.binaryblock),
     )
     grid = Grid.of(
         data,
