@@ -173,7 +173,7 @@ class FeatureStatistics(StrictModel):
 
     mean: tuple[float, ...]
     precision: tuple[tuple[float, ...], ...]
-    limit: Annotated[float, Field(gt=0)]
+    limit: Annotated[float, Field(ge=0)]
 
     @model_validator(mode="after")
     def _square(self) -> Self:
