@@ -5,7 +5,8 @@
     LvsegError
       UsageError          MissingExtraError (also an ImportError)  DivergedError
       ReadError           NotACineError (LabelMapError)  InconsistentStackError
-                          UnsupportedEncodingError  StudyLimitError  AlteredResultError
+                          UnsupportedEncodingError  LimitError  StudyLimitError
+                          AlteredResultError
       GeometryError       UnknownSpacingError  IrregularStackError  GeometryMismatchError
       ModelError          ModelCardError  ModelHashError  ModelInputError
       MeasureError        PhaseError
@@ -72,6 +73,10 @@ class InconsistentStackError(ReadError):
 
 class UnsupportedEncodingError(ReadError):
     """The pixels are stored in a way that no installed decoder reads."""
+
+
+class LimitError(ReadError):
+    """An input is larger than a limit of the settings allows."""
 
 
 class StudyLimitError(ReadError):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 from lvseg.errors import LvsegError, ReadError
 from lvseg.names import one_line
+
+#: What the system says of a stream that takes nothing more: no space, no longer there.
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF})
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -16,6 +21,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return one_line(error), error.exit_code
     if isinstance(error, OSError) and error.filename is not None:
         return one_line(f"cannot use {error.filename}: {error.strerror}; check the path"), 2
+    if isinstance(error, OSError) and error.errno in _NOT_WRITTEN:
+        return f"cannot write: {error.strerror}; check the disk and where the output goes", 2
     kind = type(error).__name__
     return one_line(f"internal error, {kind}: {error}; run again with --debug and report it"), 1
 

@@ -293,6 +293,12 @@ def test_a_lone_study_with_a_limit_is_watched_too(
 FIVE = 5
 
 
+def heed_signals() -> None:
+    """Undo what a test run in the background, or one that outlives its terminal, passes on."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(source: Path, model: Path, out: Path) -> subprocess.Popen[str]:
     """A batch of five as a process of its own."""
     call = [sys.executable, "-W", "error", "-m", "lvseg.cli", "segment", *[str(source)] * FIVE]
@@ -301,8 +307,7 @@ def start(source: Path, model: Path, out: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a test run in the background passes on that interrupts are ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_signals,
     )
 
 

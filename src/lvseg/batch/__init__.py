@@ -6,7 +6,7 @@ is one study only, else in worker processes (:mod:`lvseg.batch.local`) or on Ray
 """
 
 from lvseg.batch.engine import Limits
-from lvseg.batch.plan import Entry, open_root, plan, status_of, studies_of
+from lvseg.batch.plan import Entry, code_table, open_root, plan, status_of, studies_of
 from lvseg.batch.run import Batch, collect
 from lvseg.batch.study import Work
 
@@ -15,6 +15,7 @@ __all__ = [
     "Entry",
     "Limits",
     "Work",
+    "code_table",
     "collect",
     "open_root",
     "plan",

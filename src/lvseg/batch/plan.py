@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +12,8 @@ from typing import Any
 
 from lvseg.atomic import recover
 from lvseg.batch.waiting import Waiting
-from lvseg.errors import NotACineError, UsageError
+from lvseg.bounds import USUAL, ReadingLimits
+from lvseg.errors import LvsegError, NotACineError, UsageError
 from lvseg.failures import unreadable
 from lvseg.issues import Issue
 from lvseg.names import readable, told_apart
@@ -77,27 +80,42 @@ class Entry:
         return replace(self, folder=None, error=where + text, exit=status, trace=trace)
 
 
-def plan(sources: Iterable[Path], root: Path, pair: tuple[Path, Path] | None = None) -> list[Entry]:
+def plan(
+    sources: Iterable[Path],
+    root: Path,
+    pair: tuple[Path, Path] | None = None,
+    limits: ReadingLimits = USUAL,
+    *,
+    under_codes: bool = False,
+) -> list[Entry]:
     """Every study of every source with the folder it will get, in the order given.
 
     Folders are named by as much of the paths of the studies as tells them apart. A source in which
     nothing is found gives one entry with its ``fault``.
 
     :param pair: files of end-diastole and end-systole, which are a study after the others.
+    :param limits: of what is read.
+    :param under_codes: codes stand for the names and paths of studies and sources.
     """
-    from lvseg.read import find_studies, pair_ref
+    from lvseg.read import coded, find_studies, pair_ref
 
     planned: list[Entry] = []
-    for source in sources:
-        shown = readable(str(source))
+    for number, source in enumerate(sources, start=1):
+        shown = f"source-{number}" if under_codes else readable(str(source))
         try:
-            studies = find_studies(source)
+            studies = find_studies(source, limits=limits)
         except OSError as error:
-            planned.append(Entry(shown, fault=unreadable(source, error)))
+            planned.append(Entry(shown, fault=unreadable(shown, error)))
+        except LvsegError as error:
+            hidden = under_codes and str(source) in str(error)
+            fault = type(error)(str(error).replace(str(source), shown)) if hidden else error
+            planned.append(Entry(shown, fault=fault))
         except Exception as error:
             planned.append(Entry(shown, fault=error))
         else:
             alone = len(studies) == 1
+            if under_codes:
+                studies, shown = tuple(map(coded, studies)), coded(studies[0]).name
             planned += [
                 Entry(
                     shown if alone else each.location or shown, study=Waiting.of(each), alone=alone
@@ -105,7 +123,7 @@ def plan(sources: Iterable[Path], root: Path, pair: tuple[Path, Path] | None = N
                 for each in studies
             ]
     if pair is not None:
-        ref = pair_ref(*pair)
+        ref = coded(pair_ref(*pair)) if under_codes else pair_ref(*pair)
         planned.append(Entry(ref.location, study=Waiting.of(ref)))
     names = told_apart([_parts(entry) for entry in planned])
     return [
@@ -124,6 +142,18 @@ def _parts(entry: Entry) -> tuple[str, ...]:
         return source_parts(Path(entry.source))
     except OSError:  # a folder that may not be looked into, a name that is too long
         return Path(entry.source).absolute().parts[1:] or ("",)
+
+
+def code_table(planned: Iterable[Entry]) -> str:
+    """Which code stands for which source, as CSV: code, source, Study Instance UID."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("code", "source", "study_instance_uid"))
+    for entry in planned:
+        if entry.study is not None:
+            study = entry.study.ref()
+            writer.writerow((entry.name, study.origin, study.study_uid or ""))
+    return text.getvalue()
 
 
 def open_root(root: Path) -> None:

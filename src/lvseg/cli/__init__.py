@@ -32,6 +32,7 @@ from lvseg.cli import (
 from lvseg.cli import list as listing  # `list` here is the submodule, not Python's own
 from lvseg.cli.app import app
 from lvseg.cli.output import Output, listen, status_of
+from lvseg.cli.streams import close_streams, open_streams
 from lvseg.errors import UsageError
 from lvseg.failures import explain
 from lvseg.names import one_line
@@ -87,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Libraries may log what a reader already reports as a finding.
     logging.basicConfig(handlers=None if out.debug else [logging.NullHandler()])
     if arguments is None:  # a process of our own: being told to stop is like Ctrl-C
+        open_streams(debug=out.debug)
+        atexit.register(close_streams)
         listen()
         atexit.register(gc.freeze)  # the process ends: half a second of looking for cycles is saved
     try:

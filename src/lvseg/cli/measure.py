@@ -40,8 +40,9 @@ def measure(
 
     chosen, values_of = load_settings(settings), label_values(label)
     with out.progress("reading"):
-        like = None if cine is None else read_study(cine).short_axis()
-        labels = read_mask(mask, like=like, label_values=values_of)
+        limits = chosen.reading
+        like = None if cine is None else read_study(cine, limits=limits).short_axis()
+        labels = read_mask(mask, like=like, label_values=values_of, limits=limits)
     if like is None:
         values, _ = with_intervals(measure_mask(labels, chosen.measurement), None, ())
         noticed = values.issues

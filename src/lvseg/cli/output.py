@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
 import sys
 import traceback
@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from lvseg.cli.streams import give_up
+from lvseg.errors import UsageError
 from lvseg.failures import explain
 from lvseg.issues import Issue, finding_lines
 from lvseg.json_text import json_text
-from lvseg.names import one_line, readable
+from lvseg.names import one_line, printable
 
 #: Exit status of a closed pipe (128 + SIGPIPE).
 PIPE_CLOSED = 141
@@ -64,7 +66,7 @@ def staged(bar: Bar, stage: str = "") -> Callable[[int, int], None]:
 
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Rows in aligned columns, two blanks between them; numbers are the caller's to format."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)
@@ -118,11 +120,11 @@ class Output:
     def note(self, text: str) -> None:
         """Tell on stderr what is going on; nothing with ``--quiet``."""
         if not self.quiet:
-            print(readable(text), file=sys.stderr, flush=True)  # noqa: T201
+            _stderr(text)
 
     def warn(self, text: object) -> None:
         """Tell an error or a warning in one line on stderr, always."""
-        print(f"lvseg: {one_line(text)}", file=sys.stderr, flush=True)  # noqa: T201
+        _stderr(f"lvseg: {one_line(text)}")
 
     def failed(self, error: BaseException) -> tuple[str, int]:
         """Report an exception (with its traceback under ``--debug``); returns text and status."""
@@ -136,7 +138,7 @@ class Output:
         :param trace: where, for ``--debug``.
         """
         if self.debug and trace:
-            print(trace, end="", file=sys.stderr)  # noqa: T201
+            _stderr(trace.rstrip("\n"))
         self.warn(text)
 
     def guard(self, work: Callable[[], int | None]) -> int:
@@ -152,7 +154,8 @@ class Output:
         except Exception as error:
             text, status = self.failed(error)
         if self.as_json and not self._printed:
-            self.result({**self.blank, "error": text, "exit": status}, "")
+            with contextlib.suppress(UsageError):  # stdout takes nothing: the line is said
+                self.result({**self.blank, "error": text, "exit": status}, "")
         return status
 
     @contextmanager
@@ -184,8 +187,21 @@ class Output:
 
     def _stdout(self, text: str) -> None:
         try:
-            print(readable(text), flush=True)  # noqa: T201
+            print(printable(text), flush=True)  # noqa: T201
         except BrokenPipeError:
-            # The reader has gone (`| head`): stop quietly, also when Python flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            give_up(sys.stdout)  # the reader has gone (`| head`): stop quietly
             raise SystemExit(PIPE_CLOSED) from None
+        except OSError as error:
+            give_up(sys.stdout)
+            raise UsageError(
+                f"expected to print the result, found {error.strerror} at the output: "
+                "check the disk and where the output goes"
+            ) from error
+
+
+def _stderr(text: str) -> None:
+    """Print for people; where that is not possible the exit status says it all."""
+    try:
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
+    except (OSError, ValueError):
+        give_up(sys.stderr)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lvseg.atomic import write_text
 from lvseg.cli.app import command
 from lvseg.cli.options import (
     CovariatesSheet,
@@ -108,6 +109,14 @@ def segment(
         ),
     ] = None,
     covariates: CovariatesSheet = None,
+    deidentify: Annotated[
+        bool,
+        typer.Option("--deidentify", help="Codes for the names of patients, folders and files."),
+    ] = False,
+    code_table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --deidentify: which code is whose, as CSV."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results.")
     ] = False,
@@ -132,6 +141,8 @@ def segment(
     ):
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"expected {name} above 0 {unit}, found {value:g}")
+    if code_table is not None and not deidentify:
+        raise UsageError("expected --deidentify with --code-table, found it alone")
     pair_of = pair_files(pair)
     if not sources and pair_of is None:
         raise UsageError("expected a SOURCE, or --pair ED=FILE --pair ES=FILE, found neither")
@@ -153,7 +164,10 @@ def segment(
     sheet = None if covariates is None else read_covariates(covariates)
     batch.open_root(output)
     with out.progress("looking for studies"):
-        planned = batch.plan(sources or (), output, pair_of)
+        hide = {"under_codes": deidentify}
+        planned = batch.plan(sources or (), output, pair_of, chosen.reading, **hide)
+    if code_table is not None:
+        write_text(code_table, batch.code_table(planned))
     if sheet is not None and len(planned) < 2:
         raise UsageError(
             "expected two or more studies for --covariates, found one: see lvseg table"

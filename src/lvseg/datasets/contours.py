@@ -22,6 +22,7 @@ from typing import Literal
 
 import numpy as np
 
+from lvseg.bounds import MOST_JSON_BYTES, read_bytes
 from lvseg.contours import Polygon
 from lvseg.errors import DatasetError, GeometryError
 from lvseg.geometry import Plane, slice_spacing_mm, sort_order
@@ -40,7 +41,7 @@ def read_contour(path: Path) -> Polygon:
     :raises DatasetError: unreadable, not two finite numbers a line, or fewer than three points.
     """
     try:
-        lines = path.read_text(encoding="ascii").split("\n")
+        lines = read_bytes(path, MOST_JSON_BYTES).decode("ascii").split("\n")
         points = np.array(
             [[float(word) for word in line.split()] for line in lines if line.strip()]
         )

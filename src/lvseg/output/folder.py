@@ -71,7 +71,8 @@ def write_study(
 
     Files of the user in an earlier result are carried over; the manifest does not name them.
 
-    :param study: where the result comes from; DICOM objects take their patient and study from it.
+    :param study: where the result comes from; DICOM objects take their patient and study from it,
+        or its code where it goes by one.
     :raises UsageError: a format that the source cannot have, or a folder that may not be replaced.
     """
     from lvseg.report import measurements_document, to_json
@@ -95,9 +96,16 @@ def _write(
 
     @cache
     def headers() -> Mapping[str, Any]:
-        from lvseg.read import read_source_headers
+        from lvseg.read import StudyRef, read_source_headers
 
-        return {} if study is None else read_source_headers(study, result.cine)
+        if study is None:
+            return {}
+        found = read_source_headers(study, result.cine)
+        if not (isinstance(study, StudyRef) and study.origin):
+            return found
+        from lvseg.write.dicom import under_code
+
+        return under_code(found, study.name)
 
     context = WriteContext(result, folder, options.seg_phases, options.fractional, headers)
     noticed: tuple[Issue, ...] = ()

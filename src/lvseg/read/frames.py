@@ -35,6 +35,7 @@ class FrameInfo:
     :param component: "phase" for velocity and phase images, otherwise "magnitude".
     :param rejected_because: why this image can be no part of a stack, "" if it can.
     :param notes: what the header says that cannot be true (:data:`lvseg.read.headers.NOTES`).
+    :param named_place: its path holds a word of the patient's name.
     :param heart_rate_bpm: beats a minute while it was acquired.
     """
 
@@ -62,6 +63,7 @@ class FrameInfo:
     instance: Instance
     notes: tuple[str, ...] = ()
     heart_rate_bpm: float | None = None
+    named_place: bool = False
 
     @property
     def trigger_ms(self) -> float | None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.issues import Issue
 from lvseg.labels import Label, remap
+from lvseg.read.nifti import HEADER_BYTES, cine_from_nifti, stated_bytes
 from lvseg.read.nifti_geometry import PLACES_DISAGREE
 from lvseg.read.sources import HEAD_BYTES, Files, blob_of, sniff
 from lvseg.resampling import onto_grid
@@ -30,10 +32,16 @@ MOST_LABEL_VALUES = 5
 SHOWN_VALUES = 8
 #: So many pixels, spread over an image, tell nearly always that it is no label map.
 SAMPLE_PIXELS = 4096
+#: Where it does not, so many are looked at at a time.
+_PART_PIXELS = 2**20
 
 
 def read_mask(
-    path: Path, *, like: Cine | None = None, label_values: Mapping[int, Label] | None = None
+    path: Path,
+    *,
+    like: Cine | None = None,
+    label_values: Mapping[int, Label] | None = None,
+    limits: ReadingLimits = USUAL,
 ) -> Mask:
     """Read a mask of the left ventricle, 1 = cavity, 2 = myocardium (:class:`lvseg.labels.Label`).
 
@@ -46,25 +54,28 @@ def read_mask(
         Segmentation says itself which image each frame was drawn on.
     :param label_values: what the values of another tool's NIfTI or picture mean; all others are
         background. A DICOM Segmentation says itself what its segments are.
+    :raises LimitError: larger than the limits allow.
     :raises ReadError: unreadable, or other labels. GeometryMismatchError: it does not fit.
     :raises UnsupportedEncodingError: no decoder for the pixels of a DICOM Segmentation.
     """
     if path.is_dir():
         raise ReadError(f"expected a mask file, found a folder at {path}: name the file")
     blob = blob_of(path)
-    with Files() as files:
-        content = files.read(blob)
-    kind = sniff(content[:HEAD_BYTES], blob.name)
+    with Files(limits) as files:
+        head = files.head(blob, HEADER_BYTES)
+        kind = sniff(head[:HEAD_BYTES], blob.name)
+        if kind is None:
+            raise ReadError(
+                f"expected a NIfTI, DICOM SEG or picture mask, found something else at {path}"
+            )
+        stated = stated_bytes(head, limits, str(path)) if kind == "nifti" else None
+        content = files.read(blob, stated)
     if kind == "dicom":
         from lvseg.read.segmentation import mask_from_segmentation
 
-        return mask_from_segmentation(content, path, like)
-    if kind is None:
-        raise ReadError(
-            f"expected a NIfTI, DICOM SEG or picture mask, found something else at {path}"
-        )
+        return mask_from_segmentation(content, path, like, limits)
     if kind == "picture":
-        mask = _from_picture(content, path, label_values)
+        mask = _from_picture(content, path, label_values, limits)
     else:
         mask = _from_nifti(content, path, label_values, like)
     return mask if like is None else _fitted(mask, like, path)
@@ -78,8 +89,10 @@ def label_map_values(values: NDArray[np.float32]) -> tuple[float, ...]:
     """
     flat = values.reshape(-1)
     found = np.unique(flat[:: max(1, flat.size // SAMPLE_PIXELS)])
-    if found.size <= MOST_LABEL_VALUES:
-        found = np.unique(flat)
+    for start in range(0, flat.size, _PART_PIXELS):
+        if found.size > MOST_LABEL_VALUES:
+            return ()
+        found = np.union1d(found, flat[start : start + _PART_PIXELS])
     return tuple(found.tolist()) if 2 <= found.size <= MOST_LABEL_VALUES else ()
 
 
@@ -92,8 +105,6 @@ def shown(values: Iterable[float]) -> str:
 def _from_nifti(
     content: bytes, path: Path, label_values: Mapping[int, Label] | None, like: Cine | None
 ) -> Mask:
-    from lvseg.read.nifti import cine_from_nifti
-
     source = None if like is None else like.source
     volume = cine_from_nifti(content, name=path.name, location=str(path), like=source)
     values = np.rint(volume.frames)
@@ -106,10 +117,12 @@ def _from_nifti(
     return Mask(labels, tuple(range(labels.shape[0])), volume.grid, volume.issues)
 
 
-def _from_picture(content: bytes, path: Path, label_values: Mapping[int, Label] | None) -> Mask:
+def _from_picture(
+    content: bytes, path: Path, label_values: Mapping[int, Label] | None, limits: ReadingLimits
+) -> Mask:
     from lvseg.read.picture import decode
 
-    values, _ = decode(content, str(path))
+    values, _ = decode(content, str(path), limits)
     return Mask(labels=picture_labels(values, path, label_values)[None, None], phases=(0,))
 
 

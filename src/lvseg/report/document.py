@@ -49,7 +49,7 @@ def mask_document(
     :param source: the path of the mask; :param issues: everything noticed, those of the
         measurements included.
     """
-    study = {"source": source, **_size(len(mask.phases), mask.grid)}
+    study = {"source": _last_part(source) or source, **_size(len(mask.phases), mask.grid)}
     return _document({"study": study}, values, {"quality": _quality(issues)}, mask.phases)
 
 
@@ -124,12 +124,18 @@ def to_json(result: StudyResult) -> str:
 
 def _study(cine: Cine) -> dict[str, Any]:
     return {
-        "source": cine.source.location or cine.source.name,
+        "source": _last_part(cine.source.location) or cine.source.name,
         "format": cine.source.format,
         **_size(cine.shape[0], cine.grid),
         "order_rule": cine.source.order_rule or None,
         "complete": cine.complete,
     }
+
+
+def _last_part(location: str) -> str:
+    """The name at the end of a path: the folders above it are of a machine and its people."""
+    name = location.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    return "" if name in (".", "..") else name
 
 
 def _size(phases: int, grid: Grid) -> dict[str, Any]:
