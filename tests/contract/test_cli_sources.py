@@ -123,4 +123,4 @@ def test_studies_of_one_folder_are_told_apart_in_json_also_those_that_fail(
     assert [each["folder"] for each in studies if each["study"] == "p3"] == [None]
     for each in studies[:2]:
         if each["exit"] == 0:
-            assert each["measurements"]["study"]["source"] == each["source"]
+            assert each["measurements"]["study"]["source"] == Path(each["source"]).name

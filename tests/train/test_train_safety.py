@@ -119,13 +119,19 @@ def test_a_loss_that_is_no_number_ends_a_training_and_leaves_the_epoch_before(
     assert all(value.isfinite().all() for key, value in tensors.items() if "network" in key)
 
 
-def test_a_learning_rate_beyond_reason_is_one_line_and_2(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_loss_that_is_no_number_is_one_line_and_2(
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from lvseg.cli import main
+    from lvseg.train import trainer
 
+    true = trainer.loss_of
+    monkeypatch.setattr(trainer, "loss_of", lambda *given: true(*given) * float("nan"))
     config = tmp_path / "recipe.toml"
-    config.write_text("learning_rate = 1e30\nclip_norm = 0.0\n" + TOML)
+    config.write_text("learning_rate = 100.0\nclip_norm = 0.0\n" + TOML)
     call = ["train", "--config", str(config), "--data", str(dataset), "-o", str(tmp_path / "run")]
     assert main([*call, "--device", "cpu", "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
