@@ -1,11 +1,13 @@
 """Installed size of the package in a fresh environment, and the seconds of ``lvseg demo`` there.
 
-Usage: ``python benchmarks/installed_size.py [--extra openvino]``.
+The environment is that of the README's first command, its extras included.
+Usage: ``python benchmarks/installed_size.py [--extra NAME]``; ``--extra`` measures another.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,11 +22,21 @@ def megabytes(folder: Path) -> float:
     return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
+def extra_of_the_readme() -> str:
+    """Extras that the README's first command installs, as pip takes them; none: an empty text."""
+    first = re.search(r"^ {4}(.*pip install .*)$", (ROOT / "README.md").read_text("utf-8"), re.M)
+    found = None if first is None else re.search(r"'?\.(?:\[([\w,]+)\])?'?( |$)", first[1])
+    if found is None:
+        raise SystemExit("expected a first command in README.md that installs this package")
+    return found[1] or ""
+
+
 def main() -> None:
-    """Install, run the demo twice, save."""
+    """Install, run the demo three times, save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--extra", default="")
-    extra = parser.parse_args().extra
+    parser.add_argument("--extra")
+    wanted = parser.parse_args().extra
+    extra = extra_of_the_readme() if wanted is None else wanted
     with tempfile.TemporaryDirectory() as scratch:
         environment = Path(scratch) / "venv"
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
@@ -54,7 +66,11 @@ def main() -> None:
         "packages": listed,
     }
     protocol = "fresh virtual environment, pip install with constraints.txt, then three demos"
-    save(f"installed-size{'-' + extra if extra else ''}", protocol, result)
+    save(
+        "installed-size" if wanted is None else f"installed-size-{extra or 'bare'}",
+        protocol,
+        result,
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -108,12 +109,38 @@ def segment_time(document: dict[str, Any]) -> str:
     return markdown(head, rows) + "\n\n" + note
 
 
-def batch_memory(document: dict[str, Any]) -> str:
-    """A sentence."""
-    rows = document["rows"]
-    counts = ", ".join(str(row["studies"]) for row in rows)
-    peaks = ", ".join(f"{row['peak_memory_mb']:.0f}" for row in rows)
-    return f"Peak memory of a batch of {counts} studies, every output: {peaks} MB."
+def batch(document: dict[str, Any]) -> str:
+    """A sentence for each part that was measured."""
+    lines = []
+    if pairs := document.get("pairs"):
+        lines.append(
+            f"- {pairs['copies']} copies of a real study by two workers take "
+            f"{pairs['median_ratio']:.2f} of the time of one (pairs: "
+            f"{', '.join(f'{each:.2f}' for each in pairs['ratios'])}); a command for each takes "
+            f"{pairs['seconds_a_command_each']:.0f} s, two workers "
+            f"{statistics.median(pairs['seconds_two_workers']):.0f} s."
+        )
+    if many := document.get("many"):
+        quarters = ", ".join(f"{each:.0f}" for each in many["peak_memory_mb_by_quarter"])
+        lines.append(
+            f"- {many['done']} of {many['studies']} phantom studies in one batch: "
+            f"{many['studies_an_hour']} an hour; at most {many['peak_memory_mb']:.0f} MB for all "
+            f"processes together ({quarters} MB in each quarter)."
+        )
+    if kills := document.get("kills"):
+        lines.append(
+            f"- Killed at a random moment and given again: {kills['survived']} of "
+            f"{kills['tries']} batches ended as if nobody had killed them, half of them replacing "
+            "earlier results."
+        )
+    for key, where in (("worker_kills", "here"), ("ray_kills", "on Ray")):
+        if found := document.get(key):
+            lines.append(
+                f"- One worker {where} killed at a random moment: {found['survived']} of "
+                f"{found['tries']} batches ended as if nobody had."
+            )
+    machine = document["machine"]
+    return "\n".join([*lines, "", f"{machine['cores']} cores ({machine['processor']})."])
 
 
 def training_curve(document: dict[str, Any]) -> str:
@@ -143,9 +170,11 @@ def training_curve(document: dict[str, Any]) -> str:
 def installed_size(document: dict[str, Any]) -> str:
     """A sentence."""
     seconds = ", ".join(f"{value:.1f}" for value in document["demo_s"])
+    extra = document["extra"]
+    parts = f"with the optional part {extra}" if extra else "without optional parts"
     return (
-        f"{document['installed_mb']:.0f} MB in a fresh environment, everything that comes with it "
-        "included "
+        f"{document['installed_mb']:.0f} MB in a fresh environment {parts}, everything that comes "
+        "with it included "
         f"(written by `{document['command']}`); `lvseg demo` took {seconds} seconds there, "
         "three times in a row."
     )
@@ -313,6 +342,42 @@ def int8(document: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def determinism(document: dict[str, Any]) -> str:
+    """One row a way."""
+    rows = []
+    first_of = {}
+    for row in document["ways"]:
+        same = first_of.setdefault(row["result_sha256"], row["way"])
+        rows.append(
+            [
+                row["way"],
+                "" if same == row["way"] else f"as {same}",
+                f"{row['largest_probability_difference']:.1e}",
+                f"{row['mask_pixels_that_differ']} of {row['mask_pixels']}",
+                f"{row['edv_ml_difference']:.2f}, {row['esv_ml_difference']:.2f}",
+                f"{row['ef_percent_difference']:.2f}",
+            ]
+        )
+    head = [
+        "way",
+        "bytes",
+        "probability, at most",
+        "pixels of the mask",
+        "EDV, ESV ml",
+        "EF points",
+    ]
+    return markdown(head, rows)
+
+
+def training_kills(document: dict[str, Any]) -> str:
+    """A sentence."""
+    return (
+        f"{document['killed']} trainings killed at random moments: {document['usable']} left "
+        f"checkpoints that can be read, {document['equal']} were resumed to the bytes of a run "
+        "that nobody stopped."
+    )
+
+
 #: Page -> its tables.
 PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "README.md": {
@@ -330,13 +395,14 @@ PAGES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     },
     "docs/speed.md": {
         "segment-time": segment_time,
-        "batch-memory": batch_memory,
         "network-speed": network_speed,
         "int8": int8,
         "training-curve": training_curve,
     },
+    "docs/batches.md": {"batch": batch},
     "docs/quality.md": {"calibration": calibration},
     "docs/paper.md": {"paper-small": paper},
+    "docs/determinism.md": {"determinism": determinism, "training-kills": training_kills},
 }
 
 

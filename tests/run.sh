@@ -24,8 +24,12 @@ fi
 
 [ -x .venv-test/bin/python ] || python3 -m venv .venv-test
 bin=$PWD/.venv-test/bin
-"$bin/pip" install --quiet --constraint constraints.txt torch  # the plain CPU build, before anything asks for another
-"$bin/pip" install --quiet --constraint constraints.txt --editable '.[all]'
+# Everything but torch is held to its SHA-256 (tests/lock.sh); of torch find-links may offer the plain CPU
+# build, elsewhere it is that of the index.
+"$bin/pip" install --quiet --require-hashes --no-deps --only-binary :all: --requirement constraints-hashes.txt
+"$bin/pip" install --quiet --constraint constraints.txt torch
+"$bin/pip" install --quiet --no-deps --no-build-isolation --editable .
+"$bin/pip" check
 
 export PATH=$bin:$PATH OMP_NUM_THREADS=1
 ruff check .

@@ -62,6 +62,11 @@ class BodySettings:
     """Likewise."""
 
 
+def states_body(sheet: Sheet) -> bool:
+    """Whether a sheet has a column about the person that serves the measurements."""
+    return any(each.name in sheet.columns for each in fields(Subject))
+
+
 def check_body(settings: BodySettings) -> None:
     """Hold the settings that are given to what a person can have.
 

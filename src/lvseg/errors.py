@@ -3,13 +3,15 @@
 ::
 
     LvsegError
-      UsageError          MissingExtraError (also an ImportError)
+      UsageError          MissingExtraError (also an ImportError)  DivergedError
       ReadError           NotACineError (LabelMapError)  InconsistentStackError
-                          UnsupportedEncodingError
+                          UnsupportedEncodingError  LimitError  StudyLimitError
+                          AlteredResultError
       GeometryError       UnknownSpacingError  IrregularStackError  GeometryMismatchError
       ModelError          ModelCardError  ModelHashError  ModelInputError
       MeasureError        PhaseError
       DatasetError        PatientLeakError
+      WorkerLostError
 
 The text of an error is one line that answers: what was expected, what was found, where, and what
 to do. ``exit_code`` is the process exit status of the command line (README, "Exit codes").
@@ -43,6 +45,13 @@ class MissingExtraError(UsageError, ImportError):
             f"run  pip install 'lvseg[{extra}]'"
         )
 
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.feature, self.extra)  # from one process to another
+
+
+class DivergedError(UsageError):
+    """A training broke down: its loss is no number any more."""
+
 
 class ReadError(LvsegError):
     """An input cannot be read, or is not what was asked for."""
@@ -64,6 +73,38 @@ class InconsistentStackError(ReadError):
 
 class UnsupportedEncodingError(ReadError):
     """The pixels are stored in a way that no installed decoder reads."""
+
+
+class LimitError(ReadError):
+    """An input is larger than a limit of the settings allows."""
+
+
+class StudyLimitError(ReadError):
+    """A study took longer, or more memory, than it may."""
+
+    @classmethod
+    def memory(cls, source: str, limit_bytes: float | None) -> StudyLimitError:
+        """The error of a study that asked for too much memory.
+
+        :param limit_bytes: None = no limit was set, the system had no more.
+        """
+        most = "what there is" if limit_bytes is None else f"{limit_bytes / 1e9:.1f} GB"
+        return cls(
+            f"expected a study that needs at most {most} of memory, found one that needs more in "
+            f"{source}: give it alone with a larger --memory-limit"
+        )
+
+    @classmethod
+    def time(cls, source: str, limit_s: float) -> StudyLimitError:
+        """The error of a study that took too long."""
+        return cls(
+            f"expected a study that takes at most {limit_s:g} s, found no end by then in {source}: "
+            "give it alone with a longer --study-timeout"
+        )
+
+
+class AlteredResultError(ReadError):
+    """The files of a result are not those that its manifest names."""
 
 
 class GeometryError(LvsegError):
@@ -126,4 +167,14 @@ class PatientLeakError(DatasetError):
         super().__init__(
             f"splits must be by patient: {len(patients)} patient(s) stand in more than one split "
             f"of {where}: {', '.join(patients)}; give each patient one split in manifest.csv"
+        )
+
+
+class WorkerLostError(LvsegError):
+    """A worker process ended before the study did; so did a second one."""
+
+    def __init__(self, source: str, how: str) -> None:
+        super().__init__(
+            f"expected a result of {source}, found the process that worked on it ended twice "
+            f"({how}): give it alone with --debug and report it"
         )

@@ -9,8 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-#: The file that makes a folder a result; written last.
+#: The file that makes a folder a result.
 MEASUREMENTS = "measurements.json"
+#: SHA-256 of every file of a result; written last.
+MANIFEST = "manifest.json"
+#: The page for people.
+REPORT = "report.html"
 SOURCES = frozenset({"dicom", "nifti", "picture", "array"})
 
 
@@ -66,7 +70,7 @@ FORMATS = (
         (("segmentation", ""), ("segmentation_ed", "_ed"), ("segmentation_es", "_es")),
     ),
     OutputFormat("dicom-sr", ("report.dcm",), _DICOM, _DICOM, "a DICOM source"),
-    OutputFormat("report", ("report.html",), default=_STACKS),
+    OutputFormat("report", (REPORT,), default=_STACKS),
 )
 
 
@@ -76,10 +80,10 @@ def result_names(source: str) -> frozenset[str]:
     :param source: name of the source, which the files of a picture carry.
     """
     files = (file.replace("*", source) for each in FORMATS for file in each.files)
-    return frozenset({MEASUREMENTS, *files})
+    return frozenset({MEASUREMENTS, MANIFEST, *files})
 
 
 def is_result_file(name: str) -> bool:
     """Whether a file or folder in a study folder of ours is one that we wrote."""
     files = (file for each in FORMATS for file in each.files)
-    return name == MEASUREMENTS or any(fnmatchcase(name, file) for file in files)
+    return name in (MEASUREMENTS, MANIFEST) or any(fnmatchcase(name, file) for file in files)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from lvseg.names import one_line
 
 Severity = Literal["info", "warning", "error"]
 Verdict = Literal["pass", "review", "fail"]
@@ -38,3 +41,12 @@ def verdict_of(issues: tuple[Issue, ...]) -> Verdict:
     if "error" in severities:
         return "fail"
     return "review" if "warning" in severities else "pass"
+
+
+def finding_lines(issues: Iterable[Issue], *, all_of_them: bool = True) -> list[str]:
+    """Write one indented line a finding; without ``all_of_them`` only what asks to be looked at."""
+    return [
+        f"  {each.severity}: {one_line(each.text)}"
+        for each in issues
+        if all_of_them or each.severity != "info"
+    ]

@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from lvseg.atomic import write_text
+from lvseg.bounds import MOST_JSON_BYTES, open_regular, read_bytes, read_json_object
 from lvseg.errors import DatasetError, PatientLeakError, UsageError
 from lvseg.issues import Issue
 from lvseg.labels import Label
@@ -150,7 +151,7 @@ def read_dataset_facts(folder: Path) -> DatasetFacts:
     """
     path = Path(folder) / DATASET
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        values = read_json_object(path)
     except FileNotFoundError:
         return DatasetFacts()
     except (OSError, ValueError) as error:
@@ -241,7 +242,7 @@ def read_manifest(folder: Path, *, allow_leaks: bool = False) -> tuple[Sample, .
     """
     path = folder / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, MOST_JSON_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise DatasetError(
@@ -406,7 +407,7 @@ def image_sha256(path: Path) -> str:
     :raises DatasetError: the file cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DatasetError(

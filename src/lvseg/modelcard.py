@@ -14,10 +14,27 @@ from pydantic_core import from_json
 
 from lvseg.errors import ModelCardError, ModelHashError
 from lvseg.labels import Label
+from lvseg.names import printable
 
 #: The two files of a model folder.
 CARD = "card.json"
 WEIGHTS = "model.onnx"
+
+
+#: The smallest side of a crop in which a ventricle has room.
+SMALLEST_CROP_PX = 16
+#: How many of something.
+Count = Annotated[int, Field(ge=0)]
+
+
+def _in_one_line(text: str) -> str:
+    if not text.strip() or text != printable(" ".join(text.split())):
+        raise ValueError("must be one line of letters and signs")
+    return text
+
+
+#: What stands in results, reports and DICOM objects.
+Name = Annotated[str, Field(max_length=200), AfterValidator(_in_one_line)]
 
 
 class StrictModel(BaseModel):
@@ -26,7 +43,7 @@ class StrictModel(BaseModel):
     :param renamed: old key -> new key.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     renamed: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="before")
@@ -52,14 +69,22 @@ class InputSpec(StrictModel):
 
     renamed: ClassVar[Mapping[str, str]] = {"window_px": "crop_px"}
 
-    channels: tuple[str, ...] = ("frame",)
+    channels: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)] = ("frame",)
 
-    spacing_mm: float
-    spacing_tolerance_percent: float = 5.0
-    low_percent: float = 1.0
-    high_percent: float = 99.0
-    crop_px: int = 128
-    multiple_px: int = 16
+    spacing_mm: Annotated[float, Field(ge=0.1, le=10)]
+    spacing_tolerance_percent: Annotated[float, Field(ge=0, le=50)] = 5.0
+    low_percent: Annotated[float, Field(ge=0, lt=100)] = 1.0
+    high_percent: Annotated[float, Field(gt=0, le=100)] = 99.0
+    crop_px: Annotated[int, Field(ge=SMALLEST_CROP_PX, le=1024)] = 128
+    multiple_px: Annotated[int, Field(ge=1, le=256)] = 16
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low_percent >= self.high_percent:
+            raise ValueError("low_percent must be below high_percent")
+        if self.crop_px % self.multiple_px:
+            raise ValueError(f"crop_px must be a multiple of {self.multiple_px}, its multiple_px")
+        return self
 
 
 def _known_labels(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,7 +108,7 @@ class OutputSpec(StrictModel):
 
     labels: LabelNames = (Label.LV_CAVITY.name,)
     activation: Literal["sigmoid"] = "sigmoid"
-    threshold: float = 0.5
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
 #: (lowest, highest) error.
@@ -106,7 +131,7 @@ class Intervals(StrictModel):
     ef_points: Errors | None = None
     mass_percent: Errors | None = None
     widening_unlike: Annotated[float, Field(ge=1)] | None = 2.0
-    studies: int
+    studies: Count
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -134,8 +159,8 @@ class Calibration(StrictModel):
     area_slope: float
     review_below: float
     slice_review_below: float
-    patients: int
-    slices: int
+    patients: Count
+    slices: Count
     intervals: Intervals | None = None
 
 
@@ -148,7 +173,14 @@ class FeatureStatistics(StrictModel):
 
     mean: tuple[float, ...]
     precision: tuple[tuple[float, ...], ...]
-    limit: float
+    limit: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        sizes = {len(self.precision), *map(len, self.precision)}
+        if sizes != {len(self.mean)}:
+            raise ValueError("precision must have as many rows and columns as mean has values")
+        return self
 
 
 class TrainingData(StrictModel):
@@ -186,14 +218,14 @@ class ModelCard(StrictModel):
     renamed: ClassVar[Mapping[str, str]] = {"profile": "feature_statistics"}
 
     schema_version: Literal[2] = 2
-    name: str
-    version: str
-    sha256: str
+    name: Name
+    version: Name
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
     input: InputSpec
     output: OutputSpec
     training: TrainingData
     recipe: dict[str, str | int | float | bool | list[int] | list[float] | None] = {}
-    parameters: int
+    parameters: Count
     calibration: Calibration | None = None
     feature_statistics: FeatureStatistics | None = None
     scores: dict[str, dict[str, float]] = {}

@@ -22,6 +22,11 @@ RESERVED = frozenset(
 PHASES = ("ED", "ES")
 #: Bytes that were no UTF-8, as Python holds them in a path (PEP 383).
 _ESCAPED = re.compile("[\udc80-\udcff]+")
+#: What a terminal or a page may take as a command instead of a letter: control characters but
+#: tab and line end, separators of lines, and those that turn the direction of writing.
+_COMMANDS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]"
+)
 
 
 def readable(text: str) -> str:
@@ -33,6 +38,20 @@ def readable(text: str) -> str:
     return _ESCAPED.sub(
         lambda found: found[0].encode("utf-8", "surrogateescape").decode("cp1252", "replace"), text
     )
+
+
+def printable(text: str) -> str:
+    r"""Text of others for people: what a terminal would obey is shown as U+FFFD.
+
+    >>> printable("\x1b[31mred\n")
+    '�[31mred\n'
+    """
+    return _COMMANDS.sub("\ufffd", readable(text))
+
+
+def one_line(text: object) -> str:
+    """Put a text on one line: every run of white space becomes one blank."""
+    return printable(" ".join(str(text).split()))
 
 
 def safe_name(name: str) -> str:

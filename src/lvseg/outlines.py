@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
 from lvseg.atomic import write_text
+from lvseg.bounds import MOST_JSON_BYTES, read_bytes
 from lvseg.contours import Polygon, coverage
 from lvseg.errors import DatasetError
 from lvseg.labels import Label
@@ -152,7 +153,7 @@ def read_outlines(path: Path) -> tuple[Outline, ...]:
     :raises DatasetError: unreadable, or not such outlines.
     """
     try:
-        stored = _STORED.validate_json(path.read_bytes())
+        stored = _STORED.validate_json(read_bytes(path, MOST_JSON_BYTES))
         return tuple(
             Outline(Label[each.label], _points(each.points_px), each.source) for each in stored
         )

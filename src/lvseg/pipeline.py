@@ -18,6 +18,7 @@ from lvseg.measurement import measure
 from lvseg.modelcard import ModelCard
 from lvseg.predict import Predictor
 from lvseg.prediction import Prediction
+from lvseg.preprocess import resampled_size, scale_factors
 from lvseg.read import StudyRef, read_study
 from lvseg.reference_ranges import CONVENTION, compare, load_table
 from lvseg.results import Authorship, LVMeasurements, Reference, StudyResult
@@ -40,14 +41,15 @@ def run(
 
     :param spacing_mm: in-plane spacing of images that do not state one.
     :raises ReadError: the source is unreadable or holds no short-axis cine.
+    :raises LimitError: it is larger than ``settings.reading`` allows.
     """
     started, report = perf_counter(), progress or (lambda stage, done, total: None)
-    study = source
+    study, chosen = source, (settings or Settings()).for_model(predictor.card)
     if not isinstance(study, Study):
-        study = read_study(study, spacing_mm=spacing_mm, progress=partial(report, "read"))
+        limits, telling = chosen.reading, partial(report, "read")
+        study = read_study(study, spacing_mm=spacing_mm, progress=telling, limits=limits)
     cine = study.short_axis()
     read = perf_counter()
-    chosen = (settings or Settings()).for_model(predictor.card)
     prediction = _predict(cine, predictor, chosen, partial(report, "predict"))
     inferred = perf_counter()
     mask = postprocess.to_mask(prediction, cine, chosen.postprocess)
@@ -64,6 +66,8 @@ def _predict(
     progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
     card, size, flips = predictor.card, settings.batch_size, settings.flips
+    rows, columns = resampled_size(cine.shape[2:], scale_factors(cine.pixel_spacing_mm, card.input))
+    settings.reading.hold("network_pixels", rows * columns, cine.source.location or "the cine")
     return infer(
         cine, predictor, card.input, card.labels, batch_size=size, flips=flips, progress=progress
     )

@@ -13,12 +13,16 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.errors import MissingExtraError, ModelError
-from lvseg.model_store import read_model
+from lvseg.errors import MissingExtraError, ModelError, ModelInputError
+from lvseg.model_store import check_graph, read_model
 from lvseg.modelcard import WEIGHTS, ModelCard
 
 FloatArray = NDArray[np.float32]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
+#: What keeps ONNX Runtime from reporting to its makers.
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1", "ORT_TELEMETRY_DISABLED": "1"}
+#: Characters of what an engine says that are passed on.
+LONGEST_REASON = 240
 
 
 class Network(Protocol):
@@ -47,7 +51,33 @@ class _Loaded:
         self._run = run
 
     def __call__(self, batch: FloatArray) -> FloatArray:
-        return self._run(np.ascontiguousarray(batch, np.float32))
+        """As :class:`Network`.
+
+        :raises ModelError: the engine fails. ModelInputError: scores of another shape than the card
+            says, or that are no numbers.
+        """
+        name, shape = self.card.name, (len(batch), len(self.card.labels), *batch.shape[2:])
+        try:
+            result = self._run(np.ascontiguousarray(batch, np.float32))
+        except Exception as error:  # the errors of the engines share no base class but this
+            raise ModelError(
+                f"expected {self.runtime} to run the model {name} on {tuple(batch.shape)}, found: "
+                f"{reason(error)}; use another model, or smaller images if memory is short"
+            ) from error
+        if result.shape != shape or not np.isfinite(result).all():
+            what = "values that are no numbers" if result.shape == shape else f"{result.shape}"
+            raise ModelInputError(
+                f"expected scores {shape} of the model {name}, found {what}: use another model"
+            )
+        return result
+
+
+def reason(error: BaseException) -> str:
+    """What an engine says went wrong, without the places in its source: its last line but those."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    text = (told or lines or [type(error).__name__])[-1]
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
 
 
 def available_runtimes() -> tuple[str, ...]:
@@ -57,11 +87,14 @@ def available_runtimes() -> tuple[str, ...]:
 
 @contextmanager
 def unreported() -> Iterator[None]:
-    """Import OpenVINO, and what builds on it, without the module that reports to their makers.
+    """Import an engine, and what builds on one, without what reports to its makers.
 
-    It would send a message over the network at every import, and leave an identifier in the
-    user's home. Both do without it where it cannot be imported.
+    OpenVINO would send a message at every import, and leave an identifier in the user's home; it
+    does without where that module cannot be imported. ONNX Runtime, from 1.29 on, sends what it
+    knows of the model and the machine (onnxruntime pull request 27379), unless a variable says no
+    before it is imported; the switch of its interface comes too late.
     """
+    os.environ.update(NO_TELEMETRY)
     before = sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
@@ -84,33 +117,37 @@ def load_model(folder: Path, *, runtime: Runtime = "auto", threads: int | None =
 
     :param runtime: ``auto`` takes OpenVINO where it is installed, else onnxruntime.
     :param threads: None = the cores this process may use.
-    :raises ModelError: files missing or not loadable. ModelHashError: the weights are not those
-        of the card. ModelCardError: a broken card. MissingExtraError: the engine is not installed.
+    :raises ModelError: files missing, a graph that is not run (:func:`check_graph`) or that the
+        engine cannot load. ModelInputError: it does not fit its card. ModelHashError: the weights
+        are not those of the card. ModelCardError: a broken card.
+    :raises MissingExtraError: the engine is not installed.
     """
     card, weights = read_model(folder)
+    check_graph(weights, card, folder / WEIGHTS)
     engine = available_runtimes()[0] if runtime == "auto" else runtime
     try:
         run = _ENGINES[engine](weights, threads or usable_cores())
     except ImportError as error:
         raise MissingExtraError(f"the runtime {engine}", engine) from error
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # the errors of the engines share no base class but this
         raise ModelError(
-            f"{engine} cannot load {folder / WEIGHTS}: {str(error).splitlines()[0]}"
+            f"expected a model that {engine} runs, found one that it cannot load at "
+            f"{folder / WEIGHTS}: {reason(error)}; use another model or --runtime"
         ) from error
     return _Loaded(card, engine, run)
 
 
 def _open_onnxruntime(weights: bytes, threads: int) -> Callable[[FloatArray], FloatArray]:
-    import onnxruntime
+    with unreported():
+        import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors share no base class but Exception
-        raise RuntimeError(str(error)) from error
+    options.log_severity_level = 4
+    onnxruntime.set_default_logger_severity(4)  # what goes wrong comes as an error
+    onnxruntime.disable_telemetry_events()
+    session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def run(batch: FloatArray) -> FloatArray:

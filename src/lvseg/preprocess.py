@@ -96,7 +96,7 @@ class Prepared:
     @property
     def sides(self) -> tuple[int, int]:
         """(rows, columns) of the model's grid."""
-        return _sides(self.shape, self.factors)
+        return resampled_size(self.shape, self.factors)
 
     def frames_of(self, index: int, phases: Sequence[int] | None = None) -> FloatArray:
         """Frames of a slice on the model's grid in 0..1, ``[T, Y, X]``; None = every phase."""
@@ -182,7 +182,7 @@ def resample(
     :param factors: output pixels per source pixel along (rows, columns).
     :param shape: output (rows, columns); None = rounded up to cover the source.
     """
-    sides = shape or _sides((frames.shape[-2], frames.shape[-1]), factors)
+    sides = shape or resampled_size((frames.shape[-2], frames.shape[-1]), factors)
     if sides == frames.shape[-2:] and factors == (1.0, 1.0):
         return frames
     flat = frames.reshape(-1, *frames.shape[-2:])
@@ -203,8 +203,8 @@ def resample(
     return result.reshape(*frames.shape[:-2], *sides)
 
 
-def _sides(shape: tuple[int, int], factors: tuple[float, float]) -> tuple[int, int]:
-    """(rows, columns) that cover a grid once it is resampled."""
+def resampled_size(shape: tuple[int, int], factors: tuple[float, float]) -> tuple[int, int]:
+    """(rows, columns) that cover a grid of another size once it is resampled."""
     rows, columns = (
         max(1, int(np.ceil(n * f - 1e-6))) for n, f in zip(shape, factors, strict=True)
     )

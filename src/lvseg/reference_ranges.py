@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
+from lvseg.bounds import MOST_JSON_BYTES, read_bytes
 from lvseg.errors import UsageError
 from lvseg.issues import Issue
 from lvseg.results import INDEXED, LVMeasurements, Range, Reference
@@ -118,7 +119,7 @@ def load_table(name_or_path: str) -> RangeTable:
         text = resources.files("lvseg").joinpath(_FOLDER, f"{name_or_path}.json").read_text("utf-8")
     else:
         try:
-            text = Path(name_or_path).read_text("utf-8")
+            text = read_bytes(Path(name_or_path), MOST_JSON_BYTES).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(
                 f"expected reference ranges by name ({', '.join(shipped_tables())}) or as a JSON "

@@ -197,11 +197,14 @@ class Authorship:
     :param reader: the name as the reader gives it; "" = nobody is named.
     :param verified_by: the organisation for which the reader verified the result; "" = it is not
         verified.
+    :param read_at: when the reader gave the mask, as DICOM has it (YYYYMMDDHHMMSS, PS3.5 6.2);
+        "" = not told: DICOM objects have the date of the study.
     """
 
     reader: str = ""
     verified_by: str = ""
     predecessor: Predecessor | None = None
+    read_at: str = ""
 
     @property
     def parent(self) -> int | None:
@@ -242,6 +245,11 @@ class StudyResult:
     def verdict(self) -> Verdict:
         """pass, review or fail: the worst severity among the issues."""
         return verdict_of(self.issues)
+
+    @property
+    def read_at(self) -> str:
+        """When a reader gave the mask; "" for a model's own result."""
+        return "" if self.authorship is None else self.authorship.read_at
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``measurements.json``, schema 1.
@@ -291,7 +299,7 @@ def mask_document(
     :param source: the path of the mask; :param issues: everything noticed, those of the
         measurements included.
     """
-    study = {"source": source, **_size(len(mask.phases), mask.grid)}
+    study = {"source": _last_part(source) or source, **_size(len(mask.phases), mask.grid)}
     return _document({"study": study}, values, {"quality": _quality(issues)}, mask.phases)
 
 
@@ -415,12 +423,18 @@ def _quality(issues: tuple[Issue, ...], confidence: Confidence | None = None) ->
 
 def _study(cine: Cine) -> dict[str, Any]:
     return {
-        "source": cine.source.location or cine.source.name,
+        "source": _last_part(cine.source.location) or cine.source.name,
         "format": cine.source.format,
         **_size(cine.shape[0], cine.grid),
         "order_rule": cine.source.order_rule or None,
         "complete": cine.complete,
     }
+
+
+def _last_part(location: str) -> str:
+    """The name at the end of a path: the folders above it are of a machine and its people."""
+    name = location.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    return "" if name in (".", "..") else name
 
 
 def _size(phases: int, grid: Grid) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""Settings of the main path: post-processing, measurement and the limits of the quality checks."""
+"""Settings of the main path: clean-up, measurement, limits of the checks and of what is read."""
 
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from lvseg.body import BodySettings
+from lvseg.bounds import ReadingLimits, read_toml
 from lvseg.errors import UsageError
 from lvseg.measurement import MeasurementSettings
 from lvseg.modelcard import ModelCard
@@ -27,6 +27,7 @@ class Settings:
     measurement: MeasurementSettings = field(default_factory=MeasurementSettings)
     limits: Limits = field(default_factory=Limits)
     body: BodySettings = field(default_factory=BodySettings)
+    reading: ReadingLimits = field(default_factory=ReadingLimits)
     batch_size: int = 4
     """Crops predicted at once: more need more memory and are hardly faster."""
     flips: bool = False
@@ -40,12 +41,7 @@ class Settings:
 
         :raises UsageError: no such file, broken TOML, an unknown key or a wrong type.
         """
-        try:
-            table = tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise UsageError(f"cannot read the settings {path}: {error.strerror}") from error
-        except ValueError as error:  # broken TOML or no UTF-8
-            raise UsageError(f"expected TOML in the settings {path}: {error}") from error
+        table = read_toml(path, "settings")
         unknown = _unknown_keys(cls(), table)
         if unknown:
             raise UsageError(
@@ -99,7 +95,7 @@ def _fault(key: str, value: Any) -> str:
         most = 0.5  # of each of two neighbours
     if not all(0 <= each <= most and math.isfinite(each) for each in numbers):
         return "a finite number, 0 or more" if most == math.inf else f"a number from 0 to {most:g}"
-    if key == "batch_size" and value < 1:
+    if (key == "batch_size" or key.startswith("reading.")) and value < 1:
         return "at least 1"
     return "" if list(numbers) == sorted(set(numbers)) else "two numbers, the smaller first"
 

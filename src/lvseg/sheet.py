@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from lvseg.bounds import MOST_JSON_BYTES, read_bytes
 from lvseg.errors import UsageError
 
 #: The column that names the study.
@@ -16,8 +17,9 @@ KEY = "study"
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Its columns without that of the study, and study -> column -> text."""
+    """Name of the file, its columns without that of the study, and study -> column -> text."""
 
+    name: str
     columns: tuple[str, ...]
     rows: Mapping[str, Mapping[str, str]]
 
@@ -27,11 +29,11 @@ def read_sheet(path: Path) -> Sheet:
 
     Texts stay as they are: what a sheet means by them is for those who read it.
 
-    :raises UsageError: unreadable, no column ``study``, a column twice, a study twice, or a row
-        that is longer than the header.
+    :raises UsageError: unreadable, no column ``study``, a column twice or without a name, a study
+        twice, or a row that is longer than the header.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_bytes(path, MOST_JSON_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"cannot read the sheet {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -42,11 +44,15 @@ def read_sheet(path: Path) -> Sheet:
     delimiter = max(",;\t", key=header.count)
     table = [row for row in csv.reader(StringIO(text), delimiter=delimiter) if any(row)]
     names = [name.strip() for name in table[0]] if table else []
-    if names.count(KEY) != 1 or len(set(names)) < len(names):
+    if names.count(KEY) != 1:
         raise UsageError(
-            f"expected one column '{KEY}' and each other once in the first row of {path}, found "
+            f"expected one column '{KEY}' in the first row of {path}, found "
             f"{', '.join(names) or 'nothing'}: give the names of the study folders there"
         )
+    columns = tuple(name for name in names if name != KEY)
+    for name in columns:
+        if columns.count(name) > 1 or not name:
+            raise column_taken(path, name)
     rows: dict[str, Mapping[str, str]] = {}
     for number, cells in enumerate(table[1:], start=2):
         if len(cells) > len(names):
@@ -58,4 +64,12 @@ def read_sheet(path: Path) -> Sheet:
         if study in rows:
             raise UsageError(f"expected every study once in {path}, found {study} twice")
         rows[study] = found
-    return Sheet(tuple(name for name in names if name != KEY), rows)
+    return Sheet(path.name, columns, rows)
+
+
+def column_taken(path: Path, name: str) -> UsageError:
+    """What to say of a column whose name another one has."""
+    return UsageError(
+        f"expected names of its own for the columns of {path}, found '{name}', which another "
+        "column has: call it something else"
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from bad_inputs import MAKERS, Maker, one_pixel
 from command_line import Ended
+from hostile_maker import white_noise
 
 
 def assert_one_line(err: str) -> None:
@@ -62,6 +63,24 @@ def test_a_picture_too_small_for_the_model_is_refused_in_one_line(
     # 3: the reader refuses it; 5: it is read, and does not fit the model.
     assert ended.status in {3, 5}
     assert_one_line(ended.err)
+
+
+@pytest.mark.parametrize("options", [[], ["--spacing", "0.7"], "settings"], ids=str)
+def test_a_large_picture_needs_its_spacing_or_another_limit(
+    options: list[str] | str, tmp_path: Path, tiny_model: Path, lvseg_command: Callable[..., Ended]
+) -> None:
+    # 1,080,000 pixels, 1024 x 1024 = 1,048,576 are the limit; at 0.7 mm the model sees 647 x 485
+    source = white_noise(tmp_path / "large.png", 1200, 900)
+    if options == "settings":
+        (tmp_path / "a.toml").write_text("[reading]\nnetwork_pixels = 1080000\n")
+        options = ["--settings", str(tmp_path / "a.toml")]
+    out = tmp_path / "out"
+    ended = lvseg_command("segment", source, "-o", out, "--model", tiny_model, *options)
+    assert ended.status == (0 if options else 3)
+    if not options:
+        assert_one_line(ended.err)
+        for word in ("1048576", "1080000", "--spacing", "network_pixels"):
+            assert word in ended.err
 
 
 #: Root may read everything, so the process gives its rights up. It loads all modules before that,
@@ -142,7 +161,11 @@ def test_an_output_that_is_a_file_is_2_and_one_line(
     "options",
     [
         ["--formats", "jpeg"],
-        ["--engine", "ray"],
+        ["--engine", "cloud"],
+        ["--jobs", "0"],
+        ["--study-timeout", "0"],
+        ["--memory-limit", "-1"],
+        ["--covariates", "nowhere.csv"],
         ["--spacing", "0"],
         ["--spacing", "-1.5"],
         ["--spacing", "nan"],

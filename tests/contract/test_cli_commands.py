@@ -14,8 +14,8 @@ from command_line import Ended
 from PIL import Image
 
 from lvseg import model_store
+from lvseg.batch import Entry
 from lvseg.cine import Cine, Mask
-from lvseg.cli.batch import Entry
 from lvseg.cli.demo import COMPARED, demo_document, demo_text
 from lvseg.cli.options import optional_libraries
 from lvseg.errors import MissingExtraError
@@ -468,11 +468,19 @@ def test_models_lists_and_verifies(
     good = lvseg_command("models", "--json")
     assert good.status == 0
     assert good.document["models"][0]["verified"] is True
+    assert good.document["models"][0]["default"] is True
+    assert good.document["models"][0]["labels"] == ["cavity"]
     with (folder / "model.onnx").open("ab") as file:
         file.write(b"\0")
+    assert "tiny (default)" in lvseg_command("models").out
     bad = lvseg_command("models")
     assert bad.status == 5
     assert "NO" in bad.out
+
+
+def test_every_shipped_model_says_what_it_is_for(lvseg_command: Command) -> None:
+    found = lvseg_command("models", "--json").document["models"]
+    assert [each["name"] for each in found if not each["purpose"]] == []
 
 
 def test_doctor_tells_versions_engines_and_data(

@@ -12,6 +12,7 @@ from lvseg.cli import app
 
 COMMANDS = [
     ["segment"],
+    ["table"],
     ["list"],
     ["demo"],
     ["serve"],

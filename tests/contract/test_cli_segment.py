@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import faulty_workers
 import nibabel
 import numpy as np
 import pydicom
@@ -17,10 +16,9 @@ import pytest
 from command_line import Ended
 from PIL import Image
 
-from lvseg import pipeline
 from lvseg import read as reading
 from lvseg.cine import Cine, Mask
-from lvseg.cli import batch
+from lvseg.cli.output import Output
 from lvseg.errors import ReadError
 from lvseg.phantom import Truth
 from lvseg.write import write_cine_nifti
@@ -29,6 +27,8 @@ KEYS = {
     *("schema", "lvseg", "model", "study", "ed_phase", "es_phase", "edv_ml", "esv_ml", "sv_ml"),
     *("ef_percent", "volume_ml", "area_mm2", "quality", "seconds"),
 }
+#: What a batch writes beside its studies.
+OF_A_BATCH = ("cohort.csv", "cohort.html", "journal.jsonl")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ def test_a_dicom_study_gets_its_folder(segment: Segment) -> None:
         "heart/segmentation.dcm",
         "heart/report.dcm",
         "heart/report.html",
+        "heart/manifest.json",
     }
+    page = out / "heart" / "report.html"
+    assert ended.out.splitlines()[-1] == f"open {page} in a browser"
     measurements = json.loads((out / "heart" / "measurements.json").read_text())
     assert set(measurements) >= KEYS
     assert measurements["model"]["name"] == "tiny"
@@ -118,8 +121,9 @@ def test_json_is_the_documents_of_the_files(segment: Segment) -> None:
     ended = segment(segment.heart, "--json")
     assert (ended.status, ended.err) == (0, "")
     (entry,) = ended.document["studies"]
-    assert set(entry) == {"source", "folder", "exit", "error", "measurements"}
+    assert set(entry) == {"source", "study", "folder", "exit", "error", "measurements"}
     assert (entry["source"], entry["exit"], entry["error"]) == (str(segment.heart), 0, None)
+    assert entry["study"] == "heart"
     assert entry["measurements"] == json.loads(
         Path(entry["folder"], "measurements.json").read_text()
     )
@@ -145,7 +149,8 @@ def test_a_picture_gets_a_mask_and_an_overlay_of_its_size(segment: Segment) -> N
     assert "EDV unknown" in ended.out
     (folder,) = segment.out.iterdir()
     names = {path.name for path in folder.iterdir()}
-    assert names == {f"{folder.name}_mask.png", f"{folder.name}_overlay.png", "measurements.json"}
+    pictures = {f"{folder.name}_mask.png", f"{folder.name}_overlay.png"}
+    assert names == {*pictures, "measurements.json", "manifest.json"}
     with Image.open(folder / f"{folder.name}_mask.png") as image:
         mask = np.asarray(image)
     assert mask.shape == (80, 72)
@@ -183,7 +188,7 @@ def test_spacing_of_a_picture_is_used_and_never_guessed(segment: Segment) -> Non
 def test_formats_choose_the_files(formats: str, names: set[str], segment: Segment) -> None:
     assert segment(segment.heart, "--formats", formats).status == 0
     found = {path.name for path in (segment.out / "heart").iterdir()}
-    assert found == {*names, "measurements.json"}
+    assert found == {*names, "measurements.json", "manifest.json"}
 
 
 @pytest.mark.parametrize("name", ["dicom-seg", "dicom-sr", "nifti"])
@@ -241,7 +246,8 @@ def test_one_failing_study_does_not_stop_the_others(segment: Segment) -> None:
     assert [entry["exit"] for entry in entries] == [0, 3, 0]
     assert ended.err.count("\n") == 1
     assert str(segment.folder / "empty") in ended.err
-    assert {path.name for path in segment.out.iterdir()} == {"a", "heart"}
+    assert [entry["study"] for entry in entries] == ["a", "empty", "heart"]
+    assert {path.name for path in segment.out.iterdir()} == {"a", "heart", *OF_A_BATCH}
 
 
 def test_a_batch_for_people_lists_what_failed(segment: Segment) -> None:
@@ -289,7 +295,7 @@ def test_label_maps_among_the_images_of_a_folder_are_left_out_and_counted(segmen
     findings = ended.document["findings"]
     assert [each["code"] for each in findings] == ["label-map", "label-map"]
     assert all(str(path) in each["text"] for path, each in zip(maps, findings, strict=True))
-    assert {path.name for path in segment.out.iterdir()} == {"b", "c"}
+    assert {path.name for path in segment.out.iterdir()} == {"b", "c", *OF_A_BATCH}
     (source / "c.png").unlink()
     ended = segment(source, "--overwrite")
     assert ended.status == 0
@@ -323,29 +329,21 @@ def test_an_earlier_result_stays_without_overwrite(segment: Segment) -> None:
     (segment.out / "heart" / "notes.txt").write_text("mine")
     assert segment(segment.heart, "--overwrite", "--formats", "contours").status == 0
     names = {path.name for path in (segment.out / "heart").iterdir()}
-    assert names == {"measurements.json", "contours.json", "notes.txt"}
+    assert names == {"measurements.json", "manifest.json", "contours.json", "notes.txt"}
 
 
 def test_a_defect_in_one_study_is_1_and_the_others_go_on(
     segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lvseg import pipeline
-
-    whole, calls = pipeline.run, []
-
-    def run(source, *arguments, **options):  # type: ignore[no-untyped-def]
-        calls.append(source)
-        if len(calls) == 1:
-            raise ZeroDivisionError("of ours")
-        return whole(source, *arguments, **options)
-
-    monkeypatch.setattr(pipeline, "run", run)
-    sources = (picture(segment.folder / "a.png"), segment.heart)
+    monkeypatch.setattr("lvseg.batch.local.open_worker", faulty_workers.defective)
+    sources = (picture(segment.folder / "bad.png"), segment.heart)
     ended = segment(*sources, "--json")
     assert ended.status == 4
     assert [entry["exit"] for entry in ended.document["studies"]] == [1, 0]
     assert "internal error" in ended.err
     assert "Traceback" not in ended.err
+    again = segment(*sources, "--debug")
+    assert "ZeroDivisionError: of ours\n" in again.err
 
 
 def test_a_failure_while_writing_leaves_no_study_folder(
@@ -373,69 +371,35 @@ def test_a_source_the_system_refuses_is_3(
     assert "Input/output error" in ended.err
 
 
-def interrupt_the_second_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, calls = pipeline.run, []
+@pytest.fixture
+def interrupted(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    """The command on two studies; Ctrl-C when the first is told, while the second is worked on."""
 
-    def run(study, *more, **options):  # type: ignore[no-untyped-def]
-        calls.append(study)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return whole(study, *more, **options)
+    def say(out: Output, text: str) -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "run", run)
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr("lvseg.batch.local.open_worker", faulty_workers.hanging)
+        monkeypatch.setattr(Output, "say", say)
+        shutil.copytree(segment.heart, segment.folder / "bad")
+        return segment(segment.heart, segment.folder / "bad", "--jobs", "1", *arguments)
 
-
-def test_the_next_study_is_read_while_one_is_worked_on_and_no_more_are_held(
-    segment: Segment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first prediction waits for the second reading: in turns it would wait for ever."""
-    second_read = threading.Event()
-    met: list[bool] = []
-    read, run, write = reading.read_study, pipeline.run, batch.write_study
-    counts = Counter[str]()
-
-    def reads(*arguments, **options):  # type: ignore[no-untyped-def]
-        counts["read"] += 1
-        if counts["read"] == 2:
-            second_read.set()
-        return read(*arguments, **options)
-
-    def runs(*arguments, **options):  # type: ignore[no-untyped-def]
-        if not met:
-            met.append(second_read.wait(30))
-        return run(*arguments, **options)
-
-    def writes(*arguments, **options):  # type: ignore[no-untyped-def]
-        counts["write"] += 1
-        assert counts["read"] <= counts["write"] + 1
-        return write(*arguments, **options)
-
-    monkeypatch.setattr(reading, "read_study", reads)
-    monkeypatch.setattr(pipeline, "run", runs)
-    monkeypatch.setattr(batch, "write_study", writes)
-    for name in ("second", "third"):
-        shutil.copytree(segment.heart, segment.folder / name)
-    sources = (segment.heart, segment.folder / "second", segment.folder / "third")
-    ended = segment(*sources)
-    assert (ended.status, met) == (0, [True])
-    assert counts == {"read": 3, "write": 3}
+    return run
 
 
 def test_control_c_leaves_finished_studies_and_no_half_one(
-    segment: Segment, monkeypatch: pytest.MonkeyPatch
+    segment: Segment, interrupted: Callable[..., Ended]
 ) -> None:
-    interrupt_the_second_study(monkeypatch)
-    shutil.copytree(segment.heart, segment.folder / "other")
-    ended = segment(segment.heart, segment.folder / "other")
+    ended = interrupted()
     assert (ended.status, ended.err) == (130, "lvseg: interrupted\n")
-    assert [path.name for path in segment.out.iterdir()] == ["heart"]
+    found = {path.name for path in segment.out.iterdir()}
+    assert found == {"heart", "cohort.csv", "journal.jsonl"}
 
 
 def test_control_c_with_json_lists_what_was_finished(
-    segment: Segment, monkeypatch: pytest.MonkeyPatch
+    segment: Segment, interrupted: Callable[..., Ended]
 ) -> None:
-    interrupt_the_second_study(monkeypatch)
-    ended = segment(segment.heart, segment.heart, "--json")
+    ended = interrupted("--json")
     assert (ended.status, ended.document["exit"]) == (130, 130)
     (entry,) = ended.document["studies"]
     assert entry["folder"] == str(segment.out / "heart")

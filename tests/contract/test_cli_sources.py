@@ -14,6 +14,7 @@ from command_line import Ended
 
 from lvseg.cine import Cine, Mask
 from lvseg.phantom import Truth
+from lvseg.phantom.dicom_export import write_dicom_cine
 from lvseg.write import write_cine_nifti
 
 Run = Callable[..., Ended]
@@ -50,7 +51,7 @@ def test_a_folder_name_that_is_no_utf8_becomes_a_readable_one(
     assert names(ended) == ["Coeur_é", "heart"]
     assert ended.document["studies"][0]["source"] == str(tmp_path / "Coeur_é")
     written = json.loads((tmp_path / "out" / "Coeur_é" / "measurements.json").read_text("utf-8"))
-    assert written["study"]["source"] == str(tmp_path / "Coeur_é")
+    assert written["study"]["source"] == "Coeur_é"
 
 
 def test_files_of_one_name_are_called_after_their_patients(
@@ -101,3 +102,25 @@ def test_no_source_at_all_is_wrong_usage(segment: Run) -> None:
     ended = segment()
     assert ended.status == 2
     assert "expected a SOURCE" in ended.err
+
+
+def test_studies_of_one_folder_are_told_apart_in_json_also_those_that_fail(
+    segment: Run, phantom: tuple[Cine, Mask, Truth], tmp_path: Path
+) -> None:
+    """Three studies; the last has lost all slices but one phase of one, and what remains of it."""
+    for seed, name in enumerate(("p1", "p2", "p3")):
+        write_dicom_cine(phantom[0], tmp_path / "in" / name / "dicom", seed=seed)
+    first, *others = sorted((tmp_path / "in" / "p3" / "dicom").iterdir())
+    for path in others:
+        path.unlink()
+    first.write_bytes(first.read_bytes()[:2000])
+    ended = segment(tmp_path / "in")
+    assert ended.status == 4
+    studies = ended.document["studies"]
+    told = {each["study"]: (each["source"], each["exit"]) for each in studies}
+    sources = {name: str(tmp_path / "in" / name / "dicom") for name in ("p1", "p2", "p3")}
+    assert told == {"p1": (sources["p1"], 0), "p2": (sources["p2"], 0), "p3": (sources["p3"], 3)}
+    assert [each["folder"] for each in studies if each["study"] == "p3"] == [None]
+    for each in studies[:2]:
+        if each["exit"] == 0:
+            assert each["measurements"]["study"]["source"] == Path(each["source"]).name

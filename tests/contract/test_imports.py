@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-EXTRAS = ("torch", "monai", "onnx", "onnxscript", "safetensors", "openvino", "optuna", "sqlalchemy")
+EXTRAS = (
+    *("torch", "monai", "onnx", "onnxscript", "safetensors", "openvino", "optuna", "sqlalchemy"),
+    *("ray", "pyarrow", "openpyxl"),
+)
 HEAVY = ("matplotlib", "highdicom", "onnxruntime", "nibabel", "pydicom", "scipy")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 OPTIONAL = (
     *("torch", "monai", "onnx", "onnxscript", "safetensors", "openvino", "tensorboard"),
-    *("optuna", "sqlalchemy", "starlette", "uvicorn"),
+    *("optuna", "sqlalchemy", "starlette", "uvicorn", "ray", "pyarrow", "openpyxl"),
 )
 
 CODE = f"""

@@ -37,7 +37,7 @@ ERRORS = Intervals(
 
 
 def bullseye() -> tuple[Cine, Mask]:
-    """Bright discs in grey rings on black, four phases; and what was drawn."""
+    """Bright discs in grey rings on dark noise, four phases; and what was drawn."""
     y, x = np.mgrid[:ROWS, :COLUMNS]
     away = np.hypot(y - 44.3, x - 40.6)
     labels = np.zeros((4, len(RADII[0]), ROWS, COLUMNS), np.uint8)
@@ -53,7 +53,9 @@ def bullseye() -> tuple[Cine, Mask]:
         )
         for z in range(len(RADII[0]))
     )
+    noise = np.random.default_rng(5).integers(0, 12, labels.shape).astype(np.float32)
     frames = np.array([0, 250, 100], np.float32)[labels]
+    frames += noise * labels.any(axis=(2, 3), keepdims=True)  # an empty slice has no contrast
     grid = Grid.of(frames, planes=planes)
     times = (0.0, 200.0, 330.0, 600.0)
     cine = Cine(frames, Source("array", "bullseye"), grid, times, "short-axis", (), 70.0)

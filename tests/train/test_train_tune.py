@@ -436,7 +436,7 @@ def test_the_figure_of_one_trial_has_what_can_be_drawn(tmp_path: Path) -> None:
         ('train_split = {choices=["training", "online"]}', "a validation score cannot choose"),
         ("seed = {low=1, high=9}", "a validation score cannot choose"),
         ("", "one table"),
-        ("learning_rate = {", "expected TOML"),
+        ("learning_rate = {", "as TOML"),
     ],
 )  # fmt: skip
 def test_a_faulty_space_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lvseg.atomic import atomic_folder, atomic_write, write_text
+from lvseg.atomic import atomic_folder, atomic_write, recover, write_text
 from lvseg.errors import UsageError
 
 
@@ -181,6 +184,22 @@ def test_replacing_a_result_drops_old_files_of_ours_and_keeps_those_of_the_user(
     assert [path.name for path in tmp_path.iterdir()] == ["study"]
 
 
+def test_a_full_disk_leaves_the_earlier_file_and_says_so(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "last.json", "old")
+
+    def fail(error: OSError) -> None:
+        with atomic_write(target) as temporary:
+            temporary.write_text("ne")
+            raise error
+
+    with pytest.raises(UsageError, match=r"cannot write .*last\.json: No space left.*check"):
+        fail(OSError(28, "No space left on device"))
+    with pytest.raises(FileNotFoundError):  # of another file: it says so itself
+        fail(FileNotFoundError(2, "No such file or directory", "elsewhere"))
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["last.json"]
+
+
 def test_a_full_disk_leaves_the_earlier_result_and_says_so(tmp_path: Path) -> None:
     target = earlier_result(tmp_path / "study")
 
@@ -193,3 +212,88 @@ def test_a_full_disk_leaves_the_earlier_result_and_says_so(tmp_path: Path) -> No
         fail()
     assert (target / "measurements.json").read_text("utf-8") == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["study"]
+
+
+def test_a_place_that_another_run_took_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "study"
+
+    def late() -> None:
+        with atomic_folder(target, "measurements.json") as building:
+            write_text(building / "measurements.json", "late")
+            write_text(target / "measurements.json", "first")
+
+    with pytest.raises(UsageError, match="earlier result"):
+        late()
+    assert (target / "measurements.json").read_text("utf-8") == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]
+
+
+#: Replaces ``study`` and is killed: after so many renames of folders, or while it writes.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lvseg.atomic import atomic_folder, write_text
+
+target, renames = Path(sys.argv[1]), int(sys.argv[2])
+rename = Path.rename
+
+def counted(self, other):
+    global renames
+    if renames == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    renames -= 1
+    return rename(self, other)
+
+Path.rename = counted
+with atomic_folder(target, "measurements.json", overwrite=True) as building:
+    write_text(building / "measurements.json", "new")
+    write_text(building / "mask.nii.gz", "new")
+    if renames < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("renames", [-1, 0, 1], ids=["writing", "no-rename", "one-rename"])
+def test_a_replacement_that_was_killed_leaves_the_older_folder_at_the_next_start(
+    renames: int, tmp_path: Path
+) -> None:
+    """Between the two renames the study lies under a hidden name only."""
+    target = write_text(tmp_path / "study" / "measurements.json", "old").parent
+    call = [sys.executable, "-c", KILLED, str(target), str(renames)]
+    assert subprocess.run(call, check=False).returncode == -signal.SIGKILL
+    assert any(path.name.startswith(".study.") for path in tmp_path.iterdir())
+    assert target.exists() == (renames != 1)
+    recover(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]
+    assert (target / "measurements.json").read_text("utf-8") == "old"
+
+
+def test_writing_a_folder_again_heals_what_was_killed_before(tmp_path: Path) -> None:
+    for kind in ("part", "old"):
+        write_text(tmp_path / f".study.0123456789ab.{kind}" / "measurements.json", kind)
+    with (
+        pytest.raises(UsageError, match="earlier result"),
+        atomic_folder(tmp_path / "study", "measurements.json"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]
+    assert (tmp_path / "study" / "measurements.json").read_text("utf-8") == "old"
+
+
+def test_what_a_living_run_writes_is_no_leftover(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "study", None) as building, atomic_write(tmp_path / "a.csv") as a:
+        recover(tmp_path)
+        assert building.is_dir()
+        assert a.is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "study"]
+
+
+def test_hidden_files_of_others_are_not_touched(tmp_path: Path) -> None:
+    others = [".git", ".study.part", ".part-12", ".study.0123456789ab.bak", "study"]
+    for name in others:
+        write_text(tmp_path / name, "theirs")
+    write_text(tmp_path / ".part-0123456789abcdef.csv", "ours")
+    recover(tmp_path, "study")
+    assert len([*tmp_path.iterdir()]) == len(others) + 1
+    recover(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)

@@ -6,13 +6,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
-from PIL import Image
+import read_maker
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from lvseg.cli.check import audit_text
 from lvseg.datasets import check, prepare_sunnybrook
-from lvseg.datasets.audit import looks_like, metadata_kinds
+from lvseg.datasets.identifiers import burnt_in_text, looks_like, metadata_kinds
 from lvseg.errors import DatasetError
 from lvseg.manifest import DatasetFacts, Sample, manifest_text, read_manifest, write_dataset_facts
 
@@ -280,3 +284,59 @@ def test_the_sunnybrook_set_has_no_errors(data_dir, tmp_path):
         "validation": 15,
         "online": 15,
     }
+
+
+def text_on(image: np.ndarray, text: str, size: int = 12) -> np.ndarray:
+    """A picture with white text in its upper left corner, as viewers export them."""
+    drawn = Image.fromarray(image)
+    ImageDraw.Draw(drawn).text((3, 3), text, fill=255, font=ImageFont.load_default(size))
+    return np.asarray(drawn).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [10, 12, 16])
+def test_burnt_in_text_is_seen_and_anatomy_is_none(size: int) -> None:
+    smooth = Image.fromarray(picture(1) // 2).resize((120, 100), Image.Resampling.BICUBIC)
+    plain = np.asarray(smooth)
+    assert not burnt_in_text(plain.astype(np.float32))
+    assert burnt_in_text(text_on(plain, "JANE DOE 1950", size))
+    assert not burnt_in_text(np.zeros((20, 24), np.float32))
+
+
+def test_text_on_a_picture_is_a_warning(dataset):
+    written = text_on(picture(0) // 2, "DOE7788", 10).astype(np.uint8)
+    save(dataset, "images", "p0-0.png", written)
+    (issue,) = [each for each in check(dataset).issues if each.code == "burnt-in-text"]
+    assert (issue.severity, "p0-0.png" in issue.text) == ("warning", True)
+
+
+def test_tags_of_files_beside_the_pictures_are_errors(dataset):
+    private = read_maker.image(PatientName="Doe^Jane", InstitutionName="SECRET")
+    private.private_block(0x0011, "SECRET", create=True).add_new(1, "LO", "SECRET")
+    inner = pydicom.Dataset()
+    inner.OperatorsName = "SECRET"
+    private.RequestAttributesSequence = [inner]
+    private.BurnedInAnnotation = "YES"
+    (dataset / "raw").mkdir()
+    (dataset / "raw" / "a.dcm").write_bytes(read_maker.to_bytes(private))
+    nifti = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4))
+    nifti.header["descrip"] = b"SECRET"
+    nibabel.save(nifti, dataset / "raw" / "b.nii.gz")
+    issues = [each for each in check(dataset).issues if each.code == "identifying-tag"]
+    told = " ".join(each.text for each in issues)
+    for part in ("PatientName", "InstitutionName", "OperatorsName", "private tags", "burnt-in"):
+        assert part in told
+    assert "the field descrip" in told
+    assert "SECRET" not in told
+    assert {each.severity for each in issues} == {"error"}
+
+
+def test_files_without_identifiers_or_broken_ones_are_no_tags(dataset):
+    (dataset / "a.dcm").write_bytes(b"\0" * 128 + b"DICM broken")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)), dataset / "b.nii")
+    assert [each for each in check(dataset).issues if each.code == "identifying-tag"] == []
+
+
+def test_people_read_sentences_and_no_python(dataset):
+    text = audit_text(check(dataset))
+    assert "2 patients with 4 images; pathology: 2 Normal; sex: 1 Female, 1 Male; age 57" in text
+    assert not set("{}[]'") & set(text)

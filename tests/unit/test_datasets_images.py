@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lvseg.datasets import prepare_images
-from lvseg.datasets.audit import metadata_kinds
+from lvseg.datasets.identifiers import metadata_kinds
 from lvseg.datasets.images import mask_values, patient_of
 from lvseg.errors import DatasetError, ReadError, UsageError
 from lvseg.labels import Label

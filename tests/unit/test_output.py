@@ -9,7 +9,7 @@ import pytest
 
 from lvseg.cine import Cine, Mask, Source
 from lvseg.errors import UsageError
-from lvseg.formats import FORMATS, MEASUREMENTS, SOURCES, is_result_file, result_names
+from lvseg.formats import FORMATS, MANIFEST, MEASUREMENTS, SOURCES, is_result_file, result_names
 from lvseg.output import OutputOptions, chosen_formats, write_study
 from lvseg.output.writers import WRITERS
 from lvseg.phantom import PhantomOptions, beating_ventricle
@@ -39,7 +39,8 @@ def test_everything_written_is_known_as_a_result(tmp_path: Path, result: StudyRe
     write_study(result, tmp_path / "study", OutputOptions(("nifti", "png", "contours", "report")))
     written = {path.name for path in (tmp_path / "study").iterdir()}
     assert written == {
-        *(MEASUREMENTS, "segmentation.nii.gz", "overlays", "contours.json", "report.html")
+        *(MEASUREMENTS, MANIFEST),
+        *("segmentation.nii.gz", "overlays", "contours.json", "report.html"),
     }
     assert written <= result_names(result.cine.source.name)
     assert all(is_result_file(name) for name in written)
@@ -59,7 +60,7 @@ def test_an_old_mask_of_a_picture_does_not_stay_beside_new_numbers(tmp_path: Pat
     (folder / "mine_mask.png").write_bytes(b"of the user")
     write_study(drawn, folder, OutputOptions(("contours",)), overwrite=True)
     names = {path.name for path in folder.iterdir()}
-    assert names == {MEASUREMENTS, "contours.json", "mine_mask.png"}
+    assert names == {MEASUREMENTS, MANIFEST, "contours.json", "mine_mask.png"}
 
 
 def test_a_format_that_the_source_cannot_have_is_refused_and_leaves_nothing(
@@ -89,4 +90,4 @@ def test_an_earlier_result_stays_unless_it_may_be_replaced(
     assert (folder / MEASUREMENTS).read_bytes() == before
     write_study(result, folder, OutputOptions(("contours",)), overwrite=True)
     names = {path.name for path in folder.iterdir()}
-    assert names == {MEASUREMENTS, "contours.json", "notes.txt"}
+    assert names == {MEASUREMENTS, MANIFEST, "contours.json", "notes.txt"}

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lvseg.errors import LabelMapError, NotACineError, ReadError, UsageError
+from lvseg.bounds import ReadingLimits
+from lvseg.errors import LabelMapError, LimitError, NotACineError, ReadError, UsageError
 from lvseg.read import find_studies, list_series, read_picture, read_study
 
 GREY = (np.arange(20 * 24).reshape(20, 24) % 251).astype(np.uint8)
@@ -108,11 +109,9 @@ def test_a_decompression_bomb_is_refused_before_it_unfolds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "a.png", GREY)
-    monkeypatch.setattr("lvseg.read.picture.LARGEST_PIXELS", 479)  # one less than 20 x 24
-    with pytest.raises(ReadError, match="at most 479"):
-        read_picture(path)
-    monkeypatch.setattr("lvseg.read.picture.LARGEST_PIXELS", 480)
-    read_picture(path)
+    with pytest.raises(LimitError, match="at most 479 pixels in a frame, found 480"):
+        read_study(path, limits=ReadingLimits(frame_pixels=479))  # one less than 20 x 24
+    read_study(path, limits=ReadingLimits(frame_pixels=480))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow itself refuses above twice that
     with pytest.raises(ReadError, match="at most"):
         read_picture(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -113,14 +114,14 @@ def test_a_folder_without_read_permission(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_file_without_read_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save(stack(), tmp_path)
-    original = Path.open
+    original = os.open
 
-    def deny(self: Path, *args: object, **options: object) -> object:
-        if self.name == "im0003.dcm":
-            raise PermissionError(13, "Permission denied", str(self))
-        return original(self, *args, **options)
+    def deny(path: Path, *args: int) -> int:
+        if Path(path).name == "im0003.dcm":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *args)
 
-    monkeypatch.setattr(Path, "open", deny)
+    monkeypatch.setattr(os, "open", deny)
     refused(folder, "permission", "im0003.dcm")
 
 

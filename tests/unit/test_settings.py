@@ -57,7 +57,7 @@ def test_limits_of_the_checks_come_from_the_file(tmp_path: Path) -> None:
         ("[measurement]\nbase_rule = 'none'", r"measurement\.base_rule"),
         ("[limits]\nfewest = 3", r"limits\.fewest"),
         ("[limits]\nef_percent = 5", r"limits\.ef_percent"),
-        ("flips = ", "expected TOML"),
+        ("flips = ", "as TOML"),
         ("batch_size = 0", "at least 1"),
         ("batch_size = -2", "0 or more"),
         ("[postprocess]\nthreshold = nan", "from 0 to 1"),
@@ -75,7 +75,7 @@ def test_what_a_file_may_not_say_is_named(tmp_path: Path, text: str, told: str) 
 
 
 def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read the settings"):
+    with pytest.raises(UsageError, match="settings that can be read"):
         Settings.from_toml(tmp_path / "none.toml")
 
 

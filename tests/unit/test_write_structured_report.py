@@ -246,11 +246,18 @@ def test_the_verdict_is_coded(tmp_path: Path, severity: Any, verdict: str) -> No
     assert found.ConceptCodeSequence[0].CodeValue == verdict == result.verdict
 
 
-def test_tracking_uids_stay_and_object_uids_do_not(tmp_path: Path) -> None:
+def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     cine, source_headers = cine_of(headers())
-    read = []
     for file in ("a.dcm", "b.dcm"):
         write_structured_report(result_of(cine), tmp_path / file, source_headers)
+    assert (tmp_path / "a.dcm").read_bytes() == (tmp_path / "b.dcm").read_bytes()
+
+
+def test_tracking_uids_stay_and_object_uids_are_those_of_the_content(tmp_path: Path) -> None:
+    cine, source_headers = cine_of(headers())
+    read = []
+    for file, issues in (("a.dcm", ()), ("b.dcm", (Issue("x", "info", "Another."),))):
+        write_structured_report(result_of(cine, findings=issues), tmp_path / file, source_headers)
         read.append(pydicom.dcmread(tmp_path / file))
     tracked = [
         [item.UID for item in items(dataset) if name(item) == ("112040", "DCM")] for dataset in read

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,29 +17,8 @@ from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.report import to_html
 from lvseg.results import StudyResult
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-SWITCHES = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run"),
-]
 PHASES, SLICES = 8, 6
 DESKTOP, PHONE = {"width": 1000, "height": 700}, {"width": 375, "height": 812}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, or a skip that names what is missing; where all must run, a failure."""
-    absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        absent("missing: the Python package playwright")
-    if CHROMIUM is None:
-        absent("missing: chromium")
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -28,19 +27,24 @@ from lvseg.cli import (
     reproduce,
     segment,
     serve,
+    table,
     train,
     tune,
 )
 from lvseg.cli import list as listing  # `list` here is the submodule, not Python's own
 from lvseg.cli.app import app
-from lvseg.cli.output import INTERRUPTED, Output, explain, one_line
+from lvseg.cli.output import Output, listen, status_of
+from lvseg.cli.streams import close_streams, open_streams
 from lvseg.errors import UsageError
+from lvseg.failures import explain
+from lvseg.names import one_line
 
 __all__ = ["COMMANDS", "app", "main"]
 
 #: Every command, in the order of the help: the main job first.
 COMMANDS = (
     segment.segment,
+    table.table,
     listing.list_source,
     demo.demo,
     serve.serve,
@@ -88,17 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Libraries may log what a reader already reports as a finding.
     logging.basicConfig(handlers=None if out.debug else [logging.NullHandler()])
     if arguments is None:  # a process of our own: being told to stop is like Ctrl-C
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        open_streams(debug=out.debug)
+        atexit.register(close_streams)
+        listen()
         atexit.register(gc.freeze)  # the process ends: half a second of looking for cycles is saved
     try:
         if "" in given:  # an unset variable of a script would mean the current folder
             raise UsageError("expected no empty arguments, found one: check the call")
         status = app(args=given, prog_name="lvseg", standalone_mode=False)
     except typer.Abort:
+        status = status_of(KeyboardInterrupt())
         out.warn("interrupted")
         if out.as_json:
-            out.result({"error": "interrupted", "exit": INTERRUPTED}, "")
-        return INTERRUPTED
+            out.result({"error": "interrupted", "exit": status}, "")
+        return status
     except Exception as error:
         text, code = _explain(error)
         out.warn(text)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvseg.cli import batch
 from lvseg.cli.app import command
 from lvseg.cli.options import (
     MASK_HELP,
     Age,
+    BodySheet,
     BsaOption,
-    CovariatesSheet,
     Formats,
     Height,
     LabelValues,
@@ -72,7 +72,7 @@ def assess(
     settings: SettingsFile = None,
     reference_ranges: ReferenceRanges = None,
     bsa: BsaOption = None,
-    covariates: CovariatesSheet = None,
+    covariates: BodySheet = None,
     sex: SexOption = None,
     age: Age = None,
     height_cm: Height = None,
@@ -87,6 +87,7 @@ def assess(
     """
     from lvseg.pipeline import assess as assess_mask
     from lvseg.read import read_mask_on, read_predecessor
+    from lvseg.report.lines import summary_lines
 
     out.blank |= {"studies": []}
     chosen, values_of = load_settings(settings), label_values(label)
@@ -96,7 +97,7 @@ def assess(
     options = OutputOptions(chosen_formats(formats), seg_phases.value)
     started = perf_counter()
     with out.progress("reading"):
-        image, drawn = read_mask_on(mask, cine, label_values=values_of)
+        image, drawn = read_mask_on(mask, cine, label_values=values_of, limits=chosen.reading)
     folder = output / image.source.name
     check_free(folder, overwrite=overwrite)
     read = perf_counter() - started
@@ -114,7 +115,7 @@ def assess(
         "error": None,
         "measurements": document,
     }
-    out.result({"studies": [entry]}, batch.summary_line(result, folder))
+    out.result({"studies": [entry]}, summary_lines(result, folder))
     return 0
 
 
@@ -133,4 +134,5 @@ def _author(reader: str, verify: str) -> Authorship:
             )
     if verify and not reader:
         raise UsageError("expected --reader beside --verify: nobody is named who verifies")
-    return Authorship(reader.strip(), verify.strip())
+    now = f"{datetime.now().astimezone():%Y%m%d%H%M%S.%f}"
+    return Authorship(reader.strip(), verify.strip(), read_at=now)

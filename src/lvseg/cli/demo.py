@@ -6,15 +6,17 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lvseg.atomic import atomic_folder
-from lvseg.cli import batch
 from lvseg.cli.app import command
-from lvseg.cli.options import Model, Runtime, RuntimeOption, load_predictor, load_settings
+from lvseg.cli.options import Model, Runtime, RuntimeOption, locate_model
 from lvseg.cli.output import Output, table
+
+if TYPE_CHECKING:
+    from lvseg.batch import Entry
 
 #: Figures the demo compares: key, name for people, unit.
 COMPARED = (
@@ -42,16 +44,19 @@ def demo(
 
     Writes a DICOM study with known volumes and mass, segments it, compares and judges.
     """
+    from lvseg import batch
+
     started = perf_counter()
-    predictor = load_predictor(model, runtime, None)
+    work = batch.Work(locate_model(model), runtime.value, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="lvseg-demo-") as temporary:
         root = Path(temporary) if output is None else output
         batch.open_root(root)
         study = root / "input" / "phantom"
         truth = simulate(out, study, overwrite=overwrite)
-        work = batch.Batch(out, predictor, load_settings(None), overwrite=overwrite, tell=False)
-        (entry,) = work.run(list(batch.plan([study], root)))
+        with out.progress("segmenting") as bar:
+            (entry,) = batch.Batch(root, work).run(batch.plan([study], root), bar)
     if entry.exit:
+        out.failed_as(entry.error or "", entry.trace)
         out.result({"error": entry.error, "exit": entry.exit}, "")
         return entry.exit
     document = demo_document(entry, truth, perf_counter() - started, kept=output is not None)
@@ -72,7 +77,7 @@ def simulate(out: Output, folder: Path, *, overwrite: bool) -> dict[str, float]:
 
 
 def demo_document(
-    entry: batch.Entry, truth: dict[str, float], seconds: float, *, kept: bool
+    entry: Entry, truth: dict[str, float], seconds: float, *, kept: bool
 ) -> dict[str, Any]:
     """Put true and measured figures side by side.
 

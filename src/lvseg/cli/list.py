@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lvseg.bounds import USUAL
 from lvseg.cli.app import command
+from lvseg.cli.options import SettingsFile, load_settings
 from lvseg.cli.output import Output, table
 from lvseg.errors import ReadError
 
@@ -21,6 +23,7 @@ def list_source(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="DICOM, zip, NIfTI, picture, or a folder.")
     ],
+    settings: SettingsFile = None,
 ) -> int:
     """Show the series of a source.
 
@@ -28,8 +31,11 @@ def list_source(
     """
     from lvseg.read import list_series
 
+    limits = USUAL if settings is None else load_settings(settings).reading
     with out.progress("reading") as bar:
-        found = list_series(source, progress=lambda done, total: bar("", done, total))
+        found = list_series(
+            source, progress=lambda done, total: bar("", done, total), limits=limits
+        )
     out.result({"source": source, "series": found}, series_table(found))
     if any(each.chosen for each in found):
         return 0

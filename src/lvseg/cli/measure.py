@@ -9,8 +9,8 @@ import typer
 
 from lvseg.cli.app import command
 from lvseg.cli.options import MASK_HELP, LabelValues, SettingsFile, label_values, load_settings
-from lvseg.cli.output import Output, finding_lines, volumes_text
-from lvseg.issues import Issue
+from lvseg.cli.output import Output
+from lvseg.issues import Issue, finding_lines
 
 if TYPE_CHECKING:
     from lvseg.results import LVMeasurements
@@ -29,7 +29,8 @@ def measure(
     """Measure an existing mask, of any tool.
 
     In a NIfTI or picture 0 and 1, or 0 and 255, are background and cavity; other values need
-    --label.
+    --label. With --cine STUDY the mask takes its spacing and times from the study it was drawn on,
+    and is checked against its images.
     """
     from lvseg.intervals import with_intervals
     from lvseg.measurement import measure as measure_mask
@@ -39,10 +40,11 @@ def measure(
 
     chosen, values_of = load_settings(settings), label_values(label)
     with out.progress("reading"):
+        limits = chosen.reading
         if cine is None:
-            like, labels = None, read_mask(mask, label_values=values_of)
+            like, labels = None, read_mask(mask, label_values=values_of, limits=limits)
         else:
-            like, labels = read_mask_on(mask, cine, label_values=values_of)
+            like, labels = read_mask_on(mask, cine, label_values=values_of, limits=limits)
     if like is None:
         values, _ = with_intervals(measure_mask(labels, chosen.measurement), None, ())
         noticed = values.issues
@@ -51,11 +53,17 @@ def measure(
         values, noticed = result.measurements, result.issues
     document = mask_document(str(mask), labels, values, noticed)
     out.result(document, measure_text(values, noticed))
+    if cine is None and values.edv_ml is None:
+        out.note(
+            "--cine STUDY, the study of the mask, gives the spacing and times that are missing"
+        )
     return 0
 
 
 def measure_text(values: LVMeasurements, noticed: tuple[Issue, ...]) -> str:
     """Show people the volumes, the phases, the curve and what was noticed."""
+    from lvseg.report.lines import volumes_text
+
     ends = values.phases
     lines = [volumes_text(values)]
     if ends.end_diastole is not None and ends.end_systole is not None:

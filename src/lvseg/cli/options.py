@@ -109,12 +109,22 @@ BsaOption = Annotated[
     Bsa | None,
     typer.Option("--bsa", help="Formula of the body surface area.  [default: mosteller]"),
 ]
+#: For a study alone, which makes no table.
+BodySheet = Annotated[
+    Path | None,
+    typer.Option(
+        "--covariates",
+        metavar="SHEET",
+        help="CSV with a column study and any of sex, age_years, height_cm, weight_kg, for what "
+        "headers do not state.",
+    ),
+]
 CovariatesSheet = Annotated[
     Path | None,
     typer.Option(
         metavar="SHEET",
-        help="CSV with a column study and any of sex, age_years, height_cm, weight_kg, for what "
-        "headers do not state.",
+        help="CSV with a column study and others (sex, age, size, group), joined to the table; "
+        "body size of docs/reference.md also for what headers do not state.",
     ),
 ]
 SexOption = Annotated[Sex | None, typer.Option(help="Where the header does not state it.")]
@@ -147,6 +157,7 @@ OPTIONAL = MappingProxyType(
         "sqlalchemy": _SEARCH,
         "alembic": _SEARCH,
         "nncf": ("a model in int8", "int8"),
+        "ray": ("--engine ray", "ray"),
     }
 )
 
@@ -164,6 +175,18 @@ def optional_libraries() -> Iterator[None]:
         if needed is None:
             raise
         raise MissingExtraError(*needed) from error
+
+
+def locate_model(model: str | None) -> Path:
+    """The folder of a model by shipped name or path, verified; None = the default one.
+
+    :raises ModelError: missing, altered or broken.
+    """
+    from lvseg import model_store
+
+    folder = model_store.locate(model_store.DEFAULT if model is None else model)
+    model_store.verify(folder)
+    return folder
 
 
 def load_predictor(model: str | None, runtime: Runtime, threads: int | None) -> Predictor:
@@ -184,11 +207,13 @@ def found_models() -> list[dict[str, Any]]:
 
     rows = []
     for each in model_store.shipped():
-        row: dict[str, Any] = {"name": each.name, "folder": each.folder, "verified": True}
+        row: dict[str, Any] = {"name": each.name, "default": each.default}
+        row |= {"folder": each.folder, "verified": True}
         try:
             card = model_store.verify(each.folder)
             row |= {"version": card.version, "parameters": card.parameters, "sha256": card.sha256}
             row |= {"licence": card.licence, "scores": card.scores, "error": None}
+            row |= {"labels": [label.word for label in card.labels]}
         except LvsegError as error:
             row |= {"verified": False, "error": str(error)}
         rows.append(row)

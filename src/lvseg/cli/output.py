@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import Any
 
-from lvseg.errors import LvsegError
-from lvseg.issues import Issue
+from lvseg.cli.streams import give_up
+from lvseg.errors import UsageError
+from lvseg.failures import explain
+from lvseg.issues import Issue, finding_lines
 from lvseg.json_text import json_text
-from lvseg.names import readable
+from lvseg.names import one_line, printable
 
-if TYPE_CHECKING:
-    from lvseg.results import LVMeasurements
-
-#: Exit status of Ctrl-C (128 + SIGINT) and of a closed pipe (128 + SIGPIPE).
-INTERRUPTED = 130
+#: Exit status of a closed pipe (128 + SIGPIPE).
 PIPE_CLOSED = 141
 
+#: Signals that ask a process to stop, and what to call it when they did.
+STOPPING = MappingProxyType({"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"})
 #: A progress bar: shows what is going on, how far, of how much (0 = not known).
 Bar = Callable[[str, int, int], None]
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal other than that of Ctrl-C asks the process to stop; it tidies up as for Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def listen() -> None:
+    """Let the signals of :data:`STOPPING` end a command in order; one that is ignored stays so."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(number)
+
+    for name in STOPPING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop)
+
+
+def how_stopped(stop: KeyboardInterrupt) -> str:
+    """What to call an interruption."""
+    return STOPPING[signal.Signals(getattr(stop, "number", signal.SIGINT)).name]
+
+
+def status_of(stop: KeyboardInterrupt) -> int:
+    """Exit status of an interruption, as shells give it: 128 + the number of the signal."""
+    return 128 + int(getattr(stop, "number", signal.SIGINT))
 
 
 def staged(bar: Bar, stage: str = "") -> Callable[[int, int], None]:
@@ -32,37 +64,9 @@ def staged(bar: Bar, stage: str = "") -> Callable[[int, int], None]:
     return lambda done, total: bar(stage, done, total)
 
 
-def one_line(text: object) -> str:
-    """Put a text on one line: every run of white space becomes one blank."""
-    return " ".join(readable(str(text)).split())
-
-
-def explain(error: BaseException) -> tuple[str, int]:
-    """One line and an exit status for any exception.
-
-    Our own errors carry both. A file the system refuses is wrong usage (2), because reading and
-    writing steps name their own failures. Anything else is a defect of ours (1).
-    """
-    if isinstance(error, LvsegError):
-        return one_line(error), error.exit_code
-    if isinstance(error, OSError) and error.filename is not None:
-        return one_line(f"cannot use {error.filename}: {error.strerror}; check the path"), 2
-    kind = type(error).__name__
-    return one_line(f"internal error, {kind}: {error}; run again with --debug and report it"), 1
-
-
-def finding_lines(issues: Iterable[Issue], *, all_of_them: bool = True) -> list[str]:
-    """Write one indented line a finding; without ``all_of_them`` only what asks to be looked at."""
-    return [
-        f"  {each.severity}: {one_line(each.text)}"
-        for each in issues
-        if all_of_them or each.severity != "info"
-    ]
-
-
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Rows in aligned columns, two blanks between them; numbers are the caller's to format."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)
@@ -82,26 +86,6 @@ def evaluation_text(document: Mapping[str, Any], issues: Iterable[Issue]) -> str
         figures = ", ".join(f"{key} {ef[key]:.2f}" for key in known)
         lines.append(f"EF, percentage points: {figures}")
     return "\n".join([*lines, *finding_lines(issues, all_of_them=False)])
-
-
-def volumes_text(values: LVMeasurements) -> str:
-    """EDV, ESV and EF with their units and intervals; what is not known says so.
-
-    The mass stands there where it is known.
-    """
-    parts = []
-    for name, value, unit, interval in (
-        ("EDV", values.edv_ml, "ml", values.edv_ml_interval),
-        ("ESV", values.esv_ml, "ml", values.esv_ml_interval),
-        ("EF", values.ef_percent, "%", values.ef_percent_interval),
-        ("mass", values.mass_g, "g", values.mass_g_interval),
-    ):
-        if value is None:
-            parts += [] if name == "mass" else [f"{name} unknown"]
-            continue
-        where = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
-        parts.append(f"{name} {value:.1f} {unit}{where}")
-    return ", ".join(parts)
 
 
 @dataclass(slots=True)
@@ -136,24 +120,26 @@ class Output:
     def note(self, text: str) -> None:
         """Tell on stderr what is going on; nothing with ``--quiet``."""
         if not self.quiet:
-            print(readable(text), file=sys.stderr, flush=True)  # noqa: T201
+            _stderr(text)
 
     def warn(self, text: object) -> None:
         """Tell an error or a warning in one line on stderr, always."""
-        print(f"lvseg: {one_line(text)}", file=sys.stderr, flush=True)  # noqa: T201
+        _stderr(f"lvseg: {one_line(text)}")
 
-    def failed(self, error: BaseException, where: str = "") -> tuple[str, int]:
-        """Report an exception (with its traceback under ``--debug``); returns text and status.
-
-        :param where: goes before the text if the text does not say it.
-        """
+    def failed(self, error: BaseException) -> tuple[str, int]:
+        """Report an exception (with its traceback under ``--debug``); returns text and status."""
         text, status = explain(error)
-        if where not in text:
-            text = f"{where}: {text}"
-        if self.debug:
-            traceback.print_exception(error)
-        self.warn(text)
+        self.failed_as(text, "".join(traceback.format_exception(error)))
         return text, status
+
+    def failed_as(self, text: str, trace: str = "") -> None:
+        """Report a failure that happened elsewhere.
+
+        :param trace: where, for ``--debug``.
+        """
+        if self.debug and trace:
+            _stderr(trace.rstrip("\n"))
+        self.warn(text)
 
     def guard(self, work: Callable[[], int | None]) -> int:
         """Run a command; every ending becomes an exit status and at most one line."""
@@ -163,12 +149,13 @@ class Output:
                     warnings.simplefilter("ignore")
                 return work() or 0
         except KeyboardInterrupt as stop:
-            text, status = one_line(f"interrupted {stop}"), INTERRUPTED
+            text, status = one_line(f"{how_stopped(stop)} {stop}"), status_of(stop)
             self.warn(text)
         except Exception as error:
             text, status = self.failed(error)
         if self.as_json and not self._printed:
-            self.result({**self.blank, "error": text, "exit": status}, "")
+            with contextlib.suppress(UsageError):  # stdout takes nothing: the line is said
+                self.result({**self.blank, "error": text, "exit": status}, "")
         return status
 
     @contextmanager
@@ -200,8 +187,21 @@ class Output:
 
     def _stdout(self, text: str) -> None:
         try:
-            print(readable(text), flush=True)  # noqa: T201
+            print(printable(text), flush=True)  # noqa: T201
         except BrokenPipeError:
-            # The reader has gone (`| head`): stop quietly, also when Python flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            give_up(sys.stdout)  # the reader has gone (`| head`): stop quietly
             raise SystemExit(PIPE_CLOSED) from None
+        except OSError as error:
+            give_up(sys.stdout)
+            raise UsageError(
+                f"expected to print the result, found {error.strerror} at the output: "
+                "check the disk and where the output goes"
+            ) from error
+
+
+def _stderr(text: str) -> None:
+    """Print for people; where that is not possible the exit status says it all."""
+    try:
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
+    except (OSError, ValueError):
+        give_up(sys.stderr)

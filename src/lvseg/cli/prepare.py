@@ -9,8 +9,9 @@ import typer
 
 from lvseg.cli.app import command, prepare_app
 from lvseg.cli.options import LabelValues, NewDataset, ReplaceDataset, label_values
-from lvseg.cli.output import Output, finding_lines, staged
+from lvseg.cli.output import Output, staged
 from lvseg.errors import UsageError
+from lvseg.issues import finding_lines
 
 if TYPE_CHECKING:
     from lvseg.datasets import PrepareReport

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import threading
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -23,8 +24,10 @@ from lvseg.cli.options import (
 )
 from lvseg.cli.output import Output
 from lvseg.errors import MissingExtraError, ReadError, UsageError
+from lvseg.failures import explain
 
 if TYPE_CHECKING:
+    from lvseg.bounds import ReadingLimits
     from lvseg.web.security import Access
     from lvseg.web.store import Store
 
@@ -93,7 +96,9 @@ def serve(
     app = make_app(desk, Worker(data, desk.segment), access)
     address = f"{origin or f'http://{_shown(host)}:{port}'}/open?token={access.token}"
     out.result({"address": address}, address)
-    indexing = threading.Thread(target=_index, args=(out, data, folders), daemon=True)
+    indexing = threading.Thread(
+        target=_index, args=(out, data, folders, chosen.reading), daemon=True
+    )
     indexing.start()
     if open_page:
         import webbrowser
@@ -170,12 +175,13 @@ def _open_store(place: Path, database: str | None) -> Store:
         ) from error
 
 
-def _index(out: Output, data: Store, folders: list[Path]) -> None:
+def _index(out: Output, data: Store, folders: list[Path], limits: ReadingLimits) -> None:
     from lvseg.web.index import index_folder
 
     for folder in folders:
         try:
-            found = index_folder(data, folder)
+            found = index_folder(data, folder, limits)
             out.note(f"{folder}: {found} studies")
         except Exception as error:
-            out.failed(error, where=str(folder))
+            trace = "".join(traceback.format_exception(error))
+            out.failed_as(f"{folder}: {explain(error)[0]}", trace)

@@ -1,14 +1,9 @@
-"""Audit of a data set folder: pairing, broken masks, PHI, duplicates, leaks, balance, facts.
-
-Of protected health information (PHI) kinds and counts are reported, never contents.
-"""
+"""Audit of a data set folder: pairing, broken masks, identifiers, duplicates, leaks, balance."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import struct
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.datasets.folder import Progress, first_names
+from lvseg.datasets.identifiers import burnt_in_text, phi_issues
 from lvseg.errors import DatasetError, ReadError
 from lvseg.issues import Issue, Severity
 from lvseg.json_text import jsonable
@@ -46,22 +42,6 @@ AGE_DIFFERENCE = 10.0
 NEAR_CORRELATION = 0.97
 _EDGE = 24
 _ROWS_AT_ONCE = 512
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_KINDS = {
-    b"tEXt": "text",
-    b"zTXt": "text",
-    b"iTXt": "text",
-    b"eXIf": "EXIF",
-    b"tIME": "time of change",
-}
-#: Keywords of PNG text that name a program, not a person (PNG specification, section 11.3.3).
-_HARMLESS = (b"Software", b"Gamma")
-_DATE = re.compile(
-    r"(?<!\d)(?:(?:19|20)\d{2}[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])"
-    r"|(?:0[1-9]|[12]\d|3[01])[-_.](?:0[1-9]|1[0-2])[-_.](?:19|20)\d{2})(?!\d)"
-)
-_NAME = re.compile(r"\^|(?<![A-Za-z])[A-Z][a-z]{2,}[ ,_-]+[A-Z][a-z]{2,}(?![a-z])")
-_COLUMN = re.compile(r"name|birth|\bdob\b|address|phone|e-?mail|mrn|accession", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +101,10 @@ _FAULTS: Mapping[str, tuple[Severity, str]] = {
     "empty-mask": ("warning", "mask(s) are empty without being marked so (column empty = 1)"),
     "not-empty": ("error", "mask(s) are marked empty and are not"),
     "full-mask": ("error", "mask(s) cover more than half of the image"),
+    "burnt-in-text": (
+        "warning",
+        "image(s) may hold burnt-in text, which may name a patient: look at them",
+    ),
 }
 
 
@@ -146,6 +130,8 @@ def check(dataset: Path, *, progress: Progress | None = None) -> Audit:
         if pixels is not None:
             image, blank = pixels
             empty += blank
+            if burnt_in_text(image):
+                faults["burnt-in-text"].append(sample.file)
             hashes[sample.file] = image_sha256(image_path(dataset, sample))
             thumbnails[sample.file] = thumbnail(image)
         if progress is not None:
@@ -378,87 +364,3 @@ def _near_pairs(
             if start + row < column and first.patient_id != second.patient_id and not exact:
                 pairs.append((first, second))
     return pairs
-
-
-def looks_like(text: str) -> tuple[str, ...]:
-    """What a file name or identifier looks like: any of ``name`` and ``date``.
-
-    >>> looks_like("Smith_Anna_20240131"), looks_like("SC-HF-I-01-IM-0001-0048")
-    (('name', 'date'), ())
-    """
-    kinds = []
-    if _NAME.search(text):
-        kinds.append("name")
-    if _DATE.search(text):
-        kinds.append("date")
-    return tuple(kinds)
-
-
-def metadata_kinds(data: bytes) -> tuple[str, ...]:
-    """Kinds of metadata in the bytes of an image file: text, EXIF, time of change; sorted.
-
-    PNG is walked chunk by chunk (PNG specification, section 5.3); JPEG is searched for its
-    EXIF and comment marks. TIFF and anything else is not looked into: empty, as is nothing found.
-    """
-    kinds: set[str] = set()
-    if data.startswith(_PNG):
-        place = len(_PNG)
-        while place + 8 <= len(data):
-            length, kind = struct.unpack_from(">I4s", data, place)
-            body = data[place + 8 : place + 8 + length]
-            keyword = body.split(b"\0", 1)[0]
-            if kind in _PNG_KINDS and not (_PNG_KINDS[kind] == "text" and keyword in _HARMLESS):
-                kinds.add(_PNG_KINDS[kind])
-            place += 12 + length
-    elif data.startswith(b"\xff\xd8"):
-        if b"Exif\0\0" in data[:65536]:
-            kinds.add("EXIF")
-        if b"\xff\xfe" in data[:4096]:
-            kinds.add("text")
-    return tuple(sorted(kinds))
-
-
-def _in_files(dataset: Path, samples: Sequence[Sample]) -> Counter[str]:
-    kinds: Counter[str] = Counter()
-    for sample in samples:
-        for path in (image_path(dataset, sample), mask_path(dataset, sample)):
-            if path.is_file():
-                kinds.update(metadata_kinds(path.read_bytes()))
-    return kinds
-
-
-def phi_issues(dataset: Path, samples: Sequence[Sample]) -> list[Issue]:
-    """Metadata inside images (error), and names or columns that look personal (warning)."""
-    issues = [
-        Issue(
-            "picture-metadata",
-            "error",
-            f"{count} file(s) carry {kind}: write the pictures anew with  lvseg prepare images",
-        )
-        for kind, count in sorted(_in_files(dataset, samples).items())
-    ]
-    sources = {
-        "file-name": {sample.file for sample in samples},
-        "patient-id": {sample.patient_id for sample in samples},
-    }
-    for place, texts in sources.items():
-        counts = Counter(kind for text in texts for kind in looks_like(text))
-        issues += [
-            Issue(
-                f"{place}-identifier",
-                "warning",
-                f"{count} {place.replace('-', ' ')}(s) look like a {kind}: replace by numbers",
-            )
-            for kind, count in sorted(counts.items())
-        ]
-    columns = [name for name, _ in samples[0].extra if _COLUMN.search(name)] if samples else []
-    if columns:
-        issues.append(
-            Issue(
-                "personal-column",
-                "warning",
-                f"{len(columns)} column(s) of the manifest are named like personal data: "
-                "remove them",
-            )
-        )
-    return issues

@@ -22,6 +22,7 @@ from typing import Literal
 
 import numpy as np
 
+from lvseg.bounds import MOST_JSON_BYTES, read_bytes
 from lvseg.contour_files import CONTOUR_KINDS, contour_points
 from lvseg.contours import Polygon
 from lvseg.errors import DatasetError, GeometryError
@@ -40,7 +41,7 @@ def read_contour(path: Path) -> Polygon:
     :raises DatasetError: unreadable, not two finite numbers a line, or fewer than three points.
     """
     try:
-        return contour_points(path.read_text(encoding="ascii"))
+        return contour_points(read_bytes(path, MOST_JSON_BYTES).decode("ascii"))
     except OSError as error:
         raise DatasetError(f"cannot read {path.name}: {error.strerror}") from error
     except ValueError as error:  # no ASCII among them

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.bounds import MOST_JSON_BYTES, read_bytes
 from lvseg.contours import area_px, fill
 from lvseg.datasets.contours import (
     ImageIndex,
@@ -224,10 +225,8 @@ def prepare_sunnybrook(
 
 def _read_table(path: Path, needed: Iterable[str]) -> list[Row]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [
-                {k: (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(file)
-            ]
+        text = io.StringIO(read_bytes(path, MOST_JSON_BYTES).decode("utf-8-sig"), newline="")
+        rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(text)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"expected a readable table, found none at {path}") from error
     missing = sorted(set(needed) - set(rows[0] if rows else ()))

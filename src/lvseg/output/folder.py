@@ -15,6 +15,7 @@ from lvseg.atomic import atomic_folder, check_replaceable, write_text
 from lvseg.errors import UsageError
 from lvseg.formats import FORMATS, MEASUREMENTS, result_names
 from lvseg.issues import Issue
+from lvseg.output.checksums import write_manifest
 from lvseg.output.writers import WRITERS, WriteContext
 
 if TYPE_CHECKING:
@@ -68,9 +69,10 @@ def write_study(
 ) -> dict[str, Any]:
     """Write one study folder, whole or not at all; returns the content of measurements.json.
 
-    Files of the user in an earlier result are carried over.
+    Files of the user in an earlier result are carried over; the manifest does not name them.
 
-    :param study: where the result comes from; DICOM objects take their patient and study from it.
+    :param study: where the result comes from; DICOM objects take their patient and study from it,
+        or its code where it goes by one.
     :raises UsageError: a format that the source cannot have, or a folder that may not be replaced.
     """
     from lvseg.report import to_json
@@ -83,6 +85,7 @@ def write_study(
         seconds = {**result.seconds, "write": perf_counter() - started}
         timed = replace(result, issues=issues, seconds=seconds)
         write_text(building / MEASUREMENTS, to_json(timed))
+        write_manifest(building)
     return timed.to_dict()
 
 
@@ -93,9 +96,16 @@ def _write(
 
     @cache
     def headers() -> Mapping[str, Any]:
-        from lvseg.read import read_source_headers
+        from lvseg.read import StudyRef, read_source_headers
 
-        return {} if study is None else read_source_headers(study, result.cine)
+        if study is None:
+            return {}
+        found = read_source_headers(study, result.cine)
+        if not (isinstance(study, StudyRef) and study.origin):
+            return found
+        from lvseg.write.dicom import under_code
+
+        return under_code(found, study.name)
 
     context = WriteContext(result, folder, options.seg_phases, options.fractional, headers)
     noticed: tuple[Issue, ...] = ()

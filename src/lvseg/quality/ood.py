@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lvseg.errors import ModelCardError
 from lvseg.issues import Issue
 from lvseg.labels import Label
 from lvseg.modelcard import FeatureStatistics
@@ -73,7 +74,10 @@ def distance(found: FloatArray, usual: FeatureStatistics) -> float:
 
 
 def ood_check(evidence: Evidence) -> Iterator[Issue]:
-    """Input unlike the training images; nothing without statistics of them or without cavity."""
+    """Input unlike the training images; nothing without statistics of them or without cavity.
+
+    :raises ModelCardError: the card has statistics of other features.
+    """
     prediction, card = evidence.prediction, evidence.card
     if prediction is None or card is None or card.feature_statistics is None:
         return
@@ -82,6 +86,11 @@ def ood_check(evidence: Evidence) -> Iterator[Issue]:
     if not len(found):
         return
     usual = card.feature_statistics
+    if len(usual.mean) != len(FEATURES):
+        raise ModelCardError(
+            f"expected feature statistics of {len(FEATURES)} features on the card of {card.name}, "
+            f"found {len(usual.mean)}: calibrate and export the model with this version of lvseg"
+        )
     far, limit = distance(found, usual), usual.limit
     if far > limit:
         text = (

@@ -11,22 +11,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, Mask, SeriesSummary, Study
 from lvseg.contour_files import numbered_contours
-from lvseg.errors import GeometryError, LabelMapError, ReadError, UsageError
+from lvseg.errors import GeometryError, LabelMapError, LvsegError, ReadError, UsageError
 from lvseg.issues import Issue
 from lvseg.labels import Label
+from lvseg.names import PHASES
+from lvseg.read.fingerprint import byte_fingerprint, quick_fingerprint
+from lvseg.read.identifiers import identifying_parts
 from lvseg.read.mask import label_map_values, picture_labels, read_mask, shown
 from lvseg.read.predecessor import read_predecessor
 from lvseg.read.sources import Blob, Files, Progress
-from lvseg.read.studies import StudyRef, pair_ref, read_source_headers, scan
+from lvseg.read.studies import StudyRef, coded, pair_ref, read_source_headers, scan, uncoded
 
 __all__ = [
     "StudyRef",
+    "byte_fingerprint",
+    "coded",
     "find_studies",
+    "identifying_parts",
     "list_series",
     "pair_ref",
     "picture_labels",
+    "quick_fingerprint",
     "read_mask",
     "read_mask_on",
     "read_picture",
@@ -37,21 +45,26 @@ __all__ = [
 ]
 
 
-def find_studies(source: Path) -> tuple[StudyRef, ...]:
+def find_studies(source: Path, *, limits: ReadingLimits = USUAL) -> tuple[StudyRef, ...]:
     """Every study in a source, DICOM studies by UID first, then NIfTI files and pictures by name.
 
     A source is a folder, a zip archive or a file, other things mixed in. A DICOM study is listed
     whether or not it holds a short-axis cine; reading it tells.
 
+    :param limits: of this source, and of its studies when they are read.
     :raises ReadError: nothing there, nothing readable, no permission, a broken archive.
     :raises NotACineError: only DICOM objects without images.
     """
-    with Files() as files:
+    with Files(limits) as files:
         return scan(Path(source), files)
 
 
 def read_study(
-    source: Path | StudyRef, *, spacing_mm: float | None = None, progress: Progress | None = None
+    source: Path | StudyRef,
+    *,
+    spacing_mm: float | None = None,
+    progress: Progress | None = None,
+    limits: ReadingLimits = USUAL,
 ) -> Study:
     """Read one study; of a path with several, the first that holds a short-axis cine.
 
@@ -59,6 +72,8 @@ def read_study(
 
     :param spacing_mm: pixel distance of a picture; other formats state their own.
     :param progress: called with (done, total) after each file or frame.
+    :param limits: of a path; a study that was found has those it was found with.
+    :raises LimitError: larger than the limits allow.
     :raises ReadError: unreadable. NotACineError: no short-axis cine. InconsistentStackError:
         slices of different size. UnsupportedEncodingError: no decoder for the pixels.
     :raises LabelMapError: an image of two to five values, which is a mask.
@@ -66,9 +81,14 @@ def read_study(
     """
     if spacing_mm is not None and not (math.isfinite(spacing_mm) and spacing_mm > 0):
         raise UsageError(f"expected a spacing above 0 mm, found {spacing_mm}")
-    with Files() as files:
+    with Files(source.limits if isinstance(source, StudyRef) else limits) as files:
         if isinstance(source, StudyRef):
-            return _read(source, files, spacing_mm, progress, ())
+            try:
+                return _read(source, files, spacing_mm, progress, ())
+            except LvsegError as error:
+                if not source.origin:
+                    raise
+                raise type(error)(uncoded(str(error), source)) from None
         refs = scan(Path(source), files, progress)
         chosen, issues = _choose(refs, files)
         return _read(chosen, files, spacing_mm, progress, issues)
@@ -145,22 +165,23 @@ def _read_file(ref: StudyRef, blob: Blob, files: Files, spacing_mm: float | None
     from lvseg.read.pairs import joined
 
     ed, es = (
-        _image("nifti", each, files, ref.name, each.label, None)
-        for each in (ref.pair.ed, ref.pair.es)
+        _image("nifti", each, files, ref.name, f"{ref.name} {end}" if ref.origin else each.label)
+        for end, each in zip(PHASES, (ref.pair.ed, ref.pair.es), strict=True)
     )
     return joined(ed, es, name=ref.name, location=ref.location)
 
 
 def _image(
-    kind: str, blob: Blob, files: Files, name: str, location: str, spacing_mm: float | None
+    kind: str, blob: Blob, files: Files, name: str, location: str, spacing_mm: float | None = None
 ) -> Cine:
-    content = files.read(blob)
     if kind == "picture":
         from lvseg.read.picture import cine_from_picture
 
-        cine = cine_from_picture(content, name=name, location=location, spacing_mm=spacing_mm)
+        content = files.read(blob)
+        how: dict[str, Any] = {"spacing_mm": spacing_mm, "limits": files.limits}
+        cine = cine_from_picture(content, name=name, location=location, **how)
     else:
-        cine = _nifti(content, name, location)
+        cine = _nifti(blob, files, name, location)
     return _no_label_map(cine)
 
 
@@ -184,27 +205,35 @@ def _refuse_small(cine: Cine, where: str) -> None:
         )
 
 
-def _nifti(content: bytes, name: str, location: str) -> Cine:
-    from lvseg.read.nifti import cine_from_nifti
+def _nifti(blob: Blob, files: Files, name: str, location: str) -> Cine:
+    from lvseg.read.nifti import HEADER_BYTES, cine_from_nifti, stated_bytes
 
-    cine = cine_from_nifti(content, name=name, location=location)
+    stated = stated_bytes(files.head(blob, HEADER_BYTES), files.limits, location)
+    cine = cine_from_nifti(files.read(blob, stated), name=name, location=location)
+    phases, slices = cine.shape[:2]
+    files.limits.hold("frames", phases * slices, location)
     _refuse_small(cine, location)
     return cine
 
 
 def read_mask_on(
-    mask: Path, study: Path, *, label_values: Mapping[int, Label] | None = None
+    mask: Path,
+    study: Path,
+    *,
+    label_values: Mapping[int, Label] | None = None,
+    limits: ReadingLimits = USUAL,
 ) -> tuple[Cine, Mask]:
     """Read the cine of a study, and a mask on it.
 
     :param label_values: as in :func:`read_mask`. :raises LvsegError: as there and in
         :func:`read_study`.
     """
-    cine = read_study(study).short_axis()
+    cine = read_study(study, limits=limits).short_axis()
     headers = None
     if mask.is_dir() or numbered_contours([mask]):  # they name images by their numbers
         headers = read_source_headers(study, cine)
-    return cine, read_mask(mask, like=cine, label_values=label_values, source_headers=headers)
+    how: dict[str, Any] = {"label_values": label_values, "source_headers": headers}
+    return cine, read_mask(mask, like=cine, limits=limits, **how)
 
 
 def study_of_array(
@@ -250,7 +279,9 @@ def _row(ref: StudyRef, cine: Cine) -> SeriesSummary:
     )
 
 
-def list_series(source: Path, *, progress: Progress | None = None) -> tuple[SeriesSummary, ...]:
+def list_series(
+    source: Path, *, progress: Progress | None = None, limits: ReadingLimits = USUAL
+) -> tuple[SeriesSummary, ...]:
     """Every series of a source, those without images included; ``chosen`` on the one to be used.
 
     A NIfTI file or a picture is one row; one that cannot be read has score 0 and says why.
@@ -259,7 +290,7 @@ def list_series(source: Path, *, progress: Progress | None = None) -> tuple[Seri
     :raises ReadError: nothing there, nothing readable, no permission, a broken archive.
     """
     rows: list[SeriesSummary] = []
-    with Files() as files:
+    with Files(limits) as files:
         for ref in scan(Path(source), files, progress):
             if ref.blob is None:
                 from lvseg.read.dicom import summaries

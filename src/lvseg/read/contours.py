@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
+from lvseg.bounds import MOST_JSON_BYTES, USUAL, ReadingLimits, read_bytes
 from lvseg.cine import Cine, Mask
 from lvseg.contour_files import contour_points, image_numbers, numbered_contours
 from lvseg.contours import INSIDE_SHARE, Polygon, coverage
@@ -28,8 +29,6 @@ from lvseg.errors import GeometryMismatchError, ReadError
 from lvseg.geometry import Grid, Plane, Vec3
 from lvseg.labels import Label
 
-#: More pixels than any cine has: what states more is no file of ours.
-MOST_PIXELS = 2**30
 #: How many widths of the image a contour may reach beyond it.
 _WIDTHS_OUTSIDE = 1.0
 _SLACK = 1e-9
@@ -74,12 +73,13 @@ class _Document(_Part):
     model_config = ConfigDict(extra="ignore", alias_generator=lambda name: name.rstrip("_"))
 
 
-def mask_from_contours(content: bytes, path: Path) -> Mask:
+def mask_from_contours(content: bytes, path: Path, limits: ReadingLimits = USUAL) -> Mask:
     """The mask of a ``contours.json``, on the grid that the file states.
 
     It has the phases that the file says it holds; without such a list, those with a contour.
 
     :param path: for messages. :raises ReadError: no such JSON, or one that contradicts itself.
+        LimitError: larger than the limits allow.
     """
     try:
         document = _Document.model_validate_json(content)
@@ -94,9 +94,9 @@ def mask_from_contours(content: bytes, path: Path) -> Mask:
     size = (shape.slices, shape.rows, shape.columns)
     held = sorted({each.phase for each in document.contours}) or [0]
     index = held if document.phase_index is None else document.phase_index
+    limits.hold("pixels", len(index) * int(np.prod(size, dtype=object)), path)
     fits = (
-        len(index) * int(np.prod(size, dtype=object)) <= MOST_PIXELS
-        and set(held) <= {*index, 0}
+        set(held) <= {*index, 0}
         and max(index, default=shape.phases) < shape.phases
         and max((each.slice for each in document.contours), default=0) < shape.slices
         and (document.slices is None or len(document.slices) == shape.slices)
@@ -192,7 +192,7 @@ def mask_from_contour_files(
 
 def _points(path: Path) -> Polygon:
     try:
-        return contour_points(path.read_text(encoding="ascii"))
+        return contour_points(read_bytes(path, MOST_JSON_BYTES).decode("ascii"))
     except OSError as error:
         raise ReadError(f"expected a readable file, found {error.strerror} at {path}") from error
     except ValueError as error:  # no ASCII among them

@@ -17,9 +17,10 @@ from lvseg.errors import InconsistentStackError, NotACineError, ReadError
 from lvseg.geometry import Grid, Plane, tilt_degrees
 from lvseg.issues import Issue
 from lvseg.read.frames import FrameInfo, canonical, heart_rate
-from lvseg.read.headers import ENHANCED_CLASSES, BrokenHeaderError, read_headers
+from lvseg.read.headers import ENHANCED_CLASSES, read_headers
 from lvseg.read.judge import REANGLED_DEGREES, Ranked, beside, ranked
 from lvseg.read.lengths import distance_mm, implausible_planes, unit_voxel, why_not_believed
+from lvseg.read.parsing import BrokenHeaderError
 from lvseg.read.phases import slices_in_turn
 from lvseg.read.pixels import stored_frames
 from lvseg.read.regrid import Placement
@@ -160,6 +161,10 @@ def _rescaled(frame: FrameInfo, stored: NDArray[np.generic]) -> NDArray[np.float
 def _pixels(stack: Stack, files: Files, progress: Progress | None) -> NDArray[np.float32]:
     """The frames ``[T, Z, Y, X]``, each instance opened once."""
     rows, columns = stack.size
+    count = stack.phases * len(stack.planes)
+    where = stack.candidate.frames[0].instance.blob.label
+    files.limits.hold("frames", count, where)
+    files.limits.hold("pixels", count * rows * columns, where)
     result = np.zeros((stack.phases, len(stack.planes), rows, columns), np.float32)
     wanted: dict[int, list[tuple[FrameInfo, int, int, float]]] = {}
     for phase, slices in enumerate(stack.moments):

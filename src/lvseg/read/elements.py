@@ -18,6 +18,8 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
+from lvseg.bounds import USUAL, ReadingLimits
+
 #: Read at once: most headers fit.
 CHUNK_BYTES = 16384
 #: A length that says nothing: a delimiter ends the value (PS3.5 section 7.1.1).
@@ -100,40 +102,63 @@ class PlainHeader:
 
 
 class _Reader:
-    """Bytes of a stream from its start, read as far as they are asked for."""
+    """Bytes of a stream from its start, read as far as they are asked for, and no further."""
 
-    __slots__ = ("_stream", "data")
+    __slots__ = ("_most", "_stream", "data", "depth")
 
-    def __init__(self, stream: BinaryIO, head: bytes) -> None:
+    def __init__(self, stream: BinaryIO, head: bytes, limits: ReadingLimits) -> None:
         self._stream = stream
+        self._most = limits.header_bytes
+        self.depth = limits.sequence_depth
         self.data = head
 
     def reach(self, end: int) -> None:
         """Have the bytes up to ``end``."""
         missing = end - len(self.data)
         if missing > 0:
+            if end > self._most:
+                raise _NotPlainError
             self.data += self._stream.read(max(missing, CHUNK_BYTES))
             if len(self.data) < end:
                 raise _NotPlainError
 
 
-def plain_header(stream: BinaryIO, head: bytes, wanted: frozenset[int]) -> PlainHeader | None:
+def plain_header(
+    stream: BinaryIO, head: bytes, wanted: frozenset[int], limits: ReadingLimits = USUAL
+) -> PlainHeader | None:
     """Walk a header from the start of a stream to its pixels; None for what pydicom must read.
 
     :param head: the first bytes, which have been read from the stream.
     """
     try:
-        return _walked(_Reader(stream, head), wanted)
+        return _walked(_Reader(stream, head, limits), wanted)
     except (_NotPlainError, struct.error, UnicodeDecodeError):
         return None
 
 
-def _walked(reader: _Reader, wanted: frozenset[int]) -> PlainHeader:
+def deflated_start(stream: BinaryIO, head: bytes) -> int | None:
+    """Where the deflated data set begins in a file that states it (PS3.5 section A.5), else None.
+
+    :param head: the first bytes, which have been read from the stream.
+    """
+    try:
+        start, texts = _meta(_Reader(stream, head, USUAL))
+    except (_NotPlainError, struct.error, UnicodeDecodeError):
+        return None
+    return start if texts.get(_SYNTAX) == DeflatedExplicitVRLittleEndian else None
+
+
+def _meta(reader: _Reader) -> tuple[int, dict[int, str]]:
+    """Where the meta information ends, and what it states."""
     if reader.data[128:132] != b"DICM":
         raise _NotPlainError
     meta: dict[int, tuple[str, bytes]] = {}
     start, _ = _elements(reader, 132, True, frozenset((_META_CLASS, _SYNTAX)), meta, 0x00030000)
-    texts = {tag: data.decode("ascii").strip(" \0") for tag, (_, data) in meta.items()}
+    return start, {tag: data.decode("ascii").strip(" \0") for tag, (_, data) in meta.items()}
+
+
+def _walked(reader: _Reader, wanted: frozenset[int]) -> PlainHeader:
+    start, texts = _meta(reader)
     syntax = texts.get(_SYNTAX, "")
     reader.reach(start + 8)
     group = reader.data[start : start + 2]
@@ -186,7 +211,7 @@ def _elements(
         if tag == stop:
             return value, length
         if length == UNDEFINED_LENGTH:
-            place = _after_sequence(reader, value, explicit and kind != b"UN")
+            place = _after_sequence(reader, value, explicit and kind != b"UN", reader.depth)
             data, size = reader.data, len(reader.data)
             continue
         place = value + length
@@ -197,8 +222,13 @@ def _elements(
             found[tag] = (kind.decode("ascii") if explicit else _usual_kind(tag), data[value:place])
 
 
-def _after_sequence(reader: _Reader, place: int, explicit: bool) -> int:
-    """The place after a sequence of undefined length (PS3.5 section 7.5)."""
+def _after_sequence(reader: _Reader, place: int, explicit: bool, deep: int) -> int:
+    """The place after a sequence of undefined length (PS3.5 section 7.5).
+
+    :param deep: sequences that may be in one another from here on.
+    """
+    if not deep:
+        raise _NotPlainError
     while True:
         reader.reach(place + 8)
         group, element, length = struct.unpack_from("<HHI", reader.data, place)
@@ -208,11 +238,13 @@ def _after_sequence(reader: _Reader, place: int, explicit: bool) -> int:
         if tag != _ITEM:
             raise _NotPlainError
         place = (
-            _after_item(reader, place, explicit) if length == UNDEFINED_LENGTH else place + length
+            _after_item(reader, place, explicit, deep - 1)
+            if length == UNDEFINED_LENGTH
+            else place + length
         )
 
 
-def _after_item(reader: _Reader, place: int, explicit: bool) -> int:
+def _after_item(reader: _Reader, place: int, explicit: bool, deep: int) -> int:
     while True:
         reader.reach(place + 8)
         group, element, length = struct.unpack_from("<HHI", reader.data, place)
@@ -228,7 +260,7 @@ def _after_item(reader: _Reader, place: int, explicit: bool) -> int:
             else:
                 length >>= 16
         if length == UNDEFINED_LENGTH:
-            place = _after_sequence(reader, value, explicit and kind != b"UN")
+            place = _after_sequence(reader, value, explicit and kind != b"UN", deep)
         else:
             place = value + length
 

@@ -94,15 +94,28 @@ def _codec(stream: BinaryIO, offset: int) -> str:
 
 
 def _jpeg_codec(data: bytes) -> str:
-    """Which JPEG it is, by its frame header (ITU-T T.81 table B.1; T.87 for 0xF7)."""
+    """Which JPEG it is, by its frame header."""
+    mark, _ = frame_header(data)
+    if mark == 0xF7:
+        return "jpeg-ls"
+    if mark == 0xC3:
+        return "jpeg-lossless"
+    return "jpeg" if 0xC0 <= mark <= 0xC2 else ""
+
+
+#: Markers in the range of frame headers that are none: tables of Huffman and arithmetic codes.
+_NO_FRAMES = (0xC4, 0xC8, 0xCC)
+
+
+def frame_header(data: bytes) -> tuple[int, int]:
+    """Marker and place of the frame header of a JPEG (ITU-T T.81 table B.1; T.87 for 0xF7)."""
     place = 2
     while place + 4 <= len(data) and data[place] == 0xFF:
         mark = data[place + 1]
-        if mark == 0xF7:
-            return "jpeg-ls"
-        if mark == 0xC3:
-            return "jpeg-lossless"
-        if 0xC0 <= mark <= 0xC2:
-            return "jpeg"
+        if mark == 0xF7 or (0xC0 <= mark <= 0xCF and mark not in _NO_FRAMES):
+            return mark, place
+        if mark == 0xFF:  # a fill byte (T.81 B.1.1.2)
+            place += 1
+            continue
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return ""
+    return 0, 0

@@ -36,6 +36,7 @@ class FrameInfo:
     :param component: "phase" for velocity and phase images, otherwise "magnitude".
     :param rejected_because: why this image can be no part of a stack, "" if it can.
     :param notes: what the header says that cannot be true (:data:`lvseg.read.headers.NOTES`).
+    :param named_place: its path holds a word of the patient's name.
     :param heart_rate_bpm: beats a minute while it was acquired.
     :param subject: the person as the header states it.
     """
@@ -64,6 +65,7 @@ class FrameInfo:
     instance: Instance
     notes: tuple[str, ...] = ()
     heart_rate_bpm: float | None = None
+    named_place: bool = False
     subject: Subject = UNKNOWN
 
     @property

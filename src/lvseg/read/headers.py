@@ -1,9 +1,10 @@
 """DICOM headers to :class:`FrameInfo`: single-frame, classic and Enhanced multi-frame MR.
 
-Only the elements named here are read. The patient's name is among them for one purpose: to strike
-it out of the description of a series; the date of birth, to tell the age where no age is stated.
-Neither is kept. Sources that can be held against each other
-are: what a header says that cannot be true is a note of the frame (:data:`NOTES`).
+Only the elements named here are read. What identifies the patient is among them for one purpose: to
+strike it out of descriptions and paths (:mod:`lvseg.read.identifiers`); the date of birth, besides,
+to tell the age where no age is stated. None of it is kept, but sex, age, height and weight are.
+Sources that can be held against each other are: what a header says that cannot be true is a note of
+the frame (:data:`NOTES`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
@@ -28,13 +28,16 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.errors import GeometryError
 from lvseg.geometry import PARALLEL_TOLERANCE, Plane, Vec3, vector
-from lvseg.pydicom_settings import suppress_pydicom_warnings
+from lvseg.names import printable
 from lvseg.read.elements import CHUNK_BYTES, UNDEFINED_LENGTH, Elements, plain_header
 from lvseg.read.encoding import plain_syntax, real_syntax
 from lvseg.read.frames import FrameInfo
+from lvseg.read.identifiers import NUMBERS, identifiers, names_patient, without
 from lvseg.read.lengths import why_not_believed
+from lvseg.read.parsing import BrokenHeaderError, parsed
 from lvseg.read.pixels import Instance
 from lvseg.read.rules import PLACE_RULES, TIME_RULES
 from lvseg.read.sources import Blob
@@ -53,6 +56,7 @@ WANTED: tuple[int | str, ...] = (
     *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "SeriesDate", "SeriesTime"),
     *("EchoTime", "InversionTime", "PatientName", "SpecificCharacterSet", "FrameOfReferenceUID"),
     *("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "PatientBirthDate", "StudyDate"),
+    *NUMBERS,
     *("HeartRate", "NominalInterval", "CardiacRRIntervalSpecified"),
     *("AcquisitionNumber", "ScanningSequence", "SequenceVariant", "SequenceName"),
     *("PulseSequenceName", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
@@ -87,14 +91,14 @@ _LARGEST_MM = 1e9
 _SLOWEST_BPM, _FASTEST_BPM = 20.0, 250.0
 #: Units of an age -> how many of them are a year.
 _AGE_UNITS = MappingProxyType({"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0})
+#: Characters of a text that is shown; VR LO has 64 (PS3.5 6.2).
+LONGEST_TEXT = 200
 _FLOW_WORDS = {"P", "PHASE", "VELOCITY", "PHASE MAP", "PHASE CONTRAST"}
 
 
-class BrokenHeaderError(Exception):
-    """A file that looks like DICOM cannot be used; the text says why."""
-
-
-def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameInfo]:
+def read_headers(
+    stream: BinaryIO, blob: Blob, head: bytes = b"", limits: ReadingLimits = USUAL
+) -> list[FrameInfo]:
     """The frames of one file, pixels unread; nothing for a DICOMDIR.
 
     A file without preamble is accepted if it holds a dataset with a SOPClassUID.
@@ -102,7 +106,8 @@ def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameI
     :param head: its first bytes, where they have been read from the stream.
     :raises BrokenHeaderError: no DICOM, or cut short.
     """
-    plain = plain_header(stream, head or stream.read(CHUNK_BYTES), _numbers_of_tags(WANTED))
+    head = head or stream.read(CHUNK_BYTES)
+    plain = plain_header(stream, head, _numbers_of_tags(WANTED), limits)
     if plain is not None and plain.meta_class not in (
         *ENHANCED_CLASSES,
         MediaStorageDirectoryStorage,
@@ -118,11 +123,12 @@ def read_headers(stream: BinaryIO, blob: Blob, head: bytes = b"") -> list[FrameI
                     (plain.offset, plain.length),
                     _frame_bytes(part),
                 )
-                return _frames(part, blob, stated, real, plain.offset, plain.length)
+                place = (plain.offset, plain.length)
+                return _frames(part, blob, (stated, real), place, limits)
             except Exception as error:  # a broken value can fail anywhere
                 raise BrokenHeaderError("its DICOM header is broken") from error
     stream.seek(0)
-    return _read_by_pydicom(stream, blob)
+    return _read_by_pydicom(stream, blob, limits)
 
 
 @cache
@@ -130,10 +136,9 @@ def _numbers_of_tags(tags: tuple[int | str, ...]) -> frozenset[int]:
     return frozenset(int(Tag(tag)) for tag in tags)
 
 
-def _read_by_pydicom(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
-    suppress_pydicom_warnings()
+def _read_by_pydicom(stream: BinaryIO, blob: Blob, limits: ReadingLimits) -> list[FrameInfo]:
     try:
-        dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(WANTED))
+        dataset = parsed(stream, limits, tags=WANTED)
         meta_class = dataset.file_meta.get("MediaStorageSOPClassUID")
         if meta_class == MediaStorageDirectoryStorage:
             return []
@@ -149,7 +154,7 @@ def _read_by_pydicom(stream: BinaryIO, blob: Blob) -> list[FrameInfo]:
             implicit, little = dataset.original_encoding
             plain = plain_syntax(bool(implicit), bool(little))
             real = real_syntax(syntax, plain, stream, (offset, length), _frame_bytes(dataset))
-        return _frames(dataset, blob, syntax, real, offset, length)
+        return _frames(dataset, blob, (syntax, real), (offset, length), limits)
     except BrokenHeaderError:
         raise
     except Exception as error:  # a broken file can fail anywhere in the parser
@@ -189,15 +194,22 @@ def _frame_bytes(part: Part) -> int:
 
 
 def _frames(
-    dataset: Part, blob: Blob, stated: str, syntax: str, offset: int | None, length: int | None
+    dataset: Part,
+    blob: Blob,
+    syntaxes: tuple[str, str],
+    place: tuple[int | None, int | None],
+    limits: ReadingLimits,
 ) -> list[FrameInfo]:
-    """The frames that a header describes; one without size for objects that are no images."""
+    """The frames that a header describes; one without size for objects that are no images.
+
+    :param syntaxes: the stated and the real one; :param place: of the pixel value, and its length.
+    """
     frames = whole_number(dataset, "NumberOfFrames") or 1
     bits_allocated = whole_number(dataset, "BitsAllocated") or 16
     instance = Instance(
         blob=blob,
-        transfer_syntax=syntax,
-        stated_syntax=stated,
+        transfer_syntax=syntaxes[1],
+        stated_syntax=syntaxes[0],
         rows=whole_number(dataset, "Rows") or 0,
         columns=whole_number(dataset, "Columns") or 0,
         frames=frames,
@@ -206,16 +218,19 @@ def _frames(
         bits_stored=whole_number(dataset, "BitsStored") or bits_allocated,
         signed=bool(whole_number(dataset, "PixelRepresentation")),
         inverted=text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
-        offset=offset,
-        length=length,
+        offset=place[0],
+        length=place[1],
     )
+    too_large = _too_large(instance, limits)
+    if too_large:
+        return [_frame(dataset, instance, [dataset], None, too_large)]
     if isinstance(dataset, Dataset):
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
         if dataset.get("SOPClassUID") in ENHANCED_CLASSES and groups and len(groups) == frames:
             pointer = _temporal_pointer(dataset)
             return [
-                _frame(dataset, instance, [*parts, dataset], place, "", pointer=pointer)
-                for place, parts in enumerate(frame_parts(dataset), start=1)
+                _frame(dataset, instance, [*parts, dataset], ordinal, "", pointer=pointer)
+                for ordinal, parts in enumerate(frame_parts(dataset), start=1)
             ]
     if frames == 1:
         return [_frame(dataset, instance, [dataset], None, "")]
@@ -224,9 +239,22 @@ def _frames(
         rejected_because = "multi-frame without a place for each frame"
         return [_frame(dataset, instance, [dataset], None, rejected_because)]
     return [
-        _frame(dataset, instance, [dataset], place, "", frame_ms=time)
-        for place, time in enumerate(times, start=1)
+        _frame(dataset, instance, [dataset], ordinal, "", frame_ms=time)
+        for ordinal, time in enumerate(times, start=1)
     ]
+
+
+def _too_large(instance: Instance, limits: ReadingLimits) -> str:
+    """What of an image exceeds which limit; "" where nothing does."""
+    pixels = instance.rows * instance.columns
+    if pixels > limits.frame_pixels:
+        size = f"{instance.rows} x {instance.columns} pixels"
+        return f"images of {size}, above frame_pixels = {limits.frame_pixels} of the settings"
+    if instance.frames > limits.frames:
+        return (
+            f"an object of {instance.frames} frames, above frames = {limits.frames} of the settings"
+        )
+    return ""
 
 
 def _frame_times_ms(dataset: Part, frames: int) -> list[float] | None:
@@ -292,6 +320,7 @@ def _frame(
         series_uid=text(dataset, "SeriesInstanceUID"),
         series_number=whole_number(dataset, "SeriesNumber"),
         description=_description(dataset),
+        named_place=names_patient(instance.blob.label, text(dataset, "PatientName")),
         modality=modality or "unknown",
         sop_class_uid=sop_class,
         sop_uid=text(dataset, "SOPInstanceUID"),
@@ -395,12 +424,10 @@ def _heart_rate_bpm(parts: list[Part]) -> float | None:
 
 
 def _description(dataset: Part) -> str:
-    """The description of the series without the words of the patient's name."""
-    told = text(dataset, "SeriesDescription")
-    words = [word for word in re.split(r"[\W_]+", text(dataset, "PatientName")) if len(word) > 1]
-    if not words:
-        return told
-    return re.sub("|".join(map(re.escape, words)), "***", told, flags=re.IGNORECASE)
+    """The description of the series without what identifies the patient."""
+    told = printable(text(dataset, "SeriesDescription"))[:LONGEST_TEXT]
+    numbers = tuple(text(dataset, tag) for tag in NUMBERS)
+    return without(" ".join(told.split()), identifiers(text(dataset, "PatientName"), numbers))
 
 
 def _acquired(dataset: Part) -> str:

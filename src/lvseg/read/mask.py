@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cine import Cine, Mask
 from lvseg.contour_files import numbered_contours
 from lvseg.errors import GeometryMismatchError, ReadError, UsageError
 from lvseg.issues import Issue
 from lvseg.labels import Label, remap
+from lvseg.read.nifti import HEADER_BYTES, cine_from_nifti, stated_bytes
 from lvseg.read.nifti_geometry import PLACES_DISAGREE
 from lvseg.read.nrrd import is_nrrd, mask_from_seg_nrrd
 from lvseg.read.sources import HEAD_BYTES, Files, blob_of, sniff
@@ -33,6 +35,8 @@ MOST_LABEL_VALUES = 5
 SHOWN_VALUES = 8
 #: So many pixels, spread over an image, tell nearly always that it is no label map.
 SAMPLE_PIXELS = 4096
+#: Where it does not, so many are looked at at a time.
+_PART_PIXELS = 2**20
 
 
 def read_mask(
@@ -41,6 +45,7 @@ def read_mask(
     like: Cine | None = None,
     label_values: Mapping[int, Label] | None = None,
     source_headers: Mapping[str, Any] | None = None,
+    limits: ReadingLimits = USUAL,
 ) -> Mask:
     """Read a mask of the left ventricle, 1 = cavity, 2 = myocardium (:class:`lvseg.labels.Label`).
 
@@ -58,32 +63,37 @@ def read_mask(
         background. A DICOM Segmentation says itself what its segments are.
     :param source_headers: of a DICOM cine, for the numbers of contour files
         (:func:`lvseg.read.read_mask_on` reads them).
+    :raises LimitError: larger than the limits allow.
     :raises ReadError: unreadable, or other labels. GeometryMismatchError: it does not fit.
     :raises UnsupportedEncodingError: no decoder for the pixels of a DICOM Segmentation.
     """
     if path.is_dir() or numbered_contours([path]):
         return _from_contour_files(path, like, source_headers)
     blob = blob_of(path)
-    with Files() as files:
-        content = files.read(blob)
-    kind, numbered = sniff(content[:HEAD_BYTES], blob.name), False
+    numbered = False
+    with Files(limits) as files:
+        head = files.head(blob, HEADER_BYTES)
+        kind = sniff(head[:HEAD_BYTES], blob.name)
+        ours = is_nrrd(head) or head.lstrip()[:1] == b"{"
+        if kind is None and not ours:
+            raise ReadError(
+                "expected a NIfTI, DICOM SEG, .seg.nrrd, contours.json or picture mask, found "
+                f"something else at {path}"
+            )
+        stated = stated_bytes(head, limits, str(path)) if kind == "nifti" else None
+        content = files.read(blob, stated)
     if kind == "dicom":
         from lvseg.read.segmentation import mask_from_segmentation
 
-        return mask_from_segmentation(content, path, like)
+        return mask_from_segmentation(content, path, like, limits)
     if is_nrrd(content):
-        mask, numbered = mask_from_seg_nrrd(content, path)
-    elif kind is None and content.lstrip()[:1] == b"{":
+        mask, numbered = mask_from_seg_nrrd(content, path, limits)
+    elif kind is None:
         from lvseg.read.contours import mask_from_contours
 
-        mask, numbered = mask_from_contours(content, path), True
-    elif kind is None:
-        raise ReadError(
-            "expected a NIfTI, DICOM SEG, .seg.nrrd, contours.json or picture mask, found "
-            f"something else at {path}"
-        )
+        mask, numbered = mask_from_contours(content, path, limits), True
     elif kind == "picture":
-        mask = _from_picture(content, path, label_values)
+        mask = _from_picture(content, path, label_values, limits)
     else:
         mask = _from_nifti(content, path, label_values, like)
     return mask if like is None else _fitted(mask, like, path, numbered=numbered)
@@ -117,8 +127,10 @@ def label_map_values(values: NDArray[np.float32]) -> tuple[float, ...]:
     """
     flat = values.reshape(-1)
     found = np.unique(flat[:: max(1, flat.size // SAMPLE_PIXELS)])
-    if found.size <= MOST_LABEL_VALUES:
-        found = np.unique(flat)
+    for start in range(0, flat.size, _PART_PIXELS):
+        if found.size > MOST_LABEL_VALUES:
+            return ()
+        found = np.union1d(found, flat[start : start + _PART_PIXELS])
     return tuple(found.tolist()) if 2 <= found.size <= MOST_LABEL_VALUES else ()
 
 
@@ -131,8 +143,6 @@ def shown(values: Iterable[float]) -> str:
 def _from_nifti(
     content: bytes, path: Path, label_values: Mapping[int, Label] | None, like: Cine | None
 ) -> Mask:
-    from lvseg.read.nifti import cine_from_nifti
-
     source = None if like is None else like.source
     volume = cine_from_nifti(content, name=path.name, location=str(path), like=source)
     values = np.rint(volume.frames)
@@ -145,10 +155,12 @@ def _from_nifti(
     return Mask(labels, tuple(range(labels.shape[0])), volume.grid, volume.issues)
 
 
-def _from_picture(content: bytes, path: Path, label_values: Mapping[int, Label] | None) -> Mask:
+def _from_picture(
+    content: bytes, path: Path, label_values: Mapping[int, Label] | None, limits: ReadingLimits
+) -> Mask:
     from lvseg.read.picture import decode
 
-    values, _ = decode(content, str(path))
+    values, _ = decode(content, str(path), limits)
     return Mask(labels=picture_labels(values, path, label_values)[None, None], phases=(0,))
 
 

@@ -5,19 +5,50 @@ Fields of the header: NIfTI-1.1, nifti1.h (R. W. Cox, 2004), https://nifti.nimh.
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.bounds import ReadingLimits
 from lvseg.cine import Cine, Source
 from lvseg.errors import ReadError
 from lvseg.geometry import Grid
-from lvseg.read.archives import inflated
 from lvseg.read.nifti_geometry import Axes, geometry_of
 
 _TO_MS = {"sec": 1000.0, "msec": 1.0, "usec": 0.001}
+
+
+#: Enough for the header of either version.
+HEADER_BYTES = 540
+
+
+def stated_bytes(head: bytes, limits: ReadingLimits, location: str) -> int:
+    """How many bytes of a file its header says there are, up to the last voxel.
+
+    :param head: its first :data:`HEADER_BYTES` bytes, unpacked.
+    :raises LimitError: more frames or pixels than the limits allow. ReadError: no NIfTI header.
+    """
+    from nibabel import Nifti1Header, Nifti2Header
+    from nibabel.imageglobals import LoggingOutputSuppressor
+
+    second = Nifti2Header.may_contain_header(head)
+    kind = Nifti2Header if second else Nifti1Header
+    try:
+        with LoggingOutputSuppressor():
+            header = kind(head[: kind.template_dtype.itemsize], check=False)
+            sizes = [int(size) for size in header.get_data_shape()] or [1]
+            width = int(header.get_data_dtype().itemsize)
+            start = int(max(header["vox_offset"], 0))
+    except Exception as error:  # any broken header
+        raise _broken(location) from error
+    sizes = [max(size, 1) for size in sizes]
+    least = math.prod(sizes[3:]) * min(sizes[:3])  # whichever axis holds the slices
+    limits.hold("frames", least, location)
+    limits.hold("pixels", math.prod(sizes), location)
+    return start + math.prod(sizes) * width
 
 
 def cine_from_nifti(
@@ -28,12 +59,12 @@ def cine_from_nifti(
     Whichever axis holds the slices, frames are ``[T, Z, Y, X]``; ``source.axes`` says how they lie
     in the file.
 
-    :param content: the bytes of the file, gzipped or not; :param location: its path.
+    :param content: the bytes of the file, unpacked; :param location: its path.
     :param like: of the NIfTI cine that a mask belongs to; a mask of the same shape that states no
         place has its axes.
     :raises ReadError: broken, colour, complex, more than four dimensions, NaN or infinity.
     """
-    image, pixdim = _image(inflated(content, location), location)
+    image, pixdim = _image(content, location)
     shape = tuple(int(size) for size in image.shape)
     sizes = list(shape)
     while len(sizes) > 4 and sizes[-1] == 1:
@@ -50,13 +81,15 @@ def cine_from_nifti(
         values = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"), np.float32)
     except Exception as error:  # short data, broken scaling
         raise _broken(location) from error
+    header, affine_ras = image.header, np.asarray(image.affine, np.float64)
+    del image, content  # as large as the values
     if not np.isfinite(values).all():
         raise ReadError(
             f"expected finite pixel values, found NaN or infinity in {location}: repair the image"
         )
     dimensions = min(len(shape), 3)
     sizes += [1] * (4 - len(sizes))
-    header, volume = image.header, (sizes[0], sizes[1], sizes[2])
+    volume = (sizes[0], sizes[1], sizes[2])
     steps = [*pixdim[:dimensions], *[1.0] * (3 - dimensions)]
     found = geometry_of(header, steps, volume)
     if like is not None and found.planes is None and shape[:3] == (like.shape or ())[:3]:
@@ -66,10 +99,10 @@ def cine_from_nifti(
         format="nifti",
         name=name,
         location=location,
-        affine_ras=np.asarray(image.affine, np.float64),
+        affine_ras=affine_ras,
         shape=shape,
         axes=found.axes,
-        nifti_header=bytes(image.header.binaryblock),
+        nifti_header=bytes(header.binaryblock),
     )
     grid = Grid.of(
         data,

@@ -6,25 +6,26 @@ for developers. Only what Slicer writes is read: whole numbers, raw or gzip, in 
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cine import Mask
 from lvseg.errors import GeometryError, ReadError
 from lvseg.geometry import Grid, lps_to_ras, planes_from_affine
 from lvseg.labels import PHASE_TAG
-from lvseg.read.archives import inflated
 from lvseg.read.segments import Segment, known_segments
 
 MAGIC = b"NRRD000"
-#: More bytes than any mask has.
-MOST_BYTES = 2**31
 #: Names of whole numbers in the format -> type of numpy without its byte order.
 _TYPES: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1")
@@ -53,17 +54,19 @@ def is_nrrd(content: bytes) -> bool:
     return content.startswith(MAGIC)
 
 
-def mask_from_seg_nrrd(content: bytes, path: Path) -> tuple[Mask, bool]:
+def mask_from_seg_nrrd(
+    content: bytes, path: Path, limits: ReadingLimits = USUAL
+) -> tuple[Mask, bool]:
     """Read the labels of a segmentation; what a segment is tells :mod:`lvseg.read.segments`.
 
     :returns: the mask, and whether the file says which phases of the cine it holds; where it does
         not, all segments are one phase.
     :raises ReadError: another kind of NRRD, a broken one, no segment that we know, or several of
-        one label that nothing tells apart.
+        one label that nothing tells apart. LimitError: larger than the limits allow.
     """
     fields, body = _parts(content, path)
     try:
-        voxels, matrix = _voxels(fields, body, path), _affine(fields)
+        voxels, matrix = _voxels(fields, body, path, limits), _affine(fields)
         segments = _segments(fields)
     except (ValueError, KeyError, IndexError) as error:
         raise _broken(path) from error
@@ -77,8 +80,7 @@ def mask_from_seg_nrrd(content: bytes, path: Path) -> tuple[Mask, bool]:
             f"'{by_phase[None][0].words.name[:40]}' in {path}: edit the segments that are there"
         )
     phases = sorted(phase for phase in by_phase if phase is not None) or [0]
-    if len(phases) * voxels[0].size > MOST_BYTES:
-        raise _broken(path)
+    limits.hold("pixels", len(phases) * voxels[0].size, path)
     labels = np.zeros((len(phases), *voxels.shape[1:]), np.uint8)
     for row, phase in enumerate(phases):
         held = by_phase[phase] if tagged else segments
@@ -121,7 +123,9 @@ def _parts(content: bytes, path: Path) -> tuple[dict[str, str], bytes]:
     return fields, content[end.end() :]
 
 
-def _voxels(fields: Mapping[str, str], body: bytes, path: Path) -> NDArray[np.generic]:
+def _voxels(
+    fields: Mapping[str, str], body: bytes, path: Path, limits: ReadingLimits
+) -> NDArray[np.generic]:
     """Stored values [layer, Z, Y, X]."""
     kind, sizes = _TYPES[fields["type"]], [int(each) for each in fields["sizes"].split()]
     layered = fields.get("kinds", "").split()[:1] in (["list"], ["vector"])
@@ -131,17 +135,25 @@ def _voxels(fields: Mapping[str, str], body: bytes, path: Path) -> NDArray[np.ge
         )
     order = ">" if fields.get("endian") == "big" else "<"
     dtype = np.dtype(order + kind)
-    most = int(np.prod(sizes, dtype=object)) * dtype.itemsize
-    if most > MOST_BYTES:
-        raise _broken(path)
+    stated = int(np.prod(sizes, dtype=object)) * dtype.itemsize
+    limits.hold("file_bytes", stated, path)
     encoding = fields.get("encoding", "raw").lower()
     if encoding in ("gzip", "gz"):
-        body = inflated(body, str(path), most=most)
+        body = _unpacked(body, stated, path)
     elif encoding != "raw":
         raise ReadError(f"expected raw or gzip values, found {encoding} in {path}: save it again")
     values = np.frombuffer(body, dtype)
     whole = values.reshape(sizes[::-1])  # the first axis of the file is the fastest
     return np.moveaxis(whole, -1, 0) if layered else whole[None]
+
+
+def _unpacked(body: bytes, stated: int, path: Path) -> bytes:
+    """The bytes that a header states, of gzip; one more where there are more."""
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(body)) as stream:
+            return stream.read(stated + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _broken(path) from error
 
 
 def _affine(fields: Mapping[str, str]) -> NDArray[np.float64]:

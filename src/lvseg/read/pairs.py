@@ -111,7 +111,8 @@ def joined(ed: Cine, es: Cine, *, name: str, location: str) -> Cine:
             f"expected end-diastole and end-systole on one grid, found {told}: bring both onto one "
             "grid, or give them one by one"
         )
-    text = f"two files are taken as one heart: end-diastole {places[0]}, end-systole {places[1]}"
+    ends = [place.replace("\\", "/").rsplit("/", 1)[-1] for place in places]  # no path of a machine
+    text = f"two files are taken as one heart: end-diastole {ends[0]}, end-systole {ends[1]}"
     issues = dict.fromkeys((*ed.issues, *es.issues, Issue("two-files", "info", text)))
     source = replace(
         ed.source,

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cine import SMALLEST_SIDE_PX, Cine, Source
-from lvseg.errors import NotACineError, ReadError
+from lvseg.errors import LimitError, NotACineError, ReadError
 from lvseg.issues import Issue
 from lvseg.read.lengths import implausible
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: No slice of a heart has more pixels; a larger file is a photo or an attack.
-LARGEST_PIXELS = 64_000_000
 #: Grey stored as colour: channels may differ by rounding, and in JPEG by chroma coding.
 LOSSLESS_TOLERANCE = 2.0
 JPEG_TOLERANCE = 10.0
@@ -28,11 +27,13 @@ GREY_SHARE = 0.995
 _ORIENTATION_TAG = 0x0112
 
 
-def decode(content: bytes, label: str) -> tuple[NDArray[np.float32], tuple[Issue, ...]]:
+def decode(
+    content: bytes, label: str, limits: ReadingLimits = USUAL
+) -> tuple[NDArray[np.float32], tuple[Issue, ...]]:
     """Grey values ``[Y, X]`` of a picture as stored, and what was noticed.
 
     :param content: bytes of the file; :param label: its path, for messages.
-    :raises ReadError: broken, several pages, more than 64 million pixels.
+    :raises ReadError: broken, several pages. LimitError: more pixels than the limits allow.
     :raises NotACineError: a colour picture.
     """
     # the plugins register their formats when they are imported
@@ -42,14 +43,17 @@ def decode(content: bytes, label: str) -> tuple[NDArray[np.float32], tuple[Issue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(BytesIO(content), formats=("PNG", "JPEG", "TIFF")) as image:
-                _check(image, label)
+                _check(image, label, limits)
                 image.load()
                 turned = image.getexif().get(_ORIENTATION_TAG, 1)
                 values = _grey(image, label)
     except ReadError:
         raise
-    except Image.DecompressionBombError as error:
-        raise _too_large(label) from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit, above ours
+        raise LimitError(
+            f"expected at most {limits.frame_pixels} pixels in a frame, found far more in {label}: "
+            "crop or shrink it"
+        ) from error
     except Exception as error:  # decoders raise what they like
         raise ReadError(
             f"expected a PNG, JPEG or TIFF picture, found something else or a part of one in "
@@ -61,16 +65,8 @@ def decode(content: bytes, label: str) -> tuple[NDArray[np.float32], tuple[Issue
     return values, (Issue("exif-rotation", "info", text),)
 
 
-def _too_large(label: str) -> ReadError:
-    return ReadError(
-        f"expected a picture of at most {LARGEST_PIXELS} pixels, found a larger one in {label}: "
-        "crop it"
-    )
-
-
-def _check(image: Image, label: str) -> None:
-    if image.width * image.height > LARGEST_PIXELS:
-        raise _too_large(label)
+def _check(image: Image, label: str, limits: ReadingLimits) -> None:
+    limits.hold("frame_pixels", image.width * image.height, label)
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":
         raise ReadError(
@@ -98,7 +94,12 @@ def _grey(image: Image, label: str) -> NDArray[np.float32]:
 
 
 def cine_from_picture(
-    content: bytes, *, name: str, location: str, spacing_mm: float | None
+    content: bytes,
+    *,
+    name: str,
+    location: str,
+    spacing_mm: float | None,
+    limits: ReadingLimits = USUAL,
 ) -> Cine:
     """A picture as a cine of one phase and one slice, without planes.
 
@@ -106,7 +107,7 @@ def cine_from_picture(
         no picture of a heart has.
     :raises ReadError: see :func:`decode`; fewer than 16 pixels a side; NaN.
     """
-    values, issues = decode(content, location)
+    values, issues = decode(content, location, limits)
     if min(values.shape) < SMALLEST_SIDE_PX:
         raise ReadError(
             f"expected a picture of at least {SMALLEST_SIDE_PX} pixels a side, found "

@@ -1,7 +1,8 @@
 """Stored values of DICOM frames, from a file or an archive.
 
 Uncompressed frames are read straight from their place in the file. Compressed ones go through
-pydicom with the GDCM plugin (RLE: pydicom's own decoder, as GDCM is not offered for it there).
+pydicom with the GDCM plugin, once the size in their code is that of the header
+(:mod:`lvseg.read.codes`, which decodes RLE itself).
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, JPEGExtended12Bit
+from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 
 from lvseg.errors import ReadError, UnsupportedEncodingError
-from lvseg.pydicom_settings import suppress_pydicom_warnings
+from lvseg.read.codes import coded_frames, run_lengths
+from lvseg.read.parsing import parsed
 from lvseg.read.sources import Blob, Files
 
 
@@ -86,6 +87,7 @@ def _native(instance: Instance, files: Files, wanted: Sequence[int]) -> Iterator
             f"expected 8, 16 or 32 bits per pixel, found {instance.bits_allocated} "
             f"in {instance.blob.label}: export the images again"
         )
+    files.limits.hold("frame_pixels", instance.rows * instance.columns, instance.blob.label)
     size = instance.rows * instance.columns * instance.bits_allocated // 8
     if (instance.length or 0) < size * instance.frames:
         raise _too_short(instance, size * instance.frames, instance.length or 0)
@@ -143,22 +145,28 @@ def _decoded(
 ) -> Iterator[NDArray[Any]]:
     if not syntax.is_transfer_syntax:
         raise _unsupported(instance, syntax)
-    suppress_pydicom_warnings()
-    if syntax.is_encapsulated:
+    files.limits.hold("frame_pixels", instance.rows * instance.columns, instance.blob.label)
+    plugin = ""  # a deflated file: the pixels are plain once it is inflated
+    if syntax.is_encapsulated and syntax != RLELossless:
         plugin = _plugin(instance, syntax)
         if plugin == "gdcm":
             _hush_gdcm()
-    else:
-        plugin = ""  # a deflated file: the pixels are plain once it is inflated
     dataset = _whole_dataset(instance, files)
-    decoder = get_decoder(syntax)
     try:
-        frames = [
-            frame
-            for frame, _ in decoder.iter_array(
-                dataset, indices=list(wanted), raw=True, decoding_plugin=plugin
-            )
-        ]
+        size, bits = (instance.rows, instance.columns), instance.bits_allocated
+        codes: list[bytes] = []
+        if syntax.is_encapsulated:
+            codes = coded_frames(dataset.PixelData, syntax, instance.frames, wanted, size)
+        if syntax == RLELossless:
+            frames = [run_lengths(code, size, bits, signed=instance.signed) for code in codes]
+        else:
+            decoder = get_decoder(syntax)
+            frames = [
+                frame
+                for frame, _ in decoder.iter_array(
+                    dataset, indices=list(wanted), raw=True, decoding_plugin=plugin
+                )
+            ]
     except Exception as error:  # decoders raise what they like
         raise ReadError(
             f"expected intact {syntax.name} pixels, found data that cannot be decoded "
@@ -175,7 +183,7 @@ def _decoded(
 def _whole_dataset(instance: Instance, files: Files) -> Dataset:
     try:
         with files.open(instance.blob) as stream:
-            dataset = dcmread(stream, force=True)
+            dataset = parsed(stream, files.limits, pixels=True)
         if not dataset.PixelData:
             raise ValueError("no pixel data")
         return dataset

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from lvseg.bounds import read_json_object
 from lvseg.errors import UsageError
 from lvseg.formats import MEASUREMENTS
 from lvseg.issues import Issue
@@ -14,8 +14,6 @@ from lvseg.results import ObjectRef, Predecessor
 
 #: Names that results of lvseg give their DICOM objects.
 _REPORT, _SEGMENTATIONS = "report.dcm", "segmentation*.dcm"
-#: No measurements are larger.
-_MOST_BYTES = 2**26
 
 
 def read_predecessor(
@@ -65,14 +63,11 @@ def read_predecessor(
 
 def _document(folder: Path) -> dict[str, Any] | None:
     """The measurements of a result of lvseg; None where there are none."""
-    path = folder / MEASUREMENTS
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            return None
-        document = json.loads(path.read_text("utf-8"))
+        document = read_json_object(folder / MEASUREMENTS)
     except (OSError, ValueError):
         return None
-    return document if isinstance(document, dict) and "lvseg" in document else None
+    return document if "lvseg" in document else None
 
 
 def _reference(path: Path) -> ObjectRef | None:

@@ -15,19 +15,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.pixels import pixel_array
-from pydicom.uid import UID, SegmentationStorage
+from pydicom.uid import UID, RLELossless, SegmentationStorage
 
+from lvseg.bounds import USUAL, ReadingLimits, open_regular
 from lvseg.cine import Cine, Mask
 from lvseg.errors import GeometryMismatchError, ReadError, UnsupportedEncodingError
 from lvseg.geometry import Grid, Plane, normal, same_plane
 from lvseg.labels import Label
 from lvseg.pydicom_settings import suppress_pydicom_warnings
+from lvseg.read.codes import coded_frames, run_lengths
 from lvseg.read.headers import find, frame_parts, listed, number, plane_of, text, transfer_syntax
 from lvseg.read.lengths import implausible_planes, unit_voxel
+from lvseg.read.parsing import parsed
 from lvseg.read.segments import Segment, known_segments
 
 #: Segmentation and Label Map Segmentation Storage (PS3.4 B.5); pydicom 3.0 does not name the other.
@@ -45,14 +47,16 @@ def is_segmentation(path: Path) -> bool:
     """Whether a file is a DICOM Segmentation; only its class is looked at. No file is none."""
     try:
         suppress_pydicom_warnings()
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             head = read_partial(stream, lambda tag, vr, length: tag > _SOP_CLASS, force=True)
         return text(head, "SOPClassUID") in _CLASSES
     except Exception:  # no file, or a broken one, which can fail anywhere in the parser
         return False
 
 
-def mask_from_segmentation(content: bytes, path: Path, like: Cine | None = None) -> Mask:
+def mask_from_segmentation(
+    content: bytes, path: Path, like: Cine | None = None, limits: ReadingLimits = USUAL
+) -> Mask:
     """Read the labels of a DICOM Segmentation: binary, fractional or label map.
 
     What a segment is tells :mod:`lvseg.read.segments`. Of fractions, half of the maximum and more
@@ -66,9 +70,9 @@ def mask_from_segmentation(content: bytes, path: Path, like: Cine | None = None)
         apart. GeometryMismatchError: it does not fit the cine.
     :raises UnsupportedEncodingError: no decoder for its pixels.
     """
-    suppress_pydicom_warnings()
     try:
-        dataset = dcmread(BytesIO(content), force=True)
+        header = parsed(BytesIO(content), limits)
+        dataset = parsed(BytesIO(content), limits, pixels=True)
         kind = str(dataset.get("SOPClassUID", ""))
         modality = str(dataset.get("Modality", "")) or "no image"
     except Exception as error:  # a broken file can fail anywhere in the parser
@@ -80,7 +84,8 @@ def mask_from_segmentation(content: bytes, path: Path, like: Cine | None = None)
         )
     try:
         segments = _known_segments(dataset, path)
-        frames = _described_frames(dataset)
+        frames = _described_frames(header)
+        _hold(dataset, limits, path)
         pixels = _frame_labels(dataset, frames, segments)
     except (ReadError, UnsupportedEncodingError):
         raise
@@ -91,6 +96,19 @@ def mask_from_segmentation(content: bytes, path: Path, like: Cine | None = None)
     if like is not None:
         return _onto(like, frames, pixels, path)
     return _alone(frames, pixels, path)
+
+
+def _hold(dataset: Dataset, limits: ReadingLimits, path: Path) -> None:
+    """Hold what a segmentation states of its size to the limits; each label has frames of its own.
+
+    :raises LimitError: it is larger.
+    """
+    count, rows, columns = (
+        int(number((dataset,), name) or 1) for name in ("NumberOfFrames", "Rows", "Columns")
+    )
+    limits.hold("frame_pixels", rows * columns, path)
+    limits.hold("frames", count / len(Label), path)
+    limits.hold("pixels", count * rows * columns, path)
 
 
 def _broken(path: Path) -> ReadError:
@@ -192,7 +210,13 @@ def _frame_labels(
 
 def _stored_values(dataset: Dataset) -> NDArray[np.unsignedinteger[Any]]:
     """Stored values, [N, Y, X]."""
-    dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax(dataset))
+    syntax = dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax(dataset))
+    if syntax.is_encapsulated:
+        size, bits = (int(dataset.Rows), int(dataset.Columns)), int(dataset.BitsAllocated)
+        count = int(dataset.NumberOfFrames)
+        codes = coded_frames(dataset.PixelData, syntax, count, range(count), size)
+        if syntax == RLELossless:
+            return np.stack([run_lengths(code, size, bits) for code in codes])
     try:
         values = pixel_array(dataset, raw=True)
     except (NotImplementedError, RuntimeError) as error:

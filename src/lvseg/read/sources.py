@@ -5,31 +5,34 @@ Kinds are told by content first and by file name second.
 
 from __future__ import annotations
 
+import gzip
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import BinaryIO, Literal, Self
+from typing import BinaryIO, Literal, Self, cast
 
+from lvseg.bounds import USUAL, ReadingLimits, open_regular
 from lvseg.errors import ReadError
 from lvseg.formats import MEASUREMENTS, is_result_file
-from lvseg.names import readable
+from lvseg.names import printable, readable
 from lvseg.read.archives import (
-    MAX_DEPTH,
-    MAX_HELD_BYTES,
     TAR_NAMES,
     ZIP_NAMES,
     Archive,
-    inflated,
-    inflated_head,
+    chunks,
+    intact,
     is_archive_name,
+    is_gzip,
     no_permission,
     open_archive,
+    spooled,
 )
 
 Kind = Literal["dicom", "nifti", "picture"]
@@ -84,8 +87,9 @@ class Blob:
 
     @property
     def label(self) -> str:
-        """How a message names it."""
-        return readable("/".join([str(self.path), *self.within, *filter(None, [self.member])]))
+        """How a message names it, in one line."""
+        parts = [str(self.path), *self.within, *filter(None, [self.member])]
+        return " ".join(printable("/".join(parts)).splitlines())
 
     @property
     def name(self) -> str:
@@ -98,6 +102,12 @@ class Blob:
         """Whether its name says gzip, but for NIfTI, whose reader unpacks it."""
         name = (self.member or self.path.name).lower()
         return name.endswith(".gz") and not name.endswith(_NIFTI_NAMES)
+
+    @property
+    def is_nifti(self) -> bool:
+        """Whether its name is one of NIfTI, whose reader unpacks it whatever the name says."""
+        name = (self.member or self.path.name).lower()
+        return name.endswith((*_NIFTI_NAMES, *_HEADER_NAMES, *_IMAGE_NAMES))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -120,10 +130,12 @@ def parts_as_given(path: Path) -> tuple[str, ...]:
 
 
 class Files:
-    """Opens blobs; keeps archives open while it is used as a context."""
+    """Opens blobs within limits; keeps archives open while it is used as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ReadingLimits = USUAL) -> None:
+        self.limits = limits
         self._archives: dict[tuple[Path, tuple[str, ...]], Archive] = {}
+        self._unpacked = 0
 
     def __enter__(self) -> Self:
         return self
@@ -145,13 +157,17 @@ class Files:
         :raises ReadError: it is broken, larger than the limits, or may not be read.
         """
         if (path, within) not in self._archives:
-            source: Path | bytes = path
+            source: Path | BinaryIO = path
+            label = Blob(path, within=within).label
             if within:
-                outer = self.archive(path, within[:-1])
-                source = outer.read(within[-1], most=MAX_HELD_BYTES)
-            label = readable("/".join([str(path), *within]))
-            opened = open_archive(source, within[-1] if within else path.name, label)
-            self._archives[path, within] = opened
+                outer, name = self.archive(path, within[:-1]), within[-1]
+                with outer.opened(name) as stream:
+                    packed = outer.packed(name)
+                    source = spooled(stream, packed, label, self.limits, self._unpacked)
+                self._unpacked += source.seek(0, 2)
+                source.seek(0)
+            name = within[-1] if within else path.name
+            self._archives[path, within] = open_archive(source, name, label, self.limits)
         return self._archives[path, within]
 
     @contextmanager
@@ -166,51 +182,83 @@ class Files:
         with _opened(blob.path) as stream:
             yield stream
 
-    def read(self, blob: Blob) -> bytes:
-        """All bytes of a blob; a NIfTI in two files as if it were one."""
+    def read(self, blob: Blob, first: int | None = None) -> bytes:
+        """All bytes of a blob, or so many from its start; a NIfTI in two files as one.
+
+        :raises LimitError: more than the limits allow. ReadError: as :meth:`open`.
+        """
         if blob.image:
             other = (
                 replace(blob, member=blob.image, image="")
                 if blob.member
                 else Blob(blob.path.with_name(blob.image))
             )
-            return _joined(self.read(replace(blob, image="")), self.read(other), blob.label)
-        if blob.member:
-            content = self.archive(blob.path, blob.within).read(blob.member)
-        else:
-            with _opened(blob.path) as stream:
-                content = stream.read()
-        return inflated(content, blob.label) if blob.packed else content
+            header = self.read(replace(blob, image=""), first)
+            return _joined(header, self.read(other, first), blob.label)
+        with self._stored(blob) as (stream, size):
+            head = stream.read(2)
+            stream.seek(0)
+            inflating = is_gzip(head) and (blob.packed or blob.is_nifti)
+            if not inflating and not blob.member:
+                most = size if first is None else min(first, size)
+                self.limits.hold("file_bytes", most, blob.label)
+                return stream.read(most)
+            if inflating:
+                stream = cast(BinaryIO, gzip.GzipFile(fileobj=stream, mode="rb"))
+            found = bytearray()
+            for piece in chunks(stream, size, blob.label, self.limits, first):
+                found += piece
+                self.limits.hold("file_bytes", len(found), blob.label)
+            return bytes(found)
+
+    def head(self, blob: Blob, size: int) -> bytes:
+        """The first bytes of a blob, unpacked; of a NIfTI in two files, those of the header."""
+        with self._stored(blob) as (stream, _):
+            return _start(stream, blob, size)
 
     @contextmanager
     def look(self, blob: Blob) -> Iterator[tuple[Kind | None, BinaryIO]]:
         """What a blob seems to be and, of a DICOM object, a stream over its bytes.
 
-        Of anything else only the first bytes are read and unpacked.
+        Only what is read of the stream is unpacked.
         """
-        if not (blob.member or blob.packed or blob.image):
-            with _opened(blob.path) as stream:
-                kind = sniff(stream.read(HEAD_BYTES), blob.name)
+        with self._stored(blob) as (stream, _):
+            kind = sniff(_start(stream, blob, HEAD_BYTES), blob.name)
+            if kind != "dicom":
+                yield kind, BytesIO()
+            elif blob.packed:
+                yield kind, BytesIO(self.read(blob))
+            else:
                 stream.seek(0)
                 yield kind, stream
-            return
-        kind = sniff(self._head(blob), blob.name)
-        yield kind, BytesIO(self.read(blob) if kind == "dicom" else b"")
 
-    def _head(self, blob: Blob) -> bytes:
-        if blob.packed and blob.member:
-            packed = self.archive(blob.path, blob.within).read(blob.member)
-            return inflated_head(BytesIO(packed), HEAD_BYTES)
+    @contextmanager
+    def _stored(self, blob: Blob) -> Iterator[tuple[BinaryIO, int]]:
+        """A stream over the bytes of a blob as they are stored, and how many these are."""
         if blob.member:
-            return self.archive(blob.path, blob.within).head(blob.member, HEAD_BYTES)
+            archive = self.archive(blob.path, blob.within)
+            with intact(blob.label), archive.opened(blob.member) as stream:
+                yield stream, archive.packed(blob.member)
+            return
         with _opened(blob.path) as stream:
-            return inflated_head(stream, HEAD_BYTES) if blob.packed else stream.read(HEAD_BYTES)
+            yield stream, os.fstat(stream.fileno()).st_size
+
+
+def _start(stream: BinaryIO, blob: Blob, size: int) -> bytes:
+    head = stream.read(size)
+    if not is_gzip(head) or not (blob.packed or blob.is_nifti):
+        return head
+    stream.seek(0)
+    try:
+        return gzip.GzipFile(fileobj=stream, mode="rb").read(size)
+    except (OSError, EOFError, zlib.error):
+        return b""  # reading it will say what is wrong
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        stream = path.open("rb")
+        stream = open_regular(path)
     except PermissionError as error:
         raise no_permission(readable(str(path))) from error
     except OSError as error:
@@ -246,12 +294,15 @@ def walk(source: Path, files: Files) -> tuple[Blob, ...]:
     below its source. Links to folders are followed, and no folder is entered twice. A DICOMDIR
     stands for the files that it lists, or for its folder where none of them is there.
 
-    :raises ReadError: nothing there, no permission, a broken archive, archives nested too deeply.
+    :raises ReadError: nothing there, no permission, a broken archive, a pipe or a device.
+    :raises LimitError: more files, or archives in archives, than the limits allow.
     """
     try:
         if not source.exists():
             raise ReadError(f"expected a file or folder, found nothing at {source}: check the path")
-        found = _files_of(source)
+        if not source.is_dir():
+            open_regular(source).close()
+        found = _files_of(source, files.limits)
     except PermissionError as error:
         raise no_permission(error.filename or source) from error
     except OSError as error:
@@ -264,19 +315,20 @@ def walk(source: Path, files: Files) -> tuple[Blob, ...]:
             blobs.extend(_in_archive(path, (), files))
         else:
             blobs.append(Blob(path))
+        files.limits.hold("files", len(blobs), source)
     return tuple(sorted(_paired(blobs)))
 
 
 def blob_of(path: Path) -> Blob:
     """One file; a NIfTI in two files with its other half, whichever was named."""
-    return _paired([Blob(_files_of(path)[0])])[0] if path.is_file() else Blob(path)
+    return _paired([Blob(_files_of(path, USUAL)[0])])[0] if path.is_file() else Blob(path)
 
 
-def _files_of(source: Path) -> list[Path]:
+def _files_of(source: Path, limits: ReadingLimits) -> list[Path]:
     if source.is_dir():
-        return _in_folder(source)
+        return _in_folder(source, limits)
     if source.name.upper() == DICOMDIR:
-        return _on_disc(source) or _in_folder(source.parent)
+        return _on_disc(source, limits) or _in_folder(source.parent, limits)
     if source.name.lower().endswith(_IMAGE_NAMES):
         header = next((path for path in _beside(source, _HEADER_NAMES) if path.is_file()), None)
         return [source] if header is None else [header]
@@ -293,12 +345,13 @@ def _ending(name: str, endings: Sequence[str]) -> str:
     return next((end for end in sorted(endings, key=len)[::-1] if name.lower().endswith(end)), "")
 
 
-def _on_disc(index: Path) -> list[Path]:
+def _on_disc(index: Path, limits: ReadingLimits) -> list[Path]:
     """The files that a DICOMDIR lists (PS3.3 F.3.2.2, Referenced File ID) and that are there."""
-    from pydicom import dcmread
+    from lvseg.read.parsing import parsed
 
     try:
-        records = dcmread(index).get("DirectoryRecordSequence") or []
+        with open_regular(index) as stream:
+            records = parsed(stream, limits).get("DirectoryRecordSequence") or []
     except Exception:  # a broken one can fail anywhere in the parser: its folder tells as much
         return []
     found = []
@@ -310,7 +363,7 @@ def _on_disc(index: Path) -> list[Path]:
     return [path for path in dict.fromkeys(found) if path.is_file()]
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def _in_folder(folder: Path, limits: ReadingLimits) -> list[Path]:
     def fail(error: OSError) -> None:
         raise error
 
@@ -330,6 +383,7 @@ def _in_folder(folder: Path) -> list[Path]:
             links += [Path(parent, name) for name in kept if Path(parent, name).is_symlink()]
             folders[:] = kept  # os.walk itself follows no link
             found.extend(Path(parent, name) for name in names if not left_out(name))
+            limits.hold("files", len(found), folder)
         waiting = sorted(waiting + links)[::-1]
     return [path for path in found if path.is_file()]
 
@@ -367,12 +421,8 @@ def _in_archive(path: Path, within: tuple[str, ...], files: Files) -> list[Blob]
             continue
         if not is_archive_name(name):
             found.append(Blob(path, name, within))
-        elif len(within) + 1 >= MAX_DEPTH:
-            raise ReadError(
-                f"expected archives nested at most {MAX_DEPTH} deep, found {name} deeper in "
-                f"{path}: unpack it first"
-            )
         else:
+            files.limits.hold("nested_archives", len(within) + 2, path)
             found += _in_archive(path, (*within, name), files)
     return found
 

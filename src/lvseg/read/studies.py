@@ -6,14 +6,14 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.cine import Cine
 from lvseg.errors import NotACineError, ReadError
 from lvseg.names import readable, safe_name, told_apart
-from lvseg.pydicom_settings import suppress_pydicom_warnings
 from lvseg.read.pairs import Pair, find_pairs, pair_of, without_pairs
 from lvseg.read.sources import (
     DICOMDIR,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Read of a file at once: what tells its kind and, of most DICOM files, the whole header.
 FIRST_BYTES = 16384
+#: What is told of a path that holds the patient's name.
+HIDDEN = "a path that holds the patient's name"
 #: Folder names that say what is inside, not which study it is.
 GENERIC_NAMES = frozenset({"dicom", "dicoms", "dcm", "images", "data", "cine", "sax"})
 
@@ -46,10 +48,13 @@ class StudyRef:
     """One study of a source, ready to be read.
 
     :param name: safe as a file name, unique within its source; never a patient's name.
-    :param location: the path as given, readable; for pictures and NIfTI the file itself.
+    :param location: the path as given, readable; of a folder with several studies, that of the
+        study; for pictures and NIfTI the file itself.
     :param pair: of a study in two files, both; ``blob`` is that of end-diastole.
     :param parts: of its path, outermost first, to tell it from others of its name.
     :param study_uids: all that its images bear, ``study_uid`` first: see :mod:`lvseg.read.exams`.
+    :param limits: of what is read of it.
+    :param origin: of a study that goes by a code (:func:`coded`), its true location; else "".
     """
 
     name: str
@@ -62,6 +67,8 @@ class StudyRef:
     frames: tuple[FrameInfo, ...] = field(default=(), repr=False, compare=False)
     broken: int = field(default=0, repr=False, compare=False)
     study_uids: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    limits: ReadingLimits = field(default=USUAL, repr=False, compare=False)
+    origin: str = field(default="", repr=False, compare=False)
 
 
 def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[StudyRef, ...]:
@@ -77,10 +84,13 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
     for done, blob in enumerate(blobs, start=1):
         with files.look(blob) as (kind, stream):
             if kind == "dicom":
-                from lvseg.read.headers import BrokenHeaderError, read_headers
+                from lvseg.read.headers import read_headers
+                from lvseg.read.parsing import BrokenHeaderError
 
                 try:
-                    frames.extend(read_headers(stream, blob, stream.read(FIRST_BYTES)))
+                    frames.extend(
+                        read_headers(stream, blob, stream.read(FIRST_BYTES), files.limits)
+                    )
                 except BrokenHeaderError as error:
                     broken.append((blob, str(error)))
             elif kind is not None:
@@ -92,7 +102,7 @@ def scan(source: Path, files: Files, progress: Progress | None = None) -> tuple[
     refs = _dicom_refs(source, frames, len(broken)) + files_of
     if not refs:
         raise _nothing(source, blobs, broken, objects=bool(frames))
-    return refs
+    return tuple(replace(ref, limits=files.limits) for ref in refs)
 
 
 def _nothing(
@@ -132,7 +142,7 @@ def _nothing(
     )
 
 
-def _source_parts(source: Path) -> tuple[str, ...]:
+def source_parts(source: Path) -> tuple[str, ...]:
     """The parts of the path of a source; of one named after its kind, those of its parent."""
     folder = source.parent if source.name.upper() == DICOMDIR else source
     parts = parts_as_given(folder)
@@ -154,7 +164,7 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
         uid: [frame for each in uids for frame in with_images[each]]
         for uid, uids in uids_of.items()
     }
-    parts = _source_parts(source)
+    parts = source_parts(source)
     own = {uid: _own_folder(source, group) for uid, group in imaging.items()}
     counts = Counter(safe_name(each[-1]) for each in own.values() if each)
     refs = []
@@ -163,12 +173,14 @@ def _dicom_refs(source: Path, frames: list[FrameInfo], broken: int) -> tuple[Stu
         if len(imaging) > 1 and own[uid] and counts[safe_name(own[uid][-1])] == 1:
             trail = (*parts, *own[uid])
         elif len(imaging) > 1:
-            digest = hashlib.sha256(uid.encode()).hexdigest()[:8]
-            trail = (*parts[:-1], f"{safe_name(parts[-1])}-{digest}")
-        name, location, group = safe_name(trail[-1]), readable(str(source)), tuple(imaging[uid])
+            trail = (*parts[:-1], f"{safe_name(parts[-1])}-{_code(uid)}")
+        place = _common_folder(source, imaging[uid]) if len(imaging) > 1 else source
+        location, group = readable(str(place)), tuple(imaging[uid])
+        if any(frame.named_place for frame in group):
+            trail, location = (f"study-{_code(uid)}",), HIDDEN
         refs.append(
             StudyRef(
-                *(name, "dicom", location, uid, trail),
+                *(safe_name(trail[-1]), "dicom", location, uid, trail),
                 frames=group,
                 broken=broken,
                 study_uids=uids_of[uid],
@@ -186,14 +198,23 @@ def _exams(studies: dict[str, list[FrameInfo]]) -> list[tuple[str, ...]]:
     return exams(studies)
 
 
+def _code(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()[:8]
+
+
 def _own_folder(source: Path, frames: list[FrameInfo]) -> tuple[str, ...]:
     """The folders below a source that lead to all images of a study; () where there are none."""
-    blobs = [frame.instance.blob for frame in frames]
-    if not source.is_dir() or any(blob.member for blob in blobs):
-        return ()
-    common = Path(os.path.commonpath([blob.path.parent for blob in blobs]))
+    common = _common_folder(source, frames)
     parts = common.relative_to(source).parts
     return tuple(part for part in parts if part.lower() not in GENERIC_NAMES)
+
+
+def _common_folder(source: Path, frames: list[FrameInfo]) -> Path:
+    """The innermost folder of a source that holds all images of a study; of an archive, itself."""
+    blobs = [frame.instance.blob for frame in frames]
+    if not source.is_dir() or any(blob.member for blob in blobs):
+        return source
+    return Path(os.path.commonpath([blob.path.parent for blob in blobs]))
 
 
 def _file_refs(
@@ -221,6 +242,30 @@ def pair_ref(ed: Path, es: Path) -> StudyRef:
     return _file_refs((), (pair,))[0]
 
 
+def coded(ref: StudyRef) -> StudyRef:
+    """The study under a code in place of its name and path, the same for the same study.
+
+    Results, findings and errors of such a study name no file and no patient; its DICOM results hold
+    the code in place of the patient.
+    """
+    if ref.origin:
+        return ref
+    code = f"study-{_code(ref.study_uid or '/'.join(ref.parts))}"
+    return replace(ref, name=code, location=code, parts=(code,), origin=ref.location)
+
+
+def uncoded(text: str, ref: StudyRef) -> str:
+    """A message about a study under a code without the paths of its files."""
+    blobs = {frame.instance.blob for frame in ref.frames} | ({ref.blob} if ref.blob else set())
+    if ref.pair is not None:
+        blobs |= {ref.pair.ed, ref.pair.es}
+    places = {ref.origin, *(blob.label for blob in blobs), *(str(blob.path) for blob in blobs)}
+    places |= {str(blob.path.parent) for blob in blobs} - {"."}
+    for place in sorted(places, key=len, reverse=True):
+        text = text.replace(place, ref.name)
+    return text
+
+
 # Headers of the objects of a source, for results that go back to their archive
 
 
@@ -236,12 +281,12 @@ def read_source_headers(source: Path | StudyRef, cine: Cine) -> dict[str, Datase
         return {}
     wanted = {item.sop_instance_uid for phase in cine.source.instances for item in phase} - {""}
     found: dict[str, Dataset] = {}
-    with Files() as files:
+    with Files(source.limits if isinstance(source, StudyRef) else USUAL) as files:
         for blob in _blobs(source, files, wanted):
             if len(found) == len(wanted):
                 break
             with files.open(blob) as stream:
-                uid, header = _header(stream, blob.name)
+                uid, header = _header(stream, blob.name, files.limits)
             if header is not None and uid in wanted:
                 found.setdefault(uid, header)
     return found
@@ -253,16 +298,15 @@ def _blobs(source: Path | StudyRef, files: Files, wanted: set[str]) -> Iterable[
     return walk(Path(source), files)
 
 
-def _header(stream: BinaryIO, name: str) -> tuple[str, Dataset | None]:
+def _header(stream: BinaryIO, name: str, limits: ReadingLimits) -> tuple[str, Dataset | None]:
     """SOP Instance UID and header; none where it is no DICOM."""
-    from pydicom import dcmread
+    from lvseg.read.parsing import parsed
 
     if sniff(stream.read(HEAD_BYTES), name) != "dicom":
         return "", None
     stream.seek(0)
-    suppress_pydicom_warnings()
     try:
-        header = dcmread(stream, stop_before_pixels=True, force=True)
+        header = parsed(stream, limits)
         return str(header.get("SOPInstanceUID", "")).strip(), header
     except Exception:  # it could be read once and now is broken
         return "", None

@@ -6,12 +6,10 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from itertools import accumulate
 from math import isqrt
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +21,10 @@ from lvseg.modelcard import ModelCard
 from lvseg.report.curve import Curve, areas, curve, number, summed
 from lvseg.report.norms import norms
 from lvseg.report.sprites import STEPS, Contours, SpriteSheets, frame_contours, sprite_sheets
+from lvseg.report.template import resource, template
 from lvseg.report.thickness import thickness_chart
 from lvseg.results import Interval, StudyResult
 from lvseg.version import __version__
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 VERDICTS: dict[Verdict, str] = {
     "pass": "No check asks for a look.",
@@ -116,12 +112,12 @@ def to_html(result: StudyResult) -> str:
     sprites = sprite_sheets(result.cine, box)
     contours = frame_contours(result.mask, result.cine, box, sprites.edge_px)
     volume_curve = curve(result)
-    script = _resource("page.js")
-    return _template().render(
+    script = resource("page.js")
+    return template("page.html").render(
         name=result.cine.source.name,
         kind="picture" if result.cine.source.format == "picture" else "cine",
         version=__version__,
-        style=_resource("page.css"),
+        style=resource("page.css"),
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         line=result_line(result),
@@ -140,22 +136,6 @@ def to_html(result: StudyResult) -> str:
         coverage=_coverage(result),
         norms=norms(result),
     )
-
-
-@cache
-def _resource(name: str) -> str:
-    return resources.files("lvseg.report").joinpath(name).read_text("utf-8")
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    return environment.from_string(_resource("page.html"))
 
 
 def figures(result: StudyResult) -> tuple[Figure, ...]:
@@ -437,12 +417,11 @@ def _study(result: StudyResult) -> list[tuple[str, str]]:
     cine, values = result.cine, result.measurements
     formats = {"dicom": "DICOM", "nifti": "NIfTI", "picture": "picture", "array": "array"}
     pixels, between = cine.grid.pixel_spacing_mm, cine.grid.slice_spacing_mm
-    total = sum(seconds for stage, seconds in result.seconds.items() if stage != "total")
 
     def extent(slices: tuple[int, int] | None) -> str:
         return "unknown" if slices is None else f"slices {slices[0]} to {slices[1]}"
 
-    facts = [
+    return [
         ("source", formats[cine.source.format]),
         ("slices", f"{cine.shape[1]}" + ("" if cine.grid.complete else ", some are missing")),
         ("phases", f"{cine.shape[0]}"),
@@ -456,7 +435,6 @@ def _study(result: StudyResult) -> list[tuple[str, str]]:
         ("version", f"lvseg {__version__}"),
         *_author(result),
     ]
-    return facts + ([("computing time", f"{total:.1f} s")] if result.seconds else [])
 
 
 def _author(result: StudyResult) -> list[tuple[str, str]]:

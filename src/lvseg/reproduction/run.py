@@ -36,7 +36,7 @@ from lvseg.reproduction.worker_pool import Report, jobs_for, one_thread, run_ste
 from lvseg.train.distributed import Device
 from lvseg.train.log import read_log
 from lvseg.train.network import build, count_parameters
-from lvseg.train.run_folder import exclusive_lock, same_settings
+from lvseg.train.run_folder import exclusive_lock, read_kept, same_settings
 from lvseg.version import __version__
 
 SEED = 20261122
@@ -126,7 +126,7 @@ def _identity(output: Path, scale: Scale, seed: int, manifest: str) -> dict[str,
         "manifest_sha256": hashlib.sha256(manifest.encode()).hexdigest(),
     }
     path = output / "study-of.json"
-    earlier = json.loads(path.read_text("utf-8")) if path.is_file() else None
+    earlier = read_kept(path, dict[str, Any]) if path.is_file() else None
     own = same_settings(output, "reproduction", settings, earlier)
     if earlier is None:
         write_text(path, json.dumps(own, indent=1) + "\n")

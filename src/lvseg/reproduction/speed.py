@@ -14,6 +14,7 @@ from torch import nn
 from lvseg.atomic import write_text
 from lvseg.reproduction.ladder import Step
 from lvseg.train.network import build
+from lvseg.train.run_folder import read_kept
 
 #: Rounds in which every network predicts one batch; the median counts.
 ROUNDS = 15
@@ -27,7 +28,7 @@ def images_per_second(steps: Sequence[Step], device: torch.device, kept: Path) -
     time of one thread is measured, not the clock, so that other programs do not count.
     """
     if kept.is_file():
-        found: dict[str, float] = json.loads(kept.read_text("utf-8"))
+        found = read_kept(kept, dict[str, float])
         if set(found) == {step.key for step in steps}:
             return found
     networks = {step.key: build(step.options.network).to(device).eval() for step in steps}

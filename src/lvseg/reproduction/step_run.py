@@ -21,6 +21,7 @@ from lvseg.reproduction.splits import Splits
 from lvseg.reproduction.trainer import FrameOptions, fit_frames
 from lvseg.train.checkpoint import read_document
 from lvseg.train.distributed import Device, pick_device
+from lvseg.train.run_folder import read_kept
 from lvseg.train.trainer import fit
 
 PARTS = ("training", "validation", "test")
@@ -120,8 +121,7 @@ def seconds(run: Path) -> dict[str, float]:
     path = run / "seconds.json"
     if not path.is_file():
         return {"wall": 0.0, "processor": 0.0}
-    found: dict[str, float] = json.loads(path.read_text("utf-8"))
-    return found
+    return read_kept(path, dict[str, float])
 
 
 def write_rows(path: Path, rows: Rows) -> None:
@@ -132,5 +132,4 @@ def write_rows(path: Path, rows: Rows) -> None:
 
 def read_rows(run: Path, name: str = "scores") -> dict[str, tuple[Row, ...]]:
     """What :func:`write_rows` has kept."""
-    document = json.loads((run / f"{name}.json").read_text("utf-8"))
-    return {part: tuple(Row(**row) for row in rows) for part, rows in document.items()}
+    return read_kept(run / f"{name}.json", dict[str, tuple[Row, ...]])

@@ -36,6 +36,7 @@ from lvseg.train.optimization import (
     Schedule,
     dice_cross_entropy,
     learning_rate,
+    require_finite,
     soft_dice,
     update_ema,
 )
@@ -151,6 +152,7 @@ def fit_frames(
 
     :param follow: called after each epoch with (epoch, epochs).
     :raises UsageError: the folder holds a run with other options.
+    :raises DivergedError: the loss is no number any more; ``last`` is that of the epoch before.
     """
     data = load_frames(dataset, options.train_split, options.frame_px, allow_leaks=allow_leaks)
     held_out = load_frames(
@@ -166,6 +168,7 @@ def fit_frames(
         if checkpoint.read_document(run)["options"] != options.model_dump(mode="json"):
             raise UsageError(f"{run} was started with other options: name a new folder")
         progress = checkpoint.restore(run, state)
+        checkpoint.put_right(run, progress)
     log = read_log(run)[: progress.epoch]
     run.mkdir(parents=True, exist_ok=True)
     for epoch in range(progress.epoch, options.epochs):
@@ -230,6 +233,7 @@ def _epoch(
             update_ema(state.ema, network, options.ema_decay, step + 1)
         found = overlaps(logits.detach() > 0, masks > 0.5).flatten()
         sums += torch.cat([loss.detach().double()[None], found]).cpu()
+        require_finite(sums[0].item(), step + 1)
     if not options.ema_decay:
         state.ema.load_state_dict(network.state_dict())
     figures = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "learning_rate": rate}

@@ -80,17 +80,17 @@ class AugmentOptions(StrictModel):
         at the ends of a stack and in a picture by itself.
     """
 
-    rotation_degrees: float = 180.0
+    rotation_degrees: Size = 180.0
     flip_chance: Chance = 0.5
     scale: Factor = (0.75, 1.35)
     stretch: Factor = (0.9, 1.1)
-    shift_px: float = 20.0
+    shift_px: Size = 20.0
     anywhere_chance: Chance = 0.15
-    elastic_px: float = 4.0
+    elastic_px: Size = 4.0
     gamma: Factor = (0.6, 1.7)
     gain: Range = (0.7, 1.3)
     offset: Range = (-0.1, 0.1)
-    bias: float = 0.5
+    bias: Size = 0.5
     noise: Spread = (0.0, 0.06)
     blur_chance: Chance = 0.15
 

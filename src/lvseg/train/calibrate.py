@@ -21,6 +21,7 @@ from scipy import optimize
 
 from lvseg import postprocess, quality
 from lvseg.atomic import write_text
+from lvseg.bounds import MOST_JSON_BYTES, read_bytes
 from lvseg.cine import Cine, Mask
 from lvseg.errors import DatasetError, ModelError, UsageError
 from lvseg.evaluate.dataset import leaked_patients
@@ -227,11 +228,11 @@ def read_calibration(run: Path, weights_sha256: str) -> RunCalibration | None:
     if not path.is_file():
         return None
     try:
-        found = RunCalibration.model_validate_json(path.read_text("utf-8"))
-    except ValidationError as error:
+        found = RunCalibration.model_validate_json(read_bytes(path, MOST_JSON_BYTES))
+    except (OSError, ValidationError) as error:
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
         raise ModelError(
-            f"expected a calibration in {path}, found {error.errors()[0]['msg']}: run  lvseg "
-            "calibrate  again"
+            f"expected a calibration in {path}, found {told}: run  lvseg calibrate  again"
         ) from error
     if found.weights_sha256 != weights_sha256:
         raise ModelError(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
-from safetensors import safe_open
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Generator, Tensor, nn
@@ -19,12 +21,15 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from lvseg.atomic import atomic_write, write_text
+from lvseg.bounds import read_json_object
 from lvseg.errors import ModelError, UsageError
 from lvseg.train.network import build
 from lvseg.train.options import TrainOptions
 
 #: Weight tensors from this many values on are exported in half precision: half the file.
 HALF_FROM = 1024
+#: Characters of what a library says of a broken file that are passed on.
+LONGEST_REASON = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,17 @@ def save(
     write_text(run / f"{name}.json", json.dumps(document, indent=1) + "\n")
 
 
+def put_right(run: Path, progress: TrainingProgress) -> None:
+    """Give the document of ``last`` the progress of its tensors.
+
+    They are written first: a run that was stopped between the two left the document behind.
+    """
+    document = read_document(run, "last")
+    if document["progress"] != asdict(progress):
+        document["progress"] = asdict(progress)
+        write_text(run / "last.json", json.dumps(document, indent=1) + "\n")
+
+
 def read_options(
     run: Path, name: str = "last"
 ) -> tuple[TrainOptions, TrainingProgress, dict[str, Any]]:
@@ -106,26 +122,71 @@ def read_options(
             f"expected a run of lvseg train of this version in {run}, found other options "
             f"({error.errors()[0]['msg']}): start a new run"
         ) from error
-    return options, TrainingProgress(**document["progress"]), document["data"]
+    with _whole(run / f"{name}.json"):
+        record = document["data"]
+        _RECORD.validate_python({key: record[key] for key in ("patients", "image_sha256")})
+        return options, _progress(document["progress"]), record
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Turn what is raised while a file of a checkpoint is read into our error.
+
+    :raises ModelError: it is cut short, no file of ours, or of another network.
+    """
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        said = getattr(error, "strerror", None) or str(error).strip().splitlines()[:1]
+        found = said if isinstance(said, str) else " ".join(said)
+        raise ModelError(
+            f"expected a checkpoint of lvseg train, found a broken one at {path} "
+            f"({type(error).__name__}: {found[:LONGEST_REASON]}): copy the run again, or train a "
+            "new one"
+        ) from error
+
+
+_PROGRESS = TypeAdapter(TrainingProgress)
+_KEYS = ("options", "progress", "data")
+_DOCUMENT = TypeAdapter(dict[str, dict[str, Any]])
+_RECORD = TypeAdapter(dict[str, list[str]])
+
+
+def _progress(values: object) -> TrainingProgress:
+    return _PROGRESS.validate_python(values)
 
 
 def read_document(run: Path, name: str = "last") -> dict[str, Any]:
     """What stands beside the tensors of a checkpoint: ``options``, ``progress``, ``data``.
 
-    :raises ModelError: the folder holds no checkpoint.
+    :raises ModelError: the folder holds no checkpoint, or a broken one.
     """
     path = run / f"{name}.json"
     if not path.is_file() or not path.with_suffix(".safetensors").is_file():
-        raise ModelError(f"expected a training run with {path.name}, found none in {run}")
-    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return document
+        raise ModelError(
+            f"expected a training run with {path.name} and {path.stem}.safetensors, found none in "
+            f"{run}: name the folder that  lvseg train  wrote"
+        )
+    with _whole(path):
+        document = read_json_object(path)
+        _DOCUMENT.validate_python({key: document[key] for key in _KEYS})
+        return document
 
 
 def restore(run: Path, state: State) -> TrainingProgress:
-    """Put the state of ``last`` back, so that training goes on as if it had not stopped."""
-    with safe_open(run / "last.safetensors", "pt") as file:
-        progress = TrainingProgress(**json.loads(file.metadata()["progress"]))
-    tensors = load_file(run / "last.safetensors")
+    """Put the state of ``last`` back, so that training goes on as if it had not stopped.
+
+    :raises ModelError: it is broken, or of another network.
+    """
+    path = run / "last.safetensors"
+    with _whole(path):
+        with safe_open(path, "pt") as file:
+            progress = _progress(json.loads(file.metadata()["progress"]))
+        _restore(load_file(path), state)
+        return progress
+
+
+def _restore(tensors: dict[str, Tensor], state: State) -> None:
     state.network.load_state_dict(_part(tensors, "network."))
     state.ema.load_state_dict(_part(tensors, "ema."))
     values: dict[int, dict[str, Tensor]] = {}
@@ -139,12 +200,16 @@ def restore(run: Path, state: State) -> TrainingProgress:
     if state.scaler.is_enabled() and scaling:
         whole = {key: type(value)(scaling[key]) for key, value in state.scaler.state_dict().items()}
         state.scaler.load_state_dict(whole)
-    return progress
 
 
 def load_ema(run: Path, name: str, network: nn.Module) -> None:
-    """Load the averaged weights of a checkpoint into ``network``."""
-    network.load_state_dict(_part(load_file(run / f"{name}.safetensors"), "ema."))
+    """Load the averaged weights of a checkpoint into ``network``.
+
+    :raises ModelError: it is broken, or of another network.
+    """
+    path = run / f"{name}.safetensors"
+    with _whole(path):
+        network.load_state_dict(_part(load_file(path), "ema."))
 
 
 @torch.no_grad()

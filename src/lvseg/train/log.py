@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lvseg.atomic import atomic_write, write_text
+from lvseg.bounds import MOST_JSON_BYTES, read_bytes
+from lvseg.errors import ModelError
 
 Figures = Mapping[str, float]
 LOG_FIELDS = (
@@ -46,13 +48,23 @@ def _columns(log: Sequence[Figures]) -> list[str]:
 
 
 def read_log(run: Path) -> list[dict[str, float]]:
-    """Rows of ``log.csv`` without the blanks; no file, no rows."""
-    if not (run / "log.csv").is_file():
+    """Rows of ``log.csv`` without the blanks; no file, no rows.
+
+    :raises ModelError: it is no log of a training.
+    """
+    path = run / "log.csv"
+    if not path.is_file():
         return []
-    with (run / "log.csv").open(newline="", encoding="utf-8") as file:
-        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
     whole = ("epoch", "step")  # written again as they were
-    return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
+    try:
+        text = read_bytes(path, MOST_JSON_BYTES).decode("utf-8")
+        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(io.StringIO(text))]
+        return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise ModelError(
+            f"expected a log of lvseg train, found another file or a part of one at {path}: "
+            "remove it, or copy the run again"
+        ) from error
 
 
 def draw_curves(log: Sequence[Figures], path: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import gcd
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -97,14 +97,16 @@ class NetworkOptions(StrictModel):
     renamed: ClassVar[Mapping[str, str]] = {"normalisation": "normalization"}
 
     kind: Kind = "residual-unet"
-    widths: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=2)
-    residual_units: int = 2
-    dropout: float = 0.0
+    widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        default=(16, 32, 64, 128, 256), min_length=2, max_length=8
+    )
+    residual_units: int = Field(default=2, ge=0, le=16)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     skips: bool | None = None
     gates: bool | None = None
     attention: Attention | None = None
-    decoder_convolutions: int | None = Field(default=None, ge=1)
-    reduction: int = Field(default=8, ge=1)
+    decoder_convolutions: int | None = Field(default=None, ge=1, le=16)
+    reduction: int = Field(default=8, ge=1, le=1024)
     normalization: Normalization = "batch"
     batch_momentum: float = Field(default=0.1, gt=0, le=1)
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lvseg.errors import DivergedError
+
 #: Pixels added to both sides of the ratio: an empty target then scores 1 for an empty prediction
 #: and still passes a gradient, and a structure of ten pixels is not drowned.
 SMOOTH_PX = 1.0
@@ -89,6 +91,20 @@ def learning_rate(
         return peak
     done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return peak * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
+def require_finite(loss: float, step: int) -> None:
+    """Stop a training that can only get worse.
+
+    :param loss: of the epoch so far; :param step: steps done.
+    :raises DivergedError: it is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"expected a loss that is a number, found {loss:g} after step {step}: lower "
+            "learning_rate, or raise warmup_steps, and start a new run; the checkpoints are those "
+            "of the epoch before"
+        )
 
 
 @torch.no_grad()

@@ -7,14 +7,15 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from lvseg.atomic import write_text
+from lvseg.bounds import read_toml
 from lvseg.errors import UsageError
 from lvseg.labels import Label
-from lvseg.modelcard import InputSpec, LabelNames, StrictModel
+from lvseg.modelcard import InputSpec, LabelNames, Name, StrictModel
 from lvseg.train.augment import AugmentOptions
 from lvseg.train.network import NetworkOptions
 from lvseg.train.optimization import Schedule
@@ -62,7 +63,7 @@ class TrainOptions(StrictModel):
         "scout_every": "locate_every",
     }
 
-    name: str
+    name: Name
     description: str = ""
     train_split: str = "training"
     validation_split: str | None = None
@@ -71,26 +72,26 @@ class TrainOptions(StrictModel):
     label_values: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     network: NetworkOptions = NetworkOptions()
     augment: AugmentOptions = AugmentOptions()
-    epochs: int = Field(default=40, ge=1)
-    steps_per_epoch: int = Field(default=200, ge=1)
+    epochs: int = Field(default=40, ge=1, le=100_000)
+    steps_per_epoch: int = Field(default=200, ge=1, le=1_000_000)
     validate_every: int = Field(default=5, ge=1)
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=4096)
     schedule: Schedule = "cosine"
-    learning_rate: float = 2e-3
+    learning_rate: float = Field(default=2e-3, ge=0, le=100)
     warmup_steps: int = Field(default=200, ge=0)
-    weight_decay: float = 1e-2
+    weight_decay: float = Field(default=1e-2, ge=0, le=100)
     clip_norm: float = Field(default=5.0, ge=0)
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     dice: Literal["sample", "batch"] = "sample"
-    label_weights: tuple[float, ...] = ()
-    empty_weight: float = 1.0
-    small_px: float = 400.0
-    small_weight: float = 1.0
-    locate_every: int = 0
+    label_weights: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    empty_weight: float = Field(default=1.0, ge=0)
+    small_px: float = Field(default=400.0, ge=0)
+    small_weight: float = Field(default=1.0, ge=0)
+    locate_every: int = Field(default=0, ge=0)
     precision: Precision | Literal["auto"] = "auto"
     deterministic: bool = False
-    threshold: float = 0.5
-    seed: int = 20261122
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    seed: int = Field(default=20261122, ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -138,7 +139,7 @@ def read_preset(name: str) -> TrainOptions:
         known = ", ".join(preset_names())
         raise UsageError(f"expected one of the presets {known}, found '{name}'")
     file = resources.files("lvseg.train") / "presets" / f"{name}.toml"
-    return _parse(file.read_text("utf-8"), f"the preset {name}")
+    return _parse(tomllib.loads(file.read_text("utf-8")), f"the preset {name}")
 
 
 def load_options(path: Path) -> TrainOptions:
@@ -146,18 +147,10 @@ def load_options(path: Path) -> TrainOptions:
 
     :raises UsageError: no such file, broken TOML, an unknown key or a bad value.
     """
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read the training options {path}: {error.strerror}") from error
-    return _parse(text, str(path))
+    return _parse(read_toml(path, "training options"), str(path))
 
 
-def _parse(text: str, where: str) -> TrainOptions:
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"expected TOML in {where}: {error}") from error
+def _parse(document: dict[str, Any], where: str) -> TrainOptions:
     gone = sorted(REMOVED & document.keys())
     if gone:
         raise UsageError(

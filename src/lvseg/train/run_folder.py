@@ -6,11 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
+from lvseg.bounds import read_json_object
 from lvseg.errors import UsageError
+
+Kept = TypeVar("Kept")
 
 
 @contextmanager
@@ -18,13 +22,18 @@ def exclusive_lock(folder: Path, what: str) -> Iterator[None]:
     """Make the folder and hold it while the block runs.
 
     :param what: what goes on there, for the message.
-    :raises UsageError: another process holds it.
+    :raises UsageError: another process holds it, or it cannot be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         held = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise UsageError(f"expected no other {what} in {folder}, found one going on") from None
+    except OSError as error:
+        raise UsageError(
+            f"expected a folder for the {what} that can be written, found {folder}: "
+            f"{error.strerror or error}; choose another"
+        ) from error
     with held:
         yield
 
@@ -48,3 +57,18 @@ def same_settings(
             "name a new folder"
         )
     return own
+
+
+def read_kept(path: Path, kind: type[Kept]) -> Kept:
+    """What an earlier run has left in a JSON file of its folder.
+
+    :param kind: what it must be, as a type that pydantic checks.
+    :raises UsageError: it is something else, or broken.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(read_json_object(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"expected what an earlier run left, found a broken file at {path}: remove it to have "
+            "it made again, or name a new folder"
+        ) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from lvseg.train.dataset import Slices, draw_order, load_slices, normalise_crops
 from lvseg.train.distributed import Device, Distributed, process_group
 from lvseg.train.log import draw_curves, log_scalars, read_log, tensorboard, write_log
 from lvseg.train.network import build
-from lvseg.train.optimization import learning_rate, update_ema
+from lvseg.train.optimization import learning_rate, require_finite, update_ema
 from lvseg.train.options import TrainOptions
 from lvseg.train.precision import resolve_precision
+from lvseg.train.run_folder import exclusive_lock
 from lvseg.train.validation import label_figures, load_validation, loss_of, overlaps, validate
 
 Report = Callable[[int, int, dict[str, float]], None]
@@ -54,9 +55,15 @@ def fit(
     :param board: also write TensorBoard logs into ``run/tensorboard``.
     :returns: the run folder; ``best`` is the checkpoint to export, ``last`` the one to resume.
     :raises UsageError: the folder holds a run already and ``resume`` is off, or it was started with
-        other options or data; the options do not fit the device or the number of processes.
+        other options or data; another training goes on there, or it cannot be written; the options
+        do not fit the device or the number of processes.
+    :raises DivergedError: the loss is no number any more; ``last`` is that of the epoch before.
     """
-    with process_group(device) as processes, _determinism(options.deterministic):
+    with (
+        process_group(device) as processes,
+        _determinism(options.deterministic),
+        _alone(run, processes),
+    ):
         options = _with_precision(options, run, resume, processes)
         _check(options, processes)
         data, held_out = load_slices(dataset, options.train_split, options), None
@@ -69,7 +76,6 @@ def fit(
         if progress.epoch:
             record = _earlier_record(run, record)
         network = processes.wrap(state.network)
-        run.mkdir(parents=True, exist_ok=True)
         with tensorboard(run, progress.epoch, board and processes.is_main) as writer:
             for epoch in range(progress.epoch, options.epochs):
                 figures = _epoch(options, data, network, state, processes, epoch)
@@ -110,6 +116,11 @@ def _determinism(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def _alone(run: Path, processes: Distributed) -> AbstractContextManager[None]:
+    """Make the run folder and hold it, by the process that writes."""
+    return exclusive_lock(run, "training") if processes.is_main else nullcontext()
 
 
 def _with_precision(
@@ -165,7 +176,9 @@ def _progress(options: TrainOptions, run: Path, resume: bool, state: State) -> T
         raise UsageError(f"{run} holds a run already: add --resume, or name a new folder")
     if checkpoint.read_options(run)[0] != options:
         raise UsageError(f"{run} was started with other options: name a new folder")
-    return checkpoint.restore(run, state)
+    progress = checkpoint.restore(run, state)
+    checkpoint.put_right(run, progress)
+    return progress
 
 
 def _record(dataset: Path, data: Slices, init_from: Path | None) -> dict[str, Any]:
@@ -259,6 +272,8 @@ def _epoch(
             update_ema(state.ema, state.network, options.ema_decay, step)
         found = overlaps(logits.detach() > 0, targets > 0.5).flatten()
         sums += torch.cat([loss.detach().double()[None], found]).cpu()
+        if not state.scaler.is_enabled():  # which leaves out the step of a loss that overflows
+            require_finite(sums[0].item(), step)
     if not options.ema_decay:
         state.ema.load_state_dict(state.network.state_dict())
     sums = processes.all_reduce_sum(sums).cpu()

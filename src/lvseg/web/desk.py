@@ -46,7 +46,8 @@ class Desk:
 
         :raises LvsegError: it cannot be read, or does not fit the model.
         """
-        ref = read_ref(study["source"], study["uid_sha256"], study["name"])
+        limits = self.settings.reading
+        ref = read_ref(study["source"], study["uid_sha256"], study["name"], limits)
         result = run(ref, self.predictor, self.settings, progress=progress)
         progress("write", 0, 0)
         # a server that was killed may have left the files without their entry

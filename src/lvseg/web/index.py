@@ -6,12 +6,13 @@ import hashlib
 import os
 from pathlib import Path
 
+from lvseg.bounds import USUAL, ReadingLimits
 from lvseg.errors import ReadError
 from lvseg.read import StudyRef, find_studies
 from lvseg.web.store import Found, Store, hashed
 
 
-def index_folder(store: Store, folder: Path) -> int:
+def index_folder(store: Store, folder: Path, limits: ReadingLimits = USUAL) -> int:
     """Store the studies of a folder; returns how many there are.
 
     An unchanged folder is not read again: names, sizes and times of its files tell. A folder in
@@ -25,19 +26,21 @@ def index_folder(store: Store, folder: Path) -> int:
     digest = _digest(path)
     if store.digest_of(str(path)) != digest:
         try:
-            refs = find_studies(path)
+            refs = find_studies(path, limits=limits)
         except ReadError:
             refs = ()
         store.keep_studies(str(path), digest, [_found(ref, path) for ref in refs])
     return sum(row["folder"] == str(path) for row in store.studies())
 
 
-def read_ref(source: str, uid_sha256: str | None, name: str) -> StudyRef:
+def read_ref(
+    source: str, uid_sha256: str | None, name: str, limits: ReadingLimits = USUAL
+) -> StudyRef:
     """The study that the index found, ready to be read.
 
     :raises ReadError: it is no longer there.
     """
-    refs = find_studies(Path(source))
+    refs = find_studies(Path(source), limits=limits)
     for ref in refs:
         if uid_sha256 is not None and ref.study_uid is not None:
             if hashed(ref.study_uid) == uid_sha256:

@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +42,17 @@ _REQUIRED = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
 )
-#: The same and Patient Study (C.7.2.2): copied where the source has them.
-_OPTIONAL = (
-    *("IssuerOfPatientID", "TypeOfPatientID", "PatientBirthTime", "OtherPatientNames"),
-    *("PatientComments", "PatientIdentityRemoved", "DeidentificationMethod", "StudyDescription"),
-    *("PatientAge", "PatientSize", "PatientWeight", "QualityControlSubject"),
-)
-_SEQUENCES = (
-    *("OtherPatientIDsSequence", "IssuerOfPatientIDQualifiersSequence"),
-    *("DeidentificationMethodCodeSequence", "IssuerOfAccessionNumberSequence"),
-    *("ReferencedStudySequence", "ProcedureCodeSequence"),
-)
-#: Of the scanner, for the record of who contributed; taken only where whole.
-_SCANNER = (
-    *("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber"),
-    *("InstitutionName", "StationName"),
-)
+#: Kept where the source has them: they say that its patient's identity was removed before.
+#: Comments, other names and numbers of the patient, scanner and institution are not copied.
+_OPTIONAL = ("PatientIdentityRemoved", "DeidentificationMethod")
+_SEQUENCES = ("DeidentificationMethodCodeSequence",)
 #: A shortened identifier may be that of somebody else: these are kept, however long.
-_IDENTITY = frozenset({"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID"})
+_IDENTITY = frozenset({"PatientID", "AccessionNumber", "StudyID"})
 _SEXES = ("M", "F", "O")
 #: What may not stand in one line of text (PS3.5 6.2).
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _TIME = r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?"
-_DECIMAL = r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?"
-_LONGEST = {"LO": 64, "SH": 16, "PN": 194, "LT": 10240, "ST": 1024}
+_LONGEST = {"LO": 64, "SH": 16, "PN": 194}
 
 
 def attributes(**values: Any) -> Dataset:
@@ -95,11 +83,6 @@ def coded_entry(code: Code) -> Dataset:
     )
 
 
-def generate_uid() -> str:
-    """Make a new UID from a random UUID (PS3.5 B.2)."""
-    return f"2.25.{uuid.uuid4().int}"
-
-
 def deterministic_uid(*parts: object, namespace: str = "lvseg") -> str:
     """Make a UID that is the same for the same parts, from a UUID (PS3.5 B.2)."""
     text = "/".join([namespace, *map(str, parts)])
@@ -107,8 +90,41 @@ def deterministic_uid(*parts: object, namespace: str = "lvseg") -> str:
     return f"2.25.{uuid.UUID(bytes=digest, version=5).int}"
 
 
+#: What objects have for UIDs of their own until :func:`save_result` gives them theirs.
+PENDING_UID = deterministic_uid("pending")
+#: Content Date where the source has no study date (it is of type 1): visibly none.
+_UNDATED = "19000101"
+
+
 def save(dataset: Dataset, path: Path, sop_class: str, sop_instance: str) -> Path:
     """Write one file with its meta information (PS3.10 section 7.1), explicit little endian."""
+    _identify(dataset, sop_class, sop_instance)
+    with atomic_write(path) as temporary:
+        dataset.save_as(temporary, enforce_file_format=True)
+    return path
+
+
+def save_result(dataset: Dataset, path: Path, sop_class: str, read_at: str = "") -> Path:
+    """Write one object of ours (:func:`save`) so that the same content gives the same bytes.
+
+    Its dates are those of the study, when it was made is not told (Instance Creation Date is of
+    type 3, PS3.3 C.12.1), and the UIDs of the object and of its series are made from the SHA-256
+    of all else in it.
+
+    :param read_at: when a person read or edited what is in it (YYYYMMDDHHMMSS): an act with a date
+        of its own. "" = nobody did.
+    """
+    _date(dataset, read_at)
+    dataset.SeriesInstanceUID = PENDING_UID
+    _identify(dataset, sop_class, PENDING_UID)
+    encoded = BytesIO()
+    dataset.save_as(encoded, enforce_file_format=True)
+    digest = hashlib.sha256(encoded.getbuffer()).hexdigest()
+    dataset.SeriesInstanceUID = deterministic_uid("series of", digest)
+    return save(dataset, path, sop_class, deterministic_uid("object", digest))
+
+
+def _identify(dataset: Dataset, sop_class: str, sop_instance: str) -> None:
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, sop_instance
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, sop_instance
@@ -116,9 +132,23 @@ def save(dataset: Dataset, path: Path, sop_class: str, sop_instance: str) -> Pat
     meta.ImplementationClassUID = _IMPLEMENTATION
     meta.ImplementationVersionName = "LVSEG"
     dataset.file_meta = meta
-    with atomic_write(path) as temporary:
-        dataset.save_as(temporary, enforce_file_format=True)
-    return path
+
+
+def _date(dataset: Dataset, read_at: str) -> None:
+    """Give the content the date and time of its reading, else of the study; those of now go."""
+    day, time = (_text_of(dataset, name) for name in ("StudyDate", "StudyTime"))
+    if read_at:
+        day, time = read_at[:8], read_at[8:]
+    dataset.ContentDate = day if re.fullmatch(r"\d{8}", day) else _UNDATED
+    dataset.ContentTime = time if re.fullmatch(r"\d{6}(\.\d{1,6})?", time) else "000000"
+    for name in ("InstanceCreationDate", "InstanceCreationTime"):
+        if name in dataset:
+            delattr(dataset, name)
+    for equipment in dataset.get("ContributingEquipmentSequence") or ():
+        if "ContributionDateTime" in equipment:
+            del equipment.ContributionDateTime
+    for observer in dataset.get("VerifyingObserverSequence") or ():
+        observer.VerificationDateTime = dataset.ContentDate + dataset.ContentTime
 
 
 def code_of(label: Label) -> Code:
@@ -200,6 +230,30 @@ def referenced_series(
     ]
 
 
+#: What stays of a header under a code: without UIDs a result lies on no image, and an archive of
+#: coded images has the same ones (PS3.15 annex E, Retain UIDs option). The number counts images.
+_KEPT_UNDER_CODE = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("FrameOfReferenceUID", "InstanceNumber"),
+)
+_METHOD = "lvseg: names, numbers and dates removed, UIDs kept"
+
+
+def under_code(source_headers: Mapping[str, Dataset], code: str) -> dict[str, Dataset]:
+    """Headers that name nobody: the code in place of the patient, and what an image needs.
+
+    :param code: patient name and ID; all else that patient and study must have is empty.
+    """
+    return {uid: _under_code(header, code) for uid, header in source_headers.items()}
+
+
+def _under_code(header: Dataset, code: str) -> Dataset:
+    own = {name: header[name].value for name in _KEPT_UNDER_CODE if name in header}
+    empty = dict.fromkeys(_REQUIRED, "")
+    who = {"PatientName": code, "PatientID": code, "PatientIdentityRemoved": "YES"}
+    return attributes(**own, **(empty | who), DeidentificationMethod=_METHOD)
+
+
 # Patient, study and place of a result, taken from the header of its source
 
 
@@ -208,9 +262,9 @@ def repaired_header(
 ) -> tuple[Dataset, tuple[Issue, ...]]:
     """Build the header that highdicom's constructors take for a source image.
 
-    It is the first image of the cine: patient, study, frame of reference, scanner, place and its
-    own UIDs. Text is Unicode (ISO_IR 192). Missing UIDs are made from what is known, so that all
-    results of a study share them.
+    It is the first image of the cine: what patient and study must have, frame of reference, place
+    and its own UIDs. Text is Unicode (ISO_IR 192). Missing UIDs are made from what is known, so
+    that all results of a study share them.
 
     :param source_headers: SOP Instance UID -> header; where it is empty, there is no patient.
     :returns: the header, and one issue for each tag that was repaired, left out or is invalid.
@@ -231,10 +285,6 @@ def repaired_header(
     _check_identity_removed(header, issues)
     _set_uids(source, header, cine, issues)
     _set_frame_of_reference(source_headers, header, cine, issues)
-    for keyword in _SCANNER:
-        value = _CONTROL.sub("", _text_of(source, keyword))
-        if value and len(value) <= 64 and "\\" not in value:
-            setattr(header, keyword, value)
     header.update(_place(cine))
     _check_instances(cine, issues)
     return header, tuple(issues)
@@ -319,13 +369,9 @@ def _repaired(keyword: str, vr: str, text: str) -> str:
     if vr == "TM":
         digits = text.replace(":", "")
         return digits if re.fullmatch(_TIME, digits) else ""
-    if vr == "AS":
-        return text if re.fullmatch(r"\d{3}[DWMY]", text) else ""
     if vr == "CS":
         return text.upper() if re.fullmatch(r"[A-Z0-9 _]{1,16}", text.upper()) else ""
-    if vr == "DS":
-        return text if re.fullmatch(_DECIMAL, text) and len(text) <= 16 else ""
-    kept = _CONTROL.sub("\n" if vr in ("LT", "ST") else "", text).strip()
+    kept = _CONTROL.sub("", text).strip()
     if keyword in _IDENTITY:
         return kept
     return kept.replace("\\", " ")[: _LONGEST.get(vr, 64)].strip()

@@ -27,6 +27,8 @@ SUPERSAMPLE = 3
 COMPRESSION_LEVEL = 3
 #: Edge of one slice in a montage; twelve of them fit a laptop screen.
 TILE_PX = 240
+#: Between two slices; the words above take this part of a slice's edge (one eighth).
+GAP_PX, HEAD = 2, 8
 #: Width of a contour, thin enough to see the edge under it.
 LINE_PX = 1.6
 
@@ -101,21 +103,32 @@ def montage(
     contours = _contours_by_slice(mask, cine, phase)
     box = heart_box(mask)
     columns, rows = _layout(cine.shape[1])
-    head_px, gap_px = tile_px // 8, 2
-    pitch = tile_px + gap_px
-    canvas = Image.new("RGB", (columns * pitch - gap_px, head_px + rows * pitch - gap_px))
+    right, bottom = _corner(columns - 1, rows - 1, tile_px)
+    canvas = Image.new("RGB", (right + tile_px, bottom + tile_px))
     for index in range(cine.shape[1]):
         crop = heart_crop(cine, index, box)
         grey = Image.fromarray(GreyWindow.of(crop).apply(crop[phase]))
         tile = grey.resize((tile_px, tile_px), Image.Resampling.BICUBIC).convert("RGB")
         _draw_contours(tile, contours[index], box)
         _write_words(tile, f"slice {index}", (7, 5), 15)
-        canvas.paste(tile, (index % columns * pitch, head_px + index // columns * pitch))
+        canvas.paste(tile, _corner(index % columns, index // columns, tile_px))
     words = f"{title}, phase {phase}" if title else f"phase {phase}"
     if cine.times_ms is not None:
         words += f" ({cine.times_ms[phase]:.0f} ms)"
-    _write_words(canvas, words, (7, (head_px - 21) // 2), 18)
+    _write_words(canvas, words, (7, (tile_px // HEAD - 21) // 2), 18)
     return np.asarray(canvas)
+
+
+def tile_box(slices: int, index: int, tile_px: int = TILE_PX) -> Box:
+    """Where one slice lies in a montage of so many."""
+    columns, _ = _layout(slices)
+    left, top = _corner(index % columns, index // columns, tile_px)
+    return Box(top, left, tile_px, tile_px)
+
+
+def _corner(column: int, row: int, tile_px: int) -> tuple[int, int]:
+    """Left and top edge of a tile, below the words of the montage."""
+    return column * (tile_px + GAP_PX), tile_px // HEAD + row * (tile_px + GAP_PX)
 
 
 def _contours_by_slice(

@@ -27,18 +27,19 @@ from lvseg.labels import LABELS, Label
 from lvseg.results import StudyResult
 from lvseg.version import __version__
 from lvseg.write.dicom import (
+    PENDING_UID,
     attributes,
     clipped,
     code_of,
     coded_entry,
     decimal_string,
     decimal_strings,
+    deterministic_uid,
     equipment,
-    generate_uid,
     person_name,
     referenced_series,
     repaired_header,
-    save,
+    save_result,
     series_of,
     sop_reference,
     tag_issue,
@@ -126,7 +127,7 @@ def write_segmentations(
     for part in parts:
         dataset = _dataset(part, result, header, source_headers)
         path = folder / part.name
-        written.append(save(dataset, path, SegmentationStorage, dataset.SOPInstanceUID))
+        written.append(save_result(dataset, path, SegmentationStorage, result.read_at))
     return tuple(written), (*replaced, *missing, *repaired, *_thickness(cine))
 
 
@@ -206,7 +207,7 @@ def _dataset(
     instances = cine.source.instances or ()
     used = [instances[part.phases[f]][z] for _, f, z in kept]
     dataset = _shell(part, result, header)
-    organisation = generate_uid()
+    organisation = deterministic_uid("dimensions", header.SeriesInstanceUID, part.name)
     dimensions = [_SEGMENT, _PHASE, _POSITION] if len(part.phases) > 1 else [_SEGMENT, _POSITION]
     dataset.DimensionOrganizationSequence = [attributes(DimensionOrganizationUID=organisation)]
     dataset.DimensionIndexSequence = [
@@ -281,9 +282,9 @@ def _shell(part: _Part, result: StudyResult, header: Dataset) -> Dataset:
         segment_descriptions=[
             _segment(number, label, result) for number, label in enumerate(part.values, 1)
         ],
-        series_instance_uid=generate_uid(),
+        series_instance_uid=PENDING_UID,
         series_number=part.series_number,
-        sop_instance_uid=generate_uid(),
+        sop_instance_uid=PENDING_UID,
         instance_number=1,
         max_fractional_value=_FULL,
         content_label=next(iter(part.values)).name if len(part.values) == 1 else "LEFT_VENTRICLE",

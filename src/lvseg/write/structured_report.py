@@ -26,16 +26,16 @@ from lvseg.results import ObjectRef, StudyResult
 from lvseg.subject import BSA_WORDS
 from lvseg.version import __version__
 from lvseg.write.dicom import (
+    PENDING_UID,
     attributes,
     clipped,
     code_of,
     deterministic_uid,
     equipment,
-    generate_uid,
     person_name,
     referenced_series,
     repaired_header,
-    save,
+    save_result,
     series_of,
     sop_reference,
 )
@@ -119,7 +119,7 @@ def write_structured_report(
     header, issues = repaired_header(source_headers, result.cine)
     parts = [_identity(file) for file in segmentations]
     dataset = _report(result, header, source_headers, parts)
-    save(dataset, path, EnhancedSRStorage, dataset.SOPInstanceUID)
+    save_result(dataset, path, EnhancedSRStorage, result.read_at)
     return issues
 
 
@@ -148,9 +148,9 @@ def _report(
     report: Dataset = sr.EnhancedSR(
         evidence=[first],
         content=content[0],
-        series_instance_uid=generate_uid(),
+        series_instance_uid=PENDING_UID,
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=generate_uid(),
+        sop_instance_uid=PENDING_UID,
         instance_number=1,
         is_complete=True,
         series_description="Left ventricle measurements (lvseg)",

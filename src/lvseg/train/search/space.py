@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import ValidationError
 
+from lvseg.bounds import read_toml
 from lvseg.errors import UsageError
 from lvseg.train.options import TrainOptions
 
@@ -120,12 +120,7 @@ def load_space(path: Path, base: TrainOptions) -> Space:
     :raises UsageError: no such file, broken TOML, an option that does not exist, a value it does
         not take, or nothing to search.
     """
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the search space {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"expected TOML in {path}: {error}") from error
+    document = read_toml(path, "a search space")
     table = document.get("space")
     if set(document) != {"space"} or not isinstance(table, dict) or not table:
         found = ", ".join(sorted(document)) or "nothing"
