@@ -17,6 +17,7 @@ from lvseg.subject import (
     AGE_RANGE_YEARS,
     BSA_WORDS,
     HEIGHT_RANGE_CM,
+    UNKNOWN,
     WEIGHT_RANGE_KG,
     BsaFormula,
     Sex,
@@ -84,6 +85,16 @@ def check_body(settings: BodySettings) -> None:
             _of_sheet(sheet, study, settings.covariates)
 
 
+def subject_in_sheet(settings: BodySettings, study: str) -> Subject:
+    """What the sheet says of a study; nothing without a sheet, or where it does not list it.
+
+    :raises UsageError: the sheet cannot be read, or says what nobody can have.
+    """
+    if settings.covariates is None:
+        return UNKNOWN
+    return _of_sheet(_sheet(settings.covariates), study, settings.covariates)
+
+
 def subject_of(
     stated: Subject, settings: BodySettings, study: str
 ) -> tuple[Subject, tuple[Issue, ...]]:
@@ -96,9 +107,8 @@ def subject_of(
     """
     check_body(settings)
     given = Subject(settings.sex, settings.age_years, settings.height_cm, settings.weight_kg)
-    if settings.covariates is not None:
-        row = _of_sheet(_sheet(settings.covariates), study, settings.covariates)
-        given = Subject(**{each.name: _first(row, given, each.name) for each in fields(Subject)})
+    row = subject_in_sheet(settings, study)
+    given = Subject(**{each.name: _first(row, given, each.name) for each in fields(Subject)})
     plausible, issues = _plausible(stated)
     differing = [
         each.name.partition("_")[0]

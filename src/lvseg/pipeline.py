@@ -35,11 +35,13 @@ def run(
     settings: Settings | None = None,
     *,
     spacing_mm: float | None = None,
+    name: str = "",
     progress: Progress | None = None,
 ) -> StudyResult:
     """A study in, everything known about its left ventricle out.
 
     :param spacing_mm: in-plane spacing of images that do not state one.
+    :param name: of the study in a sheet, where it goes by another than its source has.
     :raises ReadError: the source is unreadable or holds no short-axis cine.
     :raises LimitError: it is larger than ``settings.reading`` allows.
     """
@@ -54,7 +56,7 @@ def run(
     inferred = perf_counter()
     mask = postprocess.to_mask(prediction, cine, chosen.postprocess)
     cleaned = perf_counter()
-    result = assess(cine, mask, prediction, predictor.card, chosen)
+    result = assess(cine, mask, prediction, predictor.card, chosen, name=name)
     seconds = {"read": read - started, **prediction.seconds, "postprocess": cleaned - inferred}
     return replace(result, seconds={**seconds, "measure": perf_counter() - cleaned})
 
@@ -87,12 +89,14 @@ def assess(
     settings: Settings | None = None,
     *,
     authorship: Authorship | None = None,
+    name: str = "",
 ) -> StudyResult:
     """Measure and check a mask on its cine, whoever drew it.
 
     :param prediction: what the mask was made of; None for a mask from elsewhere, which no check
         of the network's doubt can judge.
     :param authorship: of a mask that is not a model's own.
+    :param name: of the study in a sheet, where it goes by another than its source has.
     :raises GeometryMismatchError: the mask is not on that cine. UsageError: a table of reference
         ranges or a sheet that cannot be read.
     """
@@ -101,7 +105,7 @@ def assess(
     values = measure(
         mask, chosen.measurement, times_ms=cine.times_ms, heart_rate_bpm=cine.heart_rate_bpm
     )
-    subject, doubted = subject_of(cine.subject, chosen.body, cine.source.name)
+    subject, doubted = subject_of(cine.subject, chosen.body, name or cine.source.name)
     values = indexed(values, subject, chosen.body.bsa_formula)
     left_out: tuple[Issue, ...] = ()
     if prediction is not None:

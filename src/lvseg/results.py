@@ -44,6 +44,8 @@ INDEXED: Mapping[str, str] = MappingProxyType(
         "mass_g": "mass_g_per_m2",
     }
 )
+#: Settings of the body that are or may be paths of files.
+_FILES = frozenset({"covariates", "reference_ranges"})
 #: Intervals, each of which makes two columns.
 _INTERVALS = ("edv_ml", "esv_ml", "ef_percent", "mass_g")
 
@@ -277,7 +279,7 @@ class StudyResult:
             "version": 0 if author is None else author.version,
             "parent": None if author is None else author.parent,
         }
-        return document | ({"settings": dict(self.settings)} if self.settings else {})
+        return document | ({"settings": _settings(self.settings)} if self.settings else {})
 
     def row(self) -> dict[str, Any]:
         """One line of a table, with the name of the study: :func:`row_of`."""
@@ -435,6 +437,15 @@ def _last_part(location: str) -> str:
     """The name at the end of a path: the folders above it are of a machine and its people."""
     name = location.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     return "" if name in (".", "..") else name
+
+
+def _settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with files by their names alone."""
+    body = {
+        key: _last_part(value) if key in _FILES and value is not None else value
+        for key, value in chosen.get("body", {}).items()
+    }
+    return {**chosen, "body": body} if body else dict(chosen)
 
 
 def _size(phases: int, grid: Grid) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +82,33 @@ def test_a_sheet_knows_the_studies_by_name(segment: Callable[..., Ended], tmp_pa
     assert found["bsa_m2"] == pytest.approx(1.659, abs=0.001)
     assert found["reference"]["sex"] == "F"
     assert not [name for name in found["reference"]["ranges"] if name.endswith("per_m2")]
+
+
+def test_a_sheet_serves_the_table_and_the_body_size_of_a_batch(
+    lvseg_command: Callable[..., Ended], phantom_dicom: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    places = [tmp_path / ward / "heart" for ward in ("north", "south")]
+    for place in places:
+        shutil.copytree(phantom_dicom, place)
+    call = ("segment", *places, "-o", tmp_path / "out", "--model", tiny_model, "--json")
+    first = lvseg_command(*call)
+    assert first.status == 0, first.err
+    names = [each["study"] for each in first.document["studies"]]
+    assert len(set(names)) == 2
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text(f"study,group,height_cm,weight_kg\n{names[1]},case,180,80\n", "utf-8")
+    # the result of the other study does not depend on the sheet, and stands
+    refused = lvseg_command(*call, "--covariates", sheet)
+    assert [each["exit"] for each in refused.document["studies"]] == [0, 2]
+    ended = lvseg_command(*call, "--covariates", sheet, "--overwrite")
+    assert ended.status == 0, ended.err
+    found = [each["measurements"] for each in ended.document["studies"]]
+    assert [each["bsa_m2"] for each in found] == [None, 2.0]
+    assert found[1]["settings"]["body"]["covariates"] == "sheet.csv"
+    assert ended.document["without_row"] == [names[0]]
+    rows = (tmp_path / "out" / "cohort.csv").read_text("utf-8").splitlines()
+    assert rows[0].startswith("study,group,height_cm,weight_kg,")
+    assert rows[2].startswith(f"{names[1]},case,180,80,")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_what_nobody_can_have_is_not_used() -> None:
         ("study,weight_kg\nheart,heavy\n", "weight_kg of heart"),
         ("study,sex\nheart,x\n", "F or M"),
         ("name,sex\nheart,F\n", "one column 'study'"),
-        ("study,sex,sex\nheart,F,M\n", "each other once"),
+        ("study,sex,sex\nheart,F,M\n", "names of its own"),
         ("study,sex\nheart,F\nheart,M\n", "heart twice"),
         ("study,sex\nheart,F,3\n", "2 cells in row 2"),
         ("", "one column 'study'"),

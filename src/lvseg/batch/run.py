@@ -27,11 +27,13 @@ from lvseg.batch.journal import (
 )
 from lvseg.batch.plan import Entry
 from lvseg.batch.study import Outcome, Task, Work, do_study
+from lvseg.body import subject_in_sheet
 from lvseg.errors import UsageError
 from lvseg.failures import explain, unreadable
 from lvseg.formats import MEASUREMENTS
 from lvseg.json_text import json_text
 from lvseg.sheet import Sheet
+from lvseg.subject import UNKNOWN
 from lvseg.version import __version__
 
 if TYPE_CHECKING:
@@ -160,7 +162,8 @@ class _Recorded:
                 except OSError as error:
                     yield replace(entry, study=None, fault=unreadable(entry.source, error))
                     continue
-                self.fingerprints[entry.name] = Fingerprint(source, model, settings)
+                chosen = with_sheet(settings, self.batch.work, entry.name)
+                self.fingerprints[entry.name] = Fingerprint(source, model, chosen)
             yield entry
 
     def _begin(self, names: Sequence[str]) -> frozenset[str] | None:
@@ -286,13 +289,17 @@ def without_paths(entry: Entry, root: Path) -> str:
 
 
 def fingerprint_of(work: Work) -> tuple[str, str]:
-    """Fingerprints of the model with its card, and of everything that was chosen."""
+    """Fingerprints of the model with its card, and of everything that was chosen for all studies.
+
+    The sheet is not among it: :func:`with_sheet`.
+    """
     from lvseg.model_store import verify
     from lvseg.predict import available_runtimes
 
     runtime = available_runtimes()[0] if work.runtime == "auto" else work.runtime
+    shared = replace(work.settings, body=replace(work.settings.body, covariates=None))
     chosen = {
-        "settings": work.settings.to_dict(),
+        "settings": shared.to_dict(),
         "options": asdict(work.options),
         "spacing_mm": work.spacing_mm,
         "runtime": runtime,
@@ -301,6 +308,17 @@ def fingerprint_of(work: Work) -> tuple[str, str]:
     texts = (verify(work.model).to_json(), json_text(chosen))
     model, settings = (hashlib.sha256(text.encode()).hexdigest() for text in texts)
     return model, settings
+
+
+def with_sheet(settings: str, work: Work, study: str) -> str:
+    """The fingerprint of the settings with what the sheet says of the person of one study.
+
+    It is the same where the sheet says nothing, so that a sheet may grow.
+    """
+    subject = subject_in_sheet(work.settings.body, study)
+    if subject == UNKNOWN:
+        return settings
+    return hashlib.sha256(f"{settings} {json_text(asdict(subject))}".encode()).hexdigest()
 
 
 def collect(root: Path, history: History | None = None) -> dict[str, cohort.Row]:

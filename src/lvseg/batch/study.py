@@ -102,7 +102,8 @@ def do_study(
     try:
         check_free(task.folder, overwrite=task.replace)
         ref = task.study.ref()
-        result = run(ref, predictor, work.settings, spacing_mm=work.spacing_mm, progress=progress)
+        how: dict[str, Any] = {"spacing_mm": work.spacing_mm, "name": task.folder.name}
+        result = run(ref, predictor, work.settings, progress=progress, **how)
         content = byte_fingerprint(ref) if task.digest else None
         document = write_study(result, task.folder, work.options, ref, overwrite=task.replace)
     except Exception as failure:

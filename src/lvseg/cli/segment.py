@@ -151,7 +151,7 @@ def segment(
         raise UsageError("expected a SOURCE, or --pair ED=FILE --pair ES=FILE, found neither")
     fractional = seg_type is SegType.fractional
     sheet = None if covariates is None else read_covariates(covariates)
-    bodies = covariates if sheet is not None and states_body(sheet) else None
+    bodies = covariates if sheet is None or states_body(sheet) else None
     person = body_options(reference_ranges, bsa, bodies, sex, age, height_cm, weight_kg)
     chosen = with_body(load_settings(settings, flips=flips), person)
     work = batch.Work(
