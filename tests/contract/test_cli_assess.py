@@ -117,6 +117,10 @@ def test_an_edit_is_in_every_file_and_a_second_one_follows(
     assert old_seg.SeriesInstanceUID in series
     assert old_seg.SOPInstanceUID != seg.SOPInstanceUID
     assert old_seg.SeriesInstanceUID != seg.SeriesInstanceUID
+    # a model's result has the date of its study, a reader's that of the reading
+    assert (old_seg.ContentDate, old_seg.ContentTime) == (old_seg.StudyDate, old_seg.StudyTime)
+    assert seg.ContentDate > old_seg.ContentDate
+    assert (report.ContentDate, report.ContentTime) == (seg.ContentDate, seg.ContentTime)
     (study,) = report.PredecessorDocumentsSequence
     assert study.StudyInstanceUID == report.StudyInstanceUID
     (of_series,) = study.ReferencedSeriesSequence
@@ -163,6 +167,7 @@ def test_a_report_is_verified_when_the_reader_asks(
     (observer,) = report.VerifyingObserverSequence
     assert str(observer.VerifyingObserverName) == "Ray^Anna"
     assert observer.VerifyingOrganization == "A clinic"
+    assert str(observer.VerificationDateTime) == report.ContentDate + report.ContentTime
     shown = told_by("dsrdump", tmp_path / "heart" / "report.dcm")
     assert any("Person Observer Name" in line and "Ray^Anna" in line for line in shown)
 

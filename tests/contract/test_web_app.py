@@ -135,7 +135,9 @@ def test_an_index_is_made_again_only_when_files_change(
 
     calls = []
     whole = index.find_studies
-    monkeypatch.setattr(index, "find_studies", lambda path: calls.append(path) or whole(path))
+    monkeypatch.setattr(
+        index, "find_studies", lambda path, **how: calls.append(path) or whole(path, **how)
+    )
     folder = tmp_path / "in"
     before = desk.store.studies()
     assert index_folder(desk.store, folder) == 1

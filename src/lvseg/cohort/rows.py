@@ -10,6 +10,7 @@ from typing import Any
 
 from lvseg.errors import ReadError
 from lvseg.formats import MEASUREMENTS
+from lvseg.results import INDEXED
 
 #: Column -> text, number or None.
 Row = dict[str, Any]
@@ -30,6 +31,8 @@ VALUES = (
     "cardiac_output_l_min",
     "peak_ejection_rate_ml_s",
     "peak_filling_rate_ml_s",
+    "bsa_m2",
+    *INDEXED.values(),
     "ed_phase",
     "es_phase",
 )
