@@ -12,8 +12,9 @@ import pytest
 import slicerio
 from mask_maker import cavity_alone
 
+from lvseg.bounds import USUAL
 from lvseg.cine import Cine, Mask
-from lvseg.errors import GeometryMismatchError, ReadError
+from lvseg.errors import GeometryMismatchError, LimitError, ReadError
 from lvseg.geometry import Grid
 from lvseg.labels import LABELS, Label
 from lvseg.phantom import PhantomOptions, beating_ventricle
@@ -211,6 +212,22 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "cut.seg.nrrd").write_bytes(path.read_bytes()[:kept])
         with pytest.raises(ReadError, match="expected"):
             read_mask(tmp_path / "cut.seg.nrrd")
+
+
+def test_a_file_larger_than_the_limits_is_refused_by_their_name(tmp_path: Path) -> None:
+    path = slicer_file(tmp_path / "a.seg.nrrd")  # 24 pixels of two bytes
+    for name, most in (("pixels", 24), ("file_bytes", 2000)):
+        read_mask(path, limits=replace(USUAL, **{name: most}))
+    for name, sizes in (("pixels", "3 4 2"), ("file_bytes", "3 4 99")):
+        with pytest.raises(LimitError, match=name):
+            read_mask(
+                slicer_file(path, sizes=sizes), limits=replace(USUAL, pixels=23, file_bytes=2000)
+            )
+
+
+def test_a_packed_file_with_more_than_it_states_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"expected.*a\.seg\.nrrd"):
+        read_mask(slicer_file(tmp_path / "a.seg.nrrd", sizes="3 4 1"))
 
 
 def test_the_label_description_names_every_label(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 from mask_maker import with_myocardium
 from seg_maker import study
 
+from lvseg.bounds import USUAL
 from lvseg.cine import Cine, Mask
 from lvseg.contour_files import numbered_contours
-from lvseg.errors import GeometryMismatchError, ReadError, UsageError
+from lvseg.errors import GeometryMismatchError, LimitError, ReadError, UsageError
 from lvseg.labels import Label
 from lvseg.phantom import PhantomOptions, beating_ventricle
 from lvseg.read import read_mask
@@ -39,6 +40,17 @@ def test_contours_come_back_pixel_by_pixel(heart: tuple[Cine, Mask], tmp_path: P
         np.testing.assert_array_equal(read.labels, mask.labels)
         assert read.phases == mask.phases
         assert read.grid.same_place(cine.grid)
+
+
+def test_contours_larger_than_the_limits_are_refused(
+    heart: tuple[Cine, Mask], tmp_path: Path
+) -> None:
+    cine, mask = heart
+    write_contours(mask, cine, tmp_path / "contours.json")
+    pixels = 4 * 5 * 72 * 64
+    read_mask(tmp_path / "contours.json", limits=replace(USUAL, pixels=pixels))
+    with pytest.raises(LimitError, match="pixels"):
+        read_mask(tmp_path / "contours.json", limits=replace(USUAL, pixels=pixels - 1))
 
 
 def test_holes_and_pieces_come_back(heart: tuple[Cine, Mask], tmp_path: Path) -> None:
