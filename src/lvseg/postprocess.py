@@ -65,6 +65,10 @@ class PostprocessSettings:
     """Fewer slices with cavity have no basal end that could be told from the rest."""
     beating_ratio: float = 0.9
     """Where most slices shrink to more than this share, nothing tells atrium from ventricle."""
+    base_wall_ratio: float = 0.5
+    """At the basal end of each phase, a frame whose wall is thinner on average than this share of
+    the median of the phase lies above the valve by then: atria have no wall to speak of. For
+    models that draw the myocardium; 0 = off. True basal frames have 0.7 and more."""
     orphan_share: float = 0.25
     """Pieces beyond an empty slice are dropped when smaller than this share of the main piece;
     larger ones are kept, because then the empty slice is the fault."""
@@ -97,6 +101,8 @@ def to_mask(prediction: Prediction, cine: Cine, options: PostprocessSettings = _
         outer = _structure(prediction.of(label), options, within)
         np.copyto(part, np.uint8(label), where=outer if within is None else outer & ~within)
         within = outer
+    if Label.LV_MYOCARDIUM in prediction.labels:
+        part[frames_above_the_valve(part, options)] = Label.BACKGROUND
     return Mask(labels, tuple(range(cine.shape[0])), cine.grid)
 
 
@@ -359,6 +365,34 @@ def drop_atrial_slices(inside: BoolArray, options: PostprocessSettings = _DEFAUL
             kept[:, towards_base[place:]] = False
             return kept
     return inside
+
+
+def frames_above_the_valve(
+    labels: NDArray[np.uint8], options: PostprocessSettings = _DEFAULT
+) -> BoolArray:
+    """Frames at the basal end whose wall is too thin for a ventricle's, [T, Z].
+
+    The valve comes down in systole, so a slice that shows the ventricle at end-diastole may show
+    the atrium at end-systole. Thickness is that of a ring of the same two areas. From the basal end
+    each phase is looked at as far as its middle, until a frame has a wall. None where nothing tells
+    which end is the base, or too few slices hold a cavity.
+
+    :param labels: of cavity and myocardium, ``[T, Z, Y, X]``.
+    """
+    cavity = (labels == Label.LV_CAVITY).sum(axis=(2, 3))
+    radius, outer = np.sqrt(cavity / np.pi), np.sqrt((labels > 0).sum(axis=(2, 3)) / np.pi)
+    found = np.zeros(cavity.shape, bool)
+    at_first = base_first(cavity.mean(axis=0))
+    for phase, thickness in enumerate(outer - radius):
+        held = np.flatnonzero(cavity[phase])
+        if at_first is None or held.size < options.atrial_from_slices:
+            continue
+        least = options.base_wall_ratio * np.median(thickness[held])
+        for index in (held if at_first else held[::-1])[: held.size // 2]:
+            if thickness[index] >= least:
+                break
+            found[phase, index] = True
+    return found
 
 
 def enclose(outer: BoolArray, inner: BoolArray) -> BoolArray:

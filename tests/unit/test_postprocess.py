@@ -17,6 +17,7 @@ from lvseg.postprocess import (
     enclose,
     fill_holes,
     fill_short_gaps,
+    frames_above_the_valve,
     keep_longest_runs,
     keep_ventricle,
     left_out,
@@ -308,3 +309,29 @@ def test_two_structures_become_two_labels_one_around_the_other():
     # a wall around nothing is no heart of ours
     alone = prediction_of(np.zeros(cavity.shape, np.float32), epicardium=outer.astype(np.float32))
     assert not to_mask(alone, cine_of(cavity.shape)).labels.any()
+
+
+def rings(radii: list[list[int]], walls: list[list[int]]) -> np.ndarray:
+    """Labels [T, Z, 64, 64]: a cavity of each radius within a wall of each thickness, pixels."""
+    y, x = np.mgrid[:64, :64] - 31.5
+    away = np.hypot(y, x)
+    cavity, wall = (np.array(each)[:, :, None, None] for each in (radii, walls))
+    ring = (away < cavity + wall) & (cavity > 0)
+    return np.where(away < cavity, 1, np.where(ring, 2, 0)).astype(np.uint8) * (cavity > 0)
+
+
+def test_basal_frames_without_a_wall_lie_above_the_valve() -> None:
+    # the base is first; at the second phase its first two slices have lost their wall
+    labels = rings([[20, 19, 18, 16, 12, 8]] * 2, [[8, 8, 8, 8, 7, 3], [2, 2, 8, 8, 8, 3]])
+    expected = [[False] * 6, [True, True, False, False, False, False]]
+    assert frames_above_the_valve(labels).tolist() == expected
+    turned = frames_above_the_valve(labels[:, ::-1])
+    assert turned.tolist() == [row[::-1] for row in expected]
+    # a thin wall at the apex is one, and more than half the wall is enough
+    half = rings([[20, 19, 18, 16, 12, 8]], [[5, 8, 8, 8, 8, 2]])
+    assert not frames_above_the_valve(half).any()
+    assert not frames_above_the_valve(labels, PostprocessSettings(base_wall_ratio=0.0)).any()
+
+
+def test_three_slices_have_no_base_to_look_at() -> None:
+    assert not frames_above_the_valve(rings([[20, 16, 8]], [[1, 8, 8]])).any()
