@@ -1,11 +1,10 @@
 """Where held-out networks and experts disagree most, with pictures: failures and doubtful labels.
 
 Each patient is segmented, as a study of two phases, by a model that has not seen them
-(``protocols.py DATASET WORK p1`` or ``p3`` comes first; P1 judges the validation patients here). A
-label is called doubtful by rule, not by taste: the network is sure of its outline (Dice of the mask
-with its own probabilities) and still far from the expert's. What is left of the lowest Dice values
-counts as failures of the network.
-Usage: ``python benchmarks/audit.py DATASET WORK p1|p3``; writes ``results/audit.json``,
+(``protocols.py DATASET WORK p3`` comes first). A label is called doubtful by rule, not by taste:
+the network is sure of its outline (Dice of the mask with its own probabilities) and still far from
+the expert's. What is left of the lowest Dice values counts as failures of the network.
+Usage: ``python benchmarks/audit.py DATASET WORK``; writes ``results/audit.json``,
 ``docs/pictures/failures.png`` and ``docs/pictures/label-audit.png``.
 """
 
@@ -24,15 +23,14 @@ from provenance import ROOT, save
 from scipy import ndimage
 
 from lvseg import pipeline
-from lvseg.cine import Cine, Source, Study
+from lvseg.cine import Study
 from lvseg.contours import slice_contours
 from lvseg.labels import Label
-from lvseg.manifest import Sample, image_path, mask_path, patients, read_manifest, select
+from lvseg.manifest import Sample, patients, read_manifest, select
 from lvseg.metrics import dice
 from lvseg.predict import Predictor, load_model
 from lvseg.quality.confidence import self_dice
-from lvseg.read import read_mask, read_picture
-from lvseg.samples import phases_as_cine
+from lvseg.samples import phases_as_cine, read_sample
 from lvseg.settings import Settings
 
 #: Doubtful: the network at least this sure, and a Dice below this.
@@ -62,13 +60,11 @@ class Judged:
 
 def judged(dataset: Path, samples: tuple[Sample, ...], predictor: Predictor) -> list[Judged]:
     """The contoured pictures of one patient."""
-    pairs = {}
-    for number, sample in enumerate(samples):
-        image = read_picture(image_path(dataset, sample))
-        expert = read_mask(mask_path(dataset, sample)).of(Label.LV_CAVITY)[0, 0]
-        spacing = sample.pixel_spacing_mm
-        pair = None if spacing is None else (spacing, spacing)
-        pairs[number] = (Cine.of_image(image, Source("picture", sample.file), pair), expert)
+    pairs = {
+        number: (cine, labels == Label.LV_CAVITY)
+        for number, sample in enumerate(samples)
+        for cine, labels in [read_sample(dataset, sample)]
+    }
     rows = []
     together = {number: cine for number, (cine, _) in pairs.items()}
     for cine, places in phases_as_cine(dict(enumerate(samples)), together):
@@ -130,13 +126,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("protocol", choices=["p1", "p3"])
     options = parser.parse_args()
     rows: list[Judged] = []
-    for part in parts(options.protocol, options.dataset, options.work):
+    for part in parts("p3", options.dataset, options.work):
         predictor = load_model(options.work / f"{part.name}-model")
-        split = "validation" if options.protocol == "p1" else part.judged
-        held = select(read_manifest(part.dataset), split)
+        held = select(read_manifest(part.dataset), part.judged)
         for name in patients(held):
             own = tuple(sample for sample in held if sample.patient_id == name)
             rows += judged(part.dataset, own, predictor)

@@ -1,13 +1,12 @@
-"""Calibration of the shipped models, fitted on patients that models of a protocol had not seen.
+"""Calibration of the shipped models, fitted on patients that models of P3 had not seen.
 
-Models of a protocol (``protocols.py DATASET WORK p1`` or ``p3``) segment patients they have not
-seen: P1 the official validation patients, P3 each fold. What ``lvseg calibrate`` makes of the
-held-out patients of one run is pooled over them, and the same functions fit the calibration and the
-feature statistics; for the twin ``lv-sax-30`` without the online patients. With ``--test`` the twin
+The models of P3 (``protocols.py DATASET WORK p3``) segment the patients of the fold they have not
+seen. What ``lvseg calibrate`` makes of the held-out patients of one run is pooled over them, and
+the same functions fit the calibration, the intervals and the feature statistics; for the twin
+``lv-sax-30`` without the online patients. With ``--test`` the twin
 segments the online patients, and the result says how expected and true Dice agree there and which
-failures are flagged. ``--int8`` does the same for the int8 forms (``int8.py`` comes first) and the
-card of ``lv-sax-int8``.
-Usage: ``python benchmarks/calibrate.py DATASET WORK p1|p3 [--test] [--card] [--int8]``.
+failures are flagged.
+Usage: ``python benchmarks/calibrate.py DATASET WORK [--test] [--card]``.
 """
 
 from __future__ import annotations
@@ -52,7 +51,6 @@ from lvseg.train.calibrate import (
 
 #: The model that has not seen the online patients.
 TWIN = "lv-sax-30"
-INT8 = f"{model_store.DEFAULT}-int8"
 
 #: Findings about the ends of a stack mean nothing where only labelled slices are at hand.
 ENDS = (
@@ -141,7 +139,7 @@ def summary(rows: Held, calibration: Calibration) -> Row:
     }
 
 
-def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: str) -> list[Row]:
+def cines(held_out: Sequence[Part], work: Path, calibration: Calibration) -> list[Row]:
     """Whole DICOM studies by the model of the fold that holds their patient out.
 
     The true Dice is the mean over the frames with an expert's contour, the expected one of the
@@ -150,7 +148,7 @@ def cines(held_out: Sequence[Part], work: Path, calibration: Calibration, form: 
     dataset = held_out[0].dataset
     samples = {sample.file: sample for sample in read_manifest(dataset)}
     fold_of = {sample.patient_id: sample.split for sample in samples.values()}
-    models = {part.judged: work / f"{part.name}-model{form}" for part in held_out}
+    models = {part.judged: work / f"{part.name}-model" for part in held_out}
     rows = []
     for name, patient in STUDIES.items():
         predictor = load_model(models[fold_of[patient]])
@@ -197,21 +195,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("protocol", choices=["p1", "p3"])
     parser.add_argument("--card", action="store_true")
     parser.add_argument("--test", action="store_true")
-    parser.add_argument("--int8", action="store_true")
     options = parser.parse_args()
-    form = "-int8" if options.int8 else ""
-    if form and options.test:
-        parser.error("expected --test or --int8: there is no int8 form of the twin")
-    held_out = parts(options.protocol, options.dataset, options.work)
+    held_out = parts("p3", options.dataset, options.work)
     rows: list[CalibrationSample] = []
     for part in held_out:
-        split = "validation" if options.protocol == "p1" else part.judged
-        samples = select(read_manifest(part.dataset), split)
-        kept = options.work / f"held-out-{part.name}{form}.json"
-        rows += judged(part.dataset, samples, options.work / f"{part.name}-model{form}", kept)
+        samples = select(read_manifest(part.dataset), part.judged)
+        kept = options.work / f"held-out-{part.name}.json"
+        rows += judged(part.dataset, samples, options.work / f"{part.name}-model", kept)
     everyone = mean_dice(rows)
     left_out, kept_rows = without_misplaced(rows)
     calibration, statistics = fit_calibration(kept_rows), fit_feature_statistics(kept_rows)
@@ -221,8 +213,7 @@ def main() -> None:
         "held_out": summary(kept_rows, calibration)
         | {"misplaced_references": left_out, "dice_mean_with_misplaced": everyone},
     }
-    if options.protocol == "p3":
-        result["cines"] = cines(held_out, options.work, calibration, form)
+    result["cines"] = cines(held_out, options.work, calibration)
     held = select(read_manifest(options.dataset), "online")
     known = [row for row in kept_rows if row.patient_id not in patients(held)]
     twin, twin_statistics = fit_calibration(known), fit_feature_statistics(known)
@@ -231,16 +222,14 @@ def main() -> None:
         tests = judged(options.dataset, held, model_store.locate(TWIN), kept)
         left_out, tests = without_misplaced(tests)
         result["test"] = summary(tests, twin) | {"misplaced_references": left_out}
-    if options.card and form:
-        put_on_card(INT8, calibration, statistics)
-    elif options.card:
+    if options.card:
         put_on_card(model_store.DEFAULT, calibration, statistics)
         put_on_card(TWIN, twin, twin_statistics)
     protocol = (
-        f"expected Dice fitted on patients held out in {options.protocol}; online patients by the "
+        "expected Dice and intervals fitted on patients held out in P3; online patients by the "
         "twin lv-sax-30, in whose calibration they had no part"
     )
-    save(f"calibration{form}", protocol, result)
+    save("calibration", protocol, result)
 
 
 if __name__ == "__main__":

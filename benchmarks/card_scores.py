@@ -1,7 +1,6 @@
-"""Put scores of ``results`` (p2, p3, int8, external) on the cards of the shipped models.
+"""Put scores of ``results`` (p2, p3, external) on the cards of the shipped models.
 
-Usage: ``python benchmarks/card_scores.py``, after ``protocols.py`` (p2, p3), ``int8.py`` and
-``external.py``.
+Usage: ``python benchmarks/card_scores.py``, after ``protocols.py`` (p2, p3) and ``external.py``.
 """
 
 from __future__ import annotations
@@ -47,36 +46,25 @@ def overlap(document: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> None:
-    """The twin gets P2, the default the external patients and P3, its int8 form P3 in int8."""
+    """The twin gets P2, the default the external patients and P3."""
     modes = ("alone", "by_patient")
     p2, p3, outside = read("p2"), read("p3"), read("external")
     put("lv-sax-30", {f"P2, online patients, {mode}": overlap(p2[mode]) for mode in modes})
-    found = {}
-    for phase, values in outside["dice_3d"].items():
-        low, high = values["ci95"]
-        found |= {
-            f"dice_3d_{phase.lower()}": values["mean"],
-            f"dice_3d_{phase.lower()}_ci95_low": low,
-            f"dice_3d_{phase.lower()}_ci95_high": high,
-        }
-    found |= {"ef_mae_percent": outside["ef"]["mae"], "patients": outside["n_patients"]}
+    sets = {name: figures(group) for name, group in outside["sets"].items()}
     folds = "P3, five models of this recipe on patients held out"
-    put(
-        "lv-sax",
-        {"external, ACDC": found, **{f"{folds}, {mode}": overlap(p3[mode]) for mode in modes}},
-    )
-    rounded = read("int8")["rows"]["p3"]
-    put(
-        "lv-sax-int8",
-        {
-            f"{folds}, {mode}": {
-                "dice": rounded[mode]["dice_int8"],
-                "dice_float": rounded[mode]["dice_float"],
-                "slices": rounded[mode]["pictures"],
-            }
-            for mode in modes
-        },
-    )
+    put("lv-sax", {**sets, **{f"{folds}, {mode}": overlap(p3[mode]) for mode in modes}})
+
+
+def figures(group: dict[str, Any]) -> dict[str, float]:
+    """Cavity and EF of one external set."""
+    cavity, phases = group["LV_CAVITY"], ("ED", "ES")
+    return {
+        "patients": group["n_patients"],
+        **{f"dice_3d_{at.lower()}": cavity["dice_3d"][at]["mean"] for at in phases},
+        **{f"volume_ratio_{at.lower()}": cavity["volume_ratio"][at]["mean"] for at in phases},
+        "ef_bias_points": group["ef"]["bias"],
+        "ef_mae_points": group["ef"]["mae"],
+    }
 
 
 if __name__ == "__main__":

@@ -38,7 +38,6 @@ from lvseg.read import read_study
 
 #: Frames of one round; frames at a time; side of the square matrices whose product is the peak.
 FRAMES, BATCH, SIDE = 16, 4, 2048
-INT8 = f"{model_store.DEFAULT}-int8"
 
 Run = Callable[[], object]
 Made = tuple[Run, dict[str, Any]]
@@ -74,7 +73,8 @@ def by_torch(images: np.ndarray, name: str) -> Made:
     elif name == "MONAI UNet":
         network = build(NetworkOptions(widths=(16, 32, 64, 128, 256))).eval()
     else:
-        network = build(read_preset(model_store.DEFAULT).network).eval()
+        options = read_preset(model_store.DEFAULT)
+        network = build(options.network, *options.channels).eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(batch[:1])
     facts = {"parameters": count_parameters(network), "gflop": counter.get_total_flops() / 1e9}
@@ -110,26 +110,19 @@ def by_onnx(images: np.ndarray, file: Path) -> Made:
 
 def names(myopari: Path | None) -> list[str]:
     """What takes turns in this process."""
-    models = {"lvseg": model_store.DEFAULT, "lvseg int8": INT8}
-    there = {model.name for model in model_store.shipped()}
-    ours = [
-        f"{name}, {engine}"
-        for name, model in models.items()
-        if model in there
-        for engine in available_runtimes()
-    ]
+    ours = [f"lvseg, {engine}" for engine in available_runtimes()]
     torch = ["lvseg, torch eager", "lvseg, torch.compile", "MONAI BasicUNet", "MONAI UNet"]
     return [*ours, *torch, *(["myopari, onnxruntime"] if myopari else [])]
 
 
 def made(name: str, frames: np.ndarray, windows: np.ndarray, myopari: Path | None) -> Made:
     """The call of a name, and facts about its network."""
-    images = windows if name.startswith("lvseg") else frames
+    images = windows if name.startswith("lvseg") else frames[:, :1]
     engine = name.rpartition(", ")[2]
     if name.startswith("myopari") and myopari:
         run, facts = by_onnx(images, myopari)
     elif engine in available_runtimes():
-        run, facts = shipped(images, INT8 if "int8" in name else model_store.DEFAULT, engine)
+        run, facts = shipped(images, model_store.DEFAULT, engine)
     else:
         run, facts = by_torch(images, name)
     return run, {**facts, "side_px": images.shape[-1]}

@@ -1,12 +1,14 @@
 """The protocols of the accuracy page: train where needed, judge the patients held out, keep rows.
 
-P1 trains on the official training patients and judges validation and online patients; P2 trains on
-training and validation and judges online; P3 is a cross-validation over all patients, folds
-balanced by pathology. The recipe is that of the shipped model. A finished model is kept and a
-stopped training goes on. Every picture with a contour is judged full frame by ``lvseg evaluate``:
-alone and with the pictures of its patient as a study (``--by-patient``); P2 also with ``--flips``.
-``--train`` stops before any patient is judged.
-Usage: ``python benchmarks/protocols.py DATASET WORK p1|p2|p3 [--preset NAME] [--train]``.
+P2 trains on the official training and validation patients and judges the online patients; P3 is a
+cross-validation over all patients, folds balanced by pathology. The recipe is that of the shipped
+model. A finished model is kept and a stopped training goes on. Every picture with a contour is
+judged full frame by ``lvseg evaluate`` against the experts' outlines: alone and with the pictures
+of its patient as a study (``--by-patient``). P2 is also judged against the public masks, the
+model's masks drawn with their line as those were. ``--train`` stops before any patient is judged.
+Usage: ``python benchmarks/protocols.py DATASET WORK p2|p3 [--distributed DATASET] [--preset NAME]
+[--epochs N] [--train]``; DATASET as ``lvseg prepare sunnybrook`` makes it, that of
+``--distributed`` with ``--as-distributed``.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ from lvseg.manifest import Sample, image_path, mask_path, read_dataset_facts, re
 from lvseg.manifest import folds as deal_patients
 from lvseg.outlines import Outline, outlines_path, read_outlines
 from lvseg.predict import load_model
-from lvseg.settings import Settings
 from lvseg.train.export import export
 from lvseg.train.options import read_preset
 from lvseg.train.trainer import fit
@@ -37,8 +38,10 @@ from lvseg.train.trainer import fit
 FOLDS, SEED = 5, 20261122
 #: What differs between the models of one recipe.
 OWN = {"name", "description", "train_split", "validation_split"}
-#: How pictures are judged: (a patient's together, four mirror images averaged).
-MODES = {"alone": (False, False), "by_patient": (True, False), "by_patient_flips": (True, True)}
+#: How pictures are judged: a patient's together, against the public masks with their line.
+MODES = {"alone": (False, False), "by_patient": (True, False), "public_masks": (True, True)}
+#: Patient whose contours were moved (``lvseg.datasets.sunnybrook.REPAIRS``).
+REPAIRED = "SC-N-06"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,6 @@ def drawn_outlines(dataset: Path, sample: Sample) -> tuple[Outline, ...] | None:
 
 def parts(protocol: str, dataset: Path, work: Path) -> tuple[Part, ...]:
     """The models that a protocol needs."""
-    if protocol == "p1":
-        return (Part("p1", dataset, "training", "validation+online"),)
     if protocol == "p2":
         return (Part("p2", dataset, "training+validation", "online"),)
     folder = work / "dataset"
@@ -90,25 +91,29 @@ def parts(protocol: str, dataset: Path, work: Path) -> tuple[Part, ...]:
     )
 
 
-def trained(part: Part, preset: str, work: Path) -> Path:
+def trained(part: Part, preset: str, work: Path, epochs: int | None) -> Path:
     """The model of a part; trained if it is not there."""
     model = work / f"{part.name}-model"
     if not model.exists():
-        options = read_preset(preset).model_copy(update={"train_split": part.taught})
+        changes = {"train_split": part.taught} | ({} if epochs is None else {"epochs": epochs})
+        options = read_preset(preset).model_copy(update=changes)
         report = partial(print, part.name, flush=True)
         run = fit(options, part.dataset, work / f"{part.name}-run", resume=True, report=report)
         export(run, model, name=f"{preset}-{part.name}")
     return model
 
 
-def judged(part: Part, model: Path, by_patient: bool, flips: bool) -> judging.Evaluation:
-    """The patients held out from a part; no patient of theirs may have taught the model."""
+def judged(part: Part, model: Path, by_patient: bool, dataset: Path | None) -> judging.Evaluation:
+    """The patients held out from a part; no patient of theirs may have taught the model.
+
+    :param dataset: one with the public masks; None = against the outlines.
+    """
     found = judging.evaluate(
-        part.dataset,
+        dataset or part.dataset,
         part.judged,
         load_model(model),
-        Settings(flips=flips),
         by_patient=by_patient,
+        with_line=dataset is not None,
         seed=SEED,
     )
     if found.leaked_patients:
@@ -118,9 +123,15 @@ def judged(part: Part, model: Path, by_patient: bool, flips: bool) -> judging.Ev
 
 def together(found: Sequence[judging.Evaluation], protocol: str) -> dict[str, Any]:
     """One document over all parts, of the pictures with a contour; one line a picture."""
-    images, patients = finish(row for each in found for row in each.of().images if row.reference_px)
+    rows = [row for each in found for row in each.images if row.reference_px]
+    images, patients = finish(rows)
     every = replace(found[0], images=images, patients=patients, split=protocol, seed=SEED)
     document = judging.document(every)
+    kept = finish(row for row in rows if row.patient_id != REPAIRED)
+    without = judging.document(replace(every, images=kept[0], patients=kept[1]))
+    document["without_repaired"] = {
+        key: without[key] for key in ("dice", "jaccard", "n_below_half")
+    }
     document["false_positives"] = {
         "pictures_without_cavity": sum(
             not row.reference_px for e in found for row in e.of().images
@@ -138,23 +149,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("protocol", choices=["p1", "p2", "p3"])
+    parser.add_argument("protocol", choices=["p2", "p3"])
+    parser.add_argument("--distributed", type=Path)
     parser.add_argument("--preset", default="lv-sax")
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--train", action="store_true")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     models = [
-        (part, trained(part, options.preset, options.work))
+        (part, trained(part, options.preset, options.work, options.epochs))
         for part in parts(options.protocol, options.dataset, options.work)
     ]
     if options.train:
         return
-    recipe = read_preset(options.preset).model_dump_json(exclude=OWN)
-    result: dict[str, Any] = {"recipe": json.loads(recipe)}
-    for name, (by_patient, flips) in MODES.items():
-        if flips and options.protocol != "p2":
+    recipe = json.loads(read_preset(options.preset).model_dump_json(exclude=OWN))
+    if options.epochs is not None:
+        recipe["epochs"] = options.epochs
+    result: dict[str, Any] = {"recipe": recipe}
+    for name, (by_patient, with_line) in MODES.items():
+        if with_line and options.distributed is None:
             continue
-        found = [judged(part, model, by_patient, flips) for part, model in models]
+        against = options.distributed if with_line else None
+        found = [judged(part, model, by_patient, against) for part, model in models]
         result[name] = together(found, options.protocol)
         dice, jaccard = (result[name][key]["mean"] for key in ("dice", "jaccard"))
         print(f"{options.protocol} {name}: Dice {dice:.4f}, Jaccard {jaccard:.4f}")

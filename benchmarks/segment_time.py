@@ -1,8 +1,7 @@
 """Time and peak memory of ``lvseg segment`` on one real study, stage by stage.
 
 Each run is a whole process, import included; the runs take turns, so that a busy machine slows
-all. Every engine writes every output; the default one also runs the int8 model (OpenVINO only), and
-both write fewer outputs too.
+all. Every engine writes every output; the default one writes fewer too.
 Usage: ``python benchmarks/segment_time.py [STUDY] [--rounds 5]``.
 """
 
@@ -48,12 +47,8 @@ class Kind:
 def kinds() -> list[Kind]:
     """Every engine with every output, then fewer outputs on the default one."""
     first, *others = available_runtimes()
-    models = [
-        model_store.DEFAULT,
-        *([f"{model_store.DEFAULT}-int8"] if first == "openvino" else []),
-    ]
     return [
-        *(Kind(first, model, outputs) for outputs in (EVERY, FEWER, FEWEST) for model in models),
+        *(Kind(first, model_store.DEFAULT, outputs) for outputs in (EVERY, FEWER, FEWEST)),
         *(Kind(engine, model_store.DEFAULT, EVERY) for engine in others),
     ]
 
