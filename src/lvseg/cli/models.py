@@ -13,7 +13,6 @@ from lvseg.cli.output import Output, table
 PURPOSES: Mapping[str, str] = MappingProxyType(
     {
         "lv-sax": "every study; taught by all patients there are",
-        "lv-sax-int8": "the same in eight-bit integers: quicker with OpenVINO, little less exact",
         "lv-sax-30": "judging the recipe: its twin, whose teachers leave 15 patients to test it",
     }
 )
